@@ -1,0 +1,392 @@
+"""PneumoniaClassifier: parameters, validation, and the straight line from images to probabilities."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import check_array, check_consistent_length, check_random_state, check_scalar
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from skpneumo._device import resolve_device
+from skpneumo._features import VGG19Features
+from skpneumo._head import Head, fit_dense, fit_probe, standardize
+from skpneumo._inputs import as_paths, check_column
+
+_FLOATS = (np.float64, np.float32)
+
+
+class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
+    """Classifier of chest X-rays by transfer learning from VGG19.
+
+    Images pass the first `n_layers` convolution layers of VGG19, which are frozen; the maps that come out are averaged
+    over a grid, and a head is trained on these features. Features are kept on disk by the content of the image, so
+    that every further fit, fold and candidate of a search costs the head alone.
+
+    A research tool, not a medical device: what it says of images from another hospital, another machine or adults has
+    to be measured there first.
+
+    Parameters
+    ----------
+    weights : "imagenet", path or None, default="imagenet"
+        "imagenet": the weights that Keras downloads into ``~/.keras``. A path: a ``.npz`` file with arrays named
+        "block1_conv1/kernel", "block1_conv1/bias" and so on, or a ``.h5``, ``.weights.h5`` or ``.keras`` file of
+        VGG19. None: untrained, from a fixed seed, the same on every machine.
+    n_layers : int, default=16
+        How many of the 16 convolution layers are used, from the first. A pooling layer follows where a block is
+        complete.
+    image_size : int, default=224
+        Side in pixels of the square that the network sees, at least 32.
+    aspect : {"crop", "pad", "stretch"}, default="crop"
+        How an image becomes square. "crop": its short side is scaled, its centre cropped. "pad": its long side is
+        scaled, the rest is black. "stretch": both sides are scaled. In Kermany's data, films of pneumonia are wider
+        than others, which "pad" and "stretch" give away.
+    contrast : {None, "equalize"}, default=None
+        "equalize": the histogram of gray values is equalised.
+    pool_grid : int, default=4
+        The maps are averaged over a ``pool_grid`` x ``pool_grid`` grid, adaptively where it does not divide their
+        side, and at most over their own places. 1 is global average pooling.
+    hidden_layer_sizes : sequence of int, default=()
+        (): a linear probe, solved to convergence on standardised features. Otherwise the sizes of dense ReLU layers,
+        trained by back-propagation (Adam) from random weights and zero biases.
+    alpha : float, default=0.05
+        Strength of the L2 penalty relative to the number of inputs. What is minimised is
+
+        ``sum_i w_i loss_i + alpha / 2 * sum_l m_l ||W_l||^2``
+
+        with the logistic loss and the weight ``w_i`` of each image, and the weights ``W_l`` and number of inputs
+        ``m_l`` of each layer; intercepts are free. With standardised inputs its best value hardly depends on
+        `n_layers` and `pool_grid`. For the linear probe it is ``LogisticRegression(C=1 / (alpha * n_features))``.
+    dropout : float, default=0.0
+        Share of the units of each dense layer that a training step leaves out. Not used by the linear probe.
+    learning_rate_init : float, default=0.001
+        Step size of Adam. Not used by the linear probe.
+    batch_size : int or "auto", default="auto"
+        Images a training step; "auto" is ``min(200, n_samples)``. Not used by the linear probe.
+    max_iter : int, default=200
+        Epochs. Not used by the linear probe.
+    class_weight : None, "balanced" or dict, default=None
+        Weights of the classes in the loss, as in scikit-learn.
+    memory : "auto", None, path or joblib.Memory, default="auto"
+        Where features are stored. "auto": the user's cache folder, or the folder that the environment variable
+        ``SKPNEUMO_CACHE`` names. None: nowhere. Of a ``Memory``, its location is used.
+    device : {"auto", "cpu", "gpu"}, default="auto"
+        Where the network runs. "auto": on a GPU where TensorFlow finds one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        How the frozen layers compute. "auto": bfloat16 where the device has it natively, float32 otherwise. What comes
+        out is float32.
+    n_jobs : int, default=None
+        Threads that decode images. None is 1 (unless in a ``joblib.parallel_config``), -1 all processors.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights, the order of images and dropout of dense layers. The linear probe draws nothing.
+    verbose : int, default=0
+        Above 0: a progress bar where something takes more than a second.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    n_features_in_ : int
+        1 where `fit` saw images; the number of features where it saw these.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where `fit` saw a DataFrame with string names.
+    feature_mean_, feature_scale_ : ndarray of shape (n_features,)
+        What features are standardised by.
+    coefs_ : list of ndarray
+        Weights of each layer of the head, (n_inputs, n_outputs).
+    intercepts_ : list of ndarray
+        Biases of each layer, (n_outputs,). The last layer has one output for two classes, otherwise one a class.
+    n_iter_ : int
+        Iterations of the solver, or epochs.
+    loss_curve_, accuracy_curve_ : list of float
+        Loss (with its penalty) and accuracy over the training images as they passed, one an epoch. Empty for the
+        linear probe.
+
+    See Also
+    --------
+    VGG19Features : The features alone, for any other classifier.
+    skpneumo.model_selection.PatientGroupKFold : Folds that keep a patient on one side.
+
+    Notes
+    -----
+    `X` may also be a numeric matrix: features already extracted, by `VGG19Features` or otherwise. A model fitted on
+    features of `VGG19Features` with the same parameters predicts on images, and the other way round.
+
+    References
+    ----------
+    K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014,
+    arXiv:1409.1556.
+
+    D. Kermany, K. Zhang, M. Goldbaum, "Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for
+    Classification", Mendeley Data, 2018, doi:10.17632/rscbjbr9sj.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skpneumo import PneumoniaClassifier
+    >>> from skpneumo.datasets import make_chest_xrays
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     X, y = make_chest_xrays(8, folder, random_state=0, return_X_y=True)
+    ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
+    ...     clf.predict_proba(X).shape
+    (8, 2)
+    """
+
+    def __init__(
+        self,
+        weights: Any = "imagenet",
+        *,
+        n_layers: int = 16,
+        image_size: int = 224,
+        aspect: str = "crop",
+        contrast: str | None = None,
+        pool_grid: int = 4,
+        hidden_layer_sizes: Sequence[int] = (),
+        alpha: float = 0.05,
+        dropout: float = 0.0,
+        learning_rate_init: float = 0.001,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        class_weight: Mapping[Any, float] | str | None = None,
+        memory: Any = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.weights = weights
+        self.n_layers = n_layers
+        self.image_size = image_size
+        self.aspect = aspect
+        self.contrast = contrast
+        self.pool_grid = pool_grid
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.alpha = alpha
+        self.dropout = dropout
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.memory = memory
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "PneumoniaClassifier":
+        """Extract features, or look them up, and train the head on them.
+
+        Parameters
+        ----------
+        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame; or matrix
+            Paths of images, str or pathlib.Path; or features already extracted, numbers of shape
+            (n_samples, n_features).
+        y : array-like of shape (n_samples,)
+            Labels of any type, of two or more classes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the images in the standardisation and in the loss.
+
+        Returns
+        -------
+        PneumoniaClassifier
+            Itself.
+
+        Raises
+        ------
+        ImageReadError
+            Some images cannot be read; it names all of them. What was computed until then is stored.
+        WeightsError
+            The weights cannot be reached, or do not fit.
+        """
+        self._check_parameters()
+        paths = as_paths(X)
+        if paths is None:
+            X, y = validate_data(self, X, y, dtype=_FLOATS)
+        else:
+            check_column(self, X, paths, reset=True)
+            y = validate_data(self, X="no_validation", y=y)
+            check_consistent_length(paths, y)
+        check_classification_targets(y)
+        encoder = LabelEncoder().fit(y)
+        if len(encoder.classes_) < 2:
+            raise ValueError(
+                f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]!r}."
+            )
+        sample_weight = _check_sample_weight(
+            sample_weight, y, dtype=np.float64, ensure_non_negative=True
+        )
+        if not sample_weight.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+
+        features = X if paths is None else self._extract(X)
+        class_weight = compute_sample_weight(self.class_weight, y)
+        head = self._fit_head(
+            features, encoder.transform(y), sample_weight, class_weight, overwrite=paths is not None
+        )
+
+        self.classes_ = encoder.classes_
+        self.feature_mean_, self.feature_scale_ = head.mean, head.scale
+        self.coefs_, self.intercepts_ = head.coefs, head.intercepts
+        self.n_iter_, self.loss_curve_, self.accuracy_curve_ = (
+            head.n_iter,
+            head.loss_curve,
+            head.accuracy_curve,
+        )
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute logits.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Paths of images, or features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes), float64
+            For two classes, the log odds of ``classes_[1]``; otherwise one unnormalised log probability a class.
+        """
+        check_is_fitted(self)
+        head = Head(self.feature_mean_, self.feature_scale_, self.coefs_, self.intercepts_)
+        logits = head.logits(self._features(X))
+        return logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Name the most probable class of each image.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Paths of images, or features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels out of `classes_`.
+        """
+        logits = self.decision_function(X)
+        return self.classes_[
+            (logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)
+        ]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Compute the probability of each class.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Paths of images, or features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            In the order of `classes_`.
+        """
+        logits = self.decision_function(X)
+        return expit(_two_columns(logits)) if logits.ndim == 1 else softmax(logits, axis=1)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Compute the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Paths of images, or features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            In the order of `classes_`.
+        """
+        logits = self.decision_function(X)
+        return log_expit(_two_columns(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
+
+    def _extract(self, X: Any) -> np.ndarray:
+        extractor = VGG19Features(
+            **{name: getattr(self, name) for name in VGG19Features().get_params()}
+        )
+        return extractor.set_output(transform="default").fit_transform(X)
+
+    def _features(self, X: Any) -> np.ndarray:
+        """Features of new images, or the matrix `X` itself, checked against what was fitted."""
+        paths = as_paths(X)
+        n_expected, fitted_on_paths = (
+            len(self.feature_mean_),
+            self.n_features_in_ != len(self.feature_mean_),
+        )
+        if paths is None and not fitted_on_paths:
+            return validate_data(self, X, dtype=_FLOATS, reset=False)
+        if paths is not None and fitted_on_paths:
+            check_column(self, X, paths, reset=False)
+        features = (
+            self._extract(X) if paths is not None else check_array(X, dtype=_FLOATS, estimator=self)
+        )
+        if features.shape[1] != n_expected:
+            raise ValueError(
+                f"X {'gives' if paths else 'has'} {features.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{n_expected} features as input."
+            )
+        return features
+
+    def _fit_head(
+        self,
+        features: np.ndarray,
+        codes: np.ndarray,
+        sample_weight: np.ndarray,
+        class_weight: np.ndarray,
+        overwrite: bool,
+    ) -> Head:
+        features, mean, scale = standardize(features, sample_weight, overwrite=overwrite)
+        data = (features, codes, sample_weight * class_weight, mean, scale)
+        if not len(self.hidden_layer_sizes):
+            return fit_probe(*data, alpha=self.alpha)
+        return fit_dense(
+            *data,
+            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            alpha=self.alpha,
+            dropout=self.dropout,
+            learning_rate_init=self.learning_rate_init,
+            batch_size=min(200, len(codes)) if self.batch_size == "auto" else self.batch_size,
+            max_iter=self.max_iter,
+            device=resolve_device(self.device),
+            random=check_random_state(self.random_state),
+            verbose=self.verbose,
+        )
+
+    def _check_parameters(self) -> None:
+        """Check what shapes the head; the rest is checked where it is used."""
+        check_scalar(self.alpha, "alpha", Real, min_val=0)
+        check_scalar(self.dropout, "dropout", Real, min_val=0, max_val=1, include_boundaries="left")
+        check_scalar(
+            self.learning_rate_init,
+            "learning_rate_init",
+            Real,
+            min_val=0,
+            include_boundaries="neither",
+        )
+        check_scalar(self.max_iter, "max_iter", Integral, min_val=1)
+        if self.batch_size != "auto":
+            check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        if isinstance(self.hidden_layer_sizes, (str, Integral)):
+            raise TypeError(
+                f"hidden_layer_sizes must be a sequence of ints such as (128,); got {self.hidden_layer_sizes!r}."
+            )
+        for size in self.hidden_layer_sizes:
+            check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        return tags
+
+
+def _two_columns(logits: np.ndarray) -> np.ndarray:
+    return np.column_stack([-logits, logits])

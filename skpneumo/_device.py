@@ -1,0 +1,173 @@
+"""The one door to Keras: its import, the device, the precision, the size of a batch, a compiled forward pass."""
+
+import functools
+import os
+import platform
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+DEVICES = ("auto", "cpu", "gpu")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+# Without one of these TensorFlow finds no GPU, and need not be imported to be asked.
+_GPU_TRACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+_CHATTER = re.compile(
+    rb"[IWE]\d{4} |\d{4}-\d\d-\d\d .*: [IWE] |WARNING: All log messages before absl|To enable the foll"
+)
+
+_lock = threading.RLock()
+
+
+def keras() -> ModuleType:
+    """Import Keras on TensorFlow, once and without its start-up chatter, and return it."""
+    with _lock:
+        return _import_keras()
+
+
+@functools.cache
+def _import_keras() -> ModuleType:
+    with _without_chatter():
+        import keras
+        import tensorflow as tf
+
+        if keras.backend.backend() != "tensorflow":
+            raise RuntimeError(
+                f"skpneumo runs Keras on TensorFlow, but Keras runs on {keras.backend.backend()!r} in this process: "
+                "unset KERAS_BACKEND, or set it to 'tensorflow', before Keras is imported."
+            )
+        for gpu in tf.config.list_physical_devices("GPU"):
+            try:
+                tf.config.experimental.set_memory_growth(gpu, True)
+            except RuntimeError:  # the host application uses it already, in its own way
+                break
+        tf.constant(0)  # the devices speak once, when they are first used
+    return keras
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keep TensorFlow's start-up lines off the terminal.
+
+    They are written to the file descriptor before any log level is read, so the descriptor is turned aside meanwhile.
+    Whatever else was written to it is handed on, all of it where an error comes out.
+    """
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    with tempfile.TemporaryFile() as aside:
+        real = os.dup(2)
+        os.dup2(aside.fileno(), 2)
+        chatter = _CHATTER
+        try:
+            yield
+        except BaseException:
+            chatter = re.compile(rb"$^")
+            raise
+        finally:
+            os.dup2(real, 2)
+            aside.seek(0)
+            rest = b"".join(line for line in aside if not chatter.match(line))
+            if rest:
+                os.write(real, rest)
+            os.close(real)
+
+
+def resolve_device(device: str) -> str:
+    """Return "cpu" or "gpu".
+
+    Raises
+    ------
+    ValueError
+        A GPU is asked for where TensorFlow finds none.
+    """
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return "cpu"
+    if _gpus():
+        return "gpu"
+    if device == "gpu":
+        raise ValueError(
+            "device='gpu', but TensorFlow finds no GPU: pass device='auto' or 'cpu', or install its CUDA build."
+        )
+    return "cpu"
+
+
+def _may_have_gpu() -> bool:
+    return platform.system() == "Darwin" or any(os.path.exists(trace) for trace in _GPU_TRACES)
+
+
+def _gpus() -> list[Any]:
+    keras()
+    import tensorflow as tf
+
+    return list(tf.config.list_physical_devices("GPU"))
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Return "float32" or "bfloat16": the latter for "auto" where `device` computes it natively."""
+    if precision != "auto":
+        return precision
+    native = _gpu_has_bfloat16() if device == "gpu" else _cpu_has_bfloat16()
+    return "bfloat16" if native else "float32"
+
+
+def _gpu_has_bfloat16() -> bool:
+    gpu = _gpus()[0]
+    import tensorflow as tf
+
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+    return bool(tuple(capability) >= (8, 0))
+
+
+@functools.cache
+def _cpu_has_bfloat16() -> bool:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return flags is not None and not _BF16_FLAGS.isdisjoint(flags[1].split())
+
+
+def batch_size(image_size: int, device: str) -> int:
+    """Images a batch: as many as hold the activations of the first block within some 0.4 GB (CPU) or 3 GB (GPU)."""
+    at_224 = 128 if device == "gpu" else 16
+    return int(np.clip(at_224 * 224**2 // image_size**2, 1, 512))
+
+
+def compile_forward(
+    function: Callable[[Any], Any], image_size: int, device: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile `function` of a batch of gray squares, once for every number of images."""
+    keras()
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((None, image_size, image_size), tf.uint8)
+    compiled = tf.function(function, input_signature=[spec])
+
+    def forward(batch: np.ndarray) -> np.ndarray:
+        with tf.device(f"/{device}:0"):
+            return compiled(tf.constant(batch)).numpy()
+
+    return forward
+
+
+def download_vgg19() -> dict[str, np.ndarray]:
+    """Let Keras fetch its ImageNet weights of VGG19 into its cache, and return those of the convolution layers."""
+    network = keras().applications.VGG19(
+        include_top=False, weights="imagenet", input_shape=(32, 32, 3)
+    )
+    arrays = {}
+    for layer in network.layers:
+        for name, array in zip(("kernel", "bias"), layer.get_weights(), strict=False):
+            arrays[f"{layer.name}/{name}"] = array
+    return arrays

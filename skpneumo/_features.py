@@ -1,0 +1,362 @@
+"""VGG19Features: images in, one row of features an image out; each image is computed once, ever."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from numbers import Integral
+from typing import Any, TypeVar
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from skpneumo._backbone import LAYERS, Backbone, backbone
+from skpneumo._device import DEVICES, PRECISIONS
+from skpneumo._images import ASPECTS, CONTRASTS, Square, look
+from skpneumo._inputs import as_paths, check_column, digest, read_bytes
+from skpneumo._progress import progress_bar
+from skpneumo._store import FeatureStore, open_store
+from skpneumo.exceptions import ImageReadError
+
+T, R = TypeVar("T"), TypeVar("R")
+
+
+class VGG19Features(TransformerMixin, BaseEstimator):
+    """Features of chest X-rays from the frozen first layers of VGG19.
+
+    Each image becomes a gray square, passes the first `n_layers` convolution layers, and the maps that come out are
+    averaged over a grid. Nothing is learnt; any scikit-learn classifier and any imbalanced-learn sampler can stand
+    behind it. The features of an image are kept on disk by its content, so they are computed once, ever.
+
+    Parameters
+    ----------
+    weights : "imagenet", path or None, default="imagenet"
+        "imagenet": the weights that Keras downloads into ``~/.keras``. A path: a ``.npz`` file with arrays named
+        "block1_conv1/kernel", "block1_conv1/bias" and so on, or a ``.h5``, ``.weights.h5`` or ``.keras`` file of
+        VGG19. None: untrained, from a fixed seed, the same on every machine.
+    n_layers : int, default=16
+        How many of the 16 convolution layers are used, from the first. A pooling layer follows where a block is
+        complete.
+    image_size : int, default=224
+        Side in pixels of the square that the network sees, at least 32.
+    aspect : {"crop", "pad", "stretch"}, default="crop"
+        How an image becomes square. "crop": its short side is scaled, its centre cropped. "pad": its long side is
+        scaled, the rest is black. "stretch": both sides are scaled.
+    contrast : {None, "equalize"}, default=None
+        "equalize": the histogram of gray values is equalised.
+    pool_grid : int, default=4
+        The maps are averaged over a ``pool_grid`` x ``pool_grid`` grid, adaptively where it does not divide their
+        side, and at most over their own places. 1 is global average pooling.
+    memory : "auto", None, path or joblib.Memory, default="auto"
+        Where features are stored. "auto": the user's cache folder, or the folder that the environment variable
+        ``SKPNEUMO_CACHE`` names. None: nowhere. Of a ``Memory``, its location is used.
+    device : {"auto", "cpu", "gpu"}, default="auto"
+        Where the layers run. "auto": on a GPU where TensorFlow finds one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        How the layers compute. "auto": bfloat16 where the device has it natively, float32 otherwise. What comes out
+        is float32.
+    n_jobs : int, default=None
+        Threads that decode images. None is 1 (unless in a ``joblib.parallel_config``), -1 all processors.
+    verbose : int, default=0
+        Above 0: a progress bar where it takes more than a second.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        1: a column of paths.
+    feature_names_in_ : ndarray of shape (1,)
+        The name of that column, where `fit` saw a DataFrame.
+
+    See Also
+    --------
+    PneumoniaClassifier : These features and a trained head in one estimator.
+
+    References
+    ----------
+    K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014,
+    arXiv:1409.1556.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skpneumo import VGG19Features
+    >>> from skpneumo.datasets import make_chest_xrays
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     X, y = make_chest_xrays(6, folder, random_state=0, return_X_y=True)
+    ...     features = VGG19Features(weights=None, n_layers=2, image_size=32, memory=None)
+    ...     features.fit_transform(X).shape
+    (6, 1024)
+    """
+
+    def __init__(
+        self,
+        weights: Any = "imagenet",
+        *,
+        n_layers: int = 16,
+        image_size: int = 224,
+        aspect: str = "crop",
+        contrast: str | None = None,
+        pool_grid: int = 4,
+        memory: Any = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.weights = weights
+        self.n_layers = n_layers
+        self.image_size = image_size
+        self.aspect = aspect
+        self.contrast = contrast
+        self.pool_grid = pool_grid
+        self.memory = memory
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> "VGG19Features":
+        """Check the parameters and `X`; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
+            Paths of images, str or pathlib.Path.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        VGG19Features
+            Itself.
+        """
+        self._check_parameters()
+        self._check_paths(X, reset=True)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute, or look up, the features of images.
+
+        Parameters
+        ----------
+        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
+            Paths of images, str or pathlib.Path.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+            Cell by cell of the grid in reading order, channel by channel in each.
+
+        Raises
+        ------
+        ImageReadError
+            Some images cannot be read; it names all of them. What was computed until then is stored.
+        WeightsError
+            The weights cannot be reached, or do not fit.
+        """
+        check_is_fitted(self)
+        self._check_parameters()
+        paths = self._check_paths(X, reset=False)
+        return extract(
+            paths,
+            Square(self.image_size, self.aspect, self.contrast),
+            self._backbone(),
+            open_store(self.memory),
+            n_threads=effective_n_jobs(self.n_jobs),
+            verbose=self.verbose,
+        )
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the features by row and column of their cell, from the upper left, and by channel.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_features,), object
+            Such as "vgg19_0_3_17".
+        """
+        check_is_fitted(self)
+        backbone = self._backbone()
+        cells = range(backbone.grid)
+        names = [
+            f"vgg19_{i}_{j}_{channel}"
+            for i in cells
+            for j in cells
+            for channel in range(backbone.n_channels)
+        ]
+        return np.asarray(names, dtype=object)
+
+    def _backbone(self) -> Backbone:
+        return backbone(
+            weights=self.weights,
+            n_layers=self.n_layers,
+            image_size=self.image_size,
+            pool_grid=self.pool_grid,
+            device=self.device,
+            precision=self.precision,
+        )
+
+    def _check_parameters(self) -> None:
+        check_scalar(self.n_layers, "n_layers", Integral, min_val=1, max_val=len(LAYERS))
+        check_scalar(self.image_size, "image_size", Integral, min_val=32)
+        check_scalar(self.pool_grid, "pool_grid", Integral, min_val=1)
+        choices = {
+            "aspect": ASPECTS,
+            "contrast": CONTRASTS,
+            "device": DEVICES,
+            "precision": PRECISIONS,
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}, but it must be one of {', '.join(map(repr, allowed))}."
+                )
+        if self.weights is not None and not isinstance(self.weights, (str, os.PathLike)):
+            raise TypeError(
+                f"weights must be 'imagenet', a path or None; got {type(self.weights).__name__}."
+            )
+
+    def _check_paths(self, X: Any, reset: bool) -> list[str]:
+        paths = as_paths(X)
+        if paths is None:
+            raise ValueError(
+                f"{type(self).__name__} takes paths of images; got {type(X).__name__} without any. Features already "
+                "extracted go straight to the next step."
+            )
+        check_column(self, X, paths, reset=reset)
+        return paths
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_features_in_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def extract(
+    paths: list[str],
+    square: Square,
+    backbone: Backbone,
+    store: FeatureStore | None,
+    *,
+    n_threads: int = 1,
+    verbose: int = 0,
+) -> np.ndarray:
+    """Fill the matrix of features: from the store what it knows, through the network the rest, each content once.
+
+    Raises
+    ------
+    ImageReadError
+        Names every image that cannot be read. Where a look at the files is enough it comes before the pass, otherwise
+        after it, when all the others are stored.
+    """
+    features = np.empty((len(paths), backbone.n_features), np.float32)
+    way = digest(square.key() + backbone.key())
+    failures: dict[int, str] = {}  # by position in X
+    unfit: dict[bytes, str] = {}  # by content
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        ahead = partial(_run_ahead, pool, window=4 * n_threads)
+        positions: dict[bytes, list[int]] = {}
+        with progress_bar(len(paths), "reading", "image", verbose) as bar:
+            for position, content in ahead(
+                lambda i: digest(read_bytes(paths[i])), range(len(paths)), failures
+            ):
+                positions.setdefault(content, []).append(position)
+                bar.update()
+
+        unknown = {content: paths[where[0]] for content, where in positions.items()}
+        if store is not None:
+            for key, row in store.get([way + content for content in unknown], backbone.n_features):
+                content = key[len(way) :]
+                features[positions[content]] = row
+                del unknown[content]
+
+        deque(ahead(lambda content: look(read_bytes(unknown[content])), unknown, unfit), maxlen=0)
+        passes = (
+            not failures and not unfit
+        )  # else the rest is only read through, so that one error names all
+        forward = backbone.forward() if unknown and passes else None
+        squares = _run_ahead(
+            pool,
+            lambda content: _decode(content, unknown[content], square),
+            [content for content in unknown if content not in unfit],
+            unfit,
+            window=2 * backbone.batch_size,
+        )
+        with progress_bar(len(unknown), "features", "image", verbose) as bar:
+            for batch in _chunks(squares, backbone.batch_size):
+                bar.update(len(batch))
+                if forward is None or (unfit and store is None):  # nothing can be kept
+                    continue
+                rows = forward(np.stack([gray for _, gray in batch]))
+                if store is not None:
+                    store.put(
+                        (way + content, row) for (content, _), row in zip(batch, rows, strict=True)
+                    )
+                for (content, _), row in zip(batch, rows, strict=True):
+                    features[positions[content]] = row
+
+    failures |= {
+        position: reason for content, reason in unfit.items() for position in positions[content]
+    }
+    if failures:
+        raise ImageReadError(
+            [(position, paths[position], reason) for position, reason in failures.items()]
+        )
+    return features
+
+
+def _decode(content: bytes, path: str, square: Square) -> np.ndarray:
+    data = read_bytes(path)
+    if digest(data) != content:
+        raise ValueError("changed while it was being read")
+    return square.decode(data)
+
+
+def _run_ahead(
+    pool: ThreadPoolExecutor,
+    function: Callable[[T], R],
+    items: Iterable[T],
+    failures: dict[T, str],
+    window: int,
+) -> Iterator[tuple[T, R]]:
+    """Yield each item with its result, in order, from threads at most `window` items ahead; note what failed."""
+    remaining = iter(items)
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    while True:
+        for item in islice(remaining, window - len(waiting)):
+            waiting.append((item, pool.submit(function, item)))
+        if not waiting:
+            return
+        item, future = waiting.popleft()
+        try:
+            result = future.result()
+        except OSError as error:
+            failures[item] = error.strerror or str(error)
+        except ValueError as error:
+            failures[item] = str(error)
+        else:
+            yield item, result
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

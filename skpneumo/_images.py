@@ -1,0 +1,137 @@
+"""One image of any kind to one square of gray bytes; the same for training and prediction."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# Whatever changes a single gray value of what `decode` returns must raise this number: stored features carry it.
+VERSION = 1
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+ASPECTS = ("crop", "pad", "stretch")
+CONTRASTS = (None, "equalize")
+
+_BIT_DEPTHS = (8, 10, 12, 14, 16, 32)
+_PHOTOMETRIC, _MIN_IS_WHITE = 262, 0
+
+
+@dataclass(frozen=True)
+class Square:
+    """The square that the network sees.
+
+    Parameters
+    ----------
+    size : int
+        Its side in pixels.
+    aspect : {"crop", "pad", "stretch"}
+        What becomes of an image that is not square.
+    contrast : {None, "equalize"}
+        Whether the histogram is equalised, after scaling and before padding.
+    """
+
+    size: int
+    aspect: str = "crop"
+    contrast: str | None = None
+
+    def key(self) -> bytes:
+        """Name everything that shapes the gray values of an image."""
+        return f"square {VERSION} {self.size} {self.aspect} {self.contrast} ".encode()
+
+    def decode(self, data: bytes) -> np.ndarray:
+        """Turn the bytes of an image file into gray values, (size, size) uint8.
+
+        Raises
+        ------
+        ValueError
+            The reason why it cannot be done.
+        """
+        with _open(data) as image:
+            # A JPEG decoder halves the scale at a fraction of the cost; twice the target is left to resample well.
+            image.draft("L", (2 * self.size, 2 * self.size))
+            try:
+                image.load()
+                gray = ImageOps.exif_transpose(_gray(image))
+            except Exception as error:
+                raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
+        return np.asarray(_square(gray, self))
+
+
+def look(data: bytes) -> None:
+    """Raise ValueError where the head of a file is enough to tell that it cannot be decoded."""
+    _open(data).close()
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        raise ValueError(f"not an image in one of the formats {', '.join(FORMATS)}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"absurdly large: {_sentence(error)}") from None
+    except Exception as error:
+        raise ValueError(f"cannot be opened: {_sentence(error)}") from error
+    width, height = image.size
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(
+            f"absurdly large: {width} x {height} pixels, more than {Image.MAX_IMAGE_PIXELS} in all"
+        )
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1 and image.format != "MPO":
+        raise ValueError(f"holds {pages} images: save the one that is meant as a file of its own")
+    return image
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{error}" or type(error).__name__
+
+
+def _gray(image: Image.Image) -> Image.Image:
+    """Any mode to 8-bit gray: transparency over black, deep pixels scaled by their range."""
+    if image.mode.startswith(("I", "F")):
+        return _from_deep(image)
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, rgba).convert("L")
+    if image.mode not in {"1", "L", "P", "RGB"}:
+        image = image.convert("RGB")
+    return image.convert("L")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and float pixels to 8 bits.
+
+    Detectors write 10, 12 or 14 bits into 16: integers are divided by the largest value of the smallest such depth
+    that holds the brightest pixel, so that a film keeps its exposure. Floats have no depth: their own range is taken.
+    """
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("holds pixels that are not finite numbers")
+    low, high = min(values.min(), 0.0), values.max()
+    if image.mode == "F":
+        low, top = values.min(), values.max()
+    else:
+        top = next(float(2**depth - 1) for depth in _BIT_DEPTHS if high < 2**depth)
+    gray = np.rint((values - low) * (255 / max(top - low, 1e-300))).astype(np.uint8)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+        gray = 255 - gray
+    return Image.fromarray(gray)
+
+
+def _square(gray: Image.Image, square: Square) -> Image.Image:
+    sides, bilinear = (square.size, square.size), Image.Resampling.BILINEAR
+    if square.aspect == "crop":
+        scaled = ImageOps.fit(gray, sides, bilinear)
+    elif square.aspect == "pad":
+        scaled = ImageOps.contain(gray, sides, bilinear)
+    else:
+        scaled = gray.resize(sides, bilinear)
+    if square.contrast == "equalize":
+        scaled = ImageOps.equalize(scaled)
+    if scaled.size == sides:
+        return scaled
+    black = Image.new("L", sides)
+    black.paste(scaled, ((square.size - scaled.width) // 2, (square.size - scaled.height) // 2))
+    return black

@@ -1,0 +1,93 @@
+"""What X may be: a column of paths in any container, or numbers; and what a file holds, by content."""
+
+import hashlib
+import os
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils.validation import validate_data
+
+MAX_FILE_BYTES = 2**30
+
+_EXPECTED = (
+    "X must hold paths of images (str or pathlib.Path) as a list, a tuple, a Series, an array of shape (n,) or (n, 1) "
+    "or a one-column DataFrame"
+)
+
+
+def as_paths(X: Any) -> list[str] | None:
+    """Return the paths that `X` holds, or None where it holds no text and so can only be numbers.
+
+    Raises
+    ------
+    ValueError
+        A bare string or path, nothing at all, more than one column, or paths mixed with other things.
+    """
+    if isinstance(X, (str, bytes, os.PathLike)):
+        raise ValueError(
+            f"{_EXPECTED}; got the bare {type(X).__name__} {X!r}. For one image pass a list: [{X!r}]."
+        )
+    if (
+        X is None
+        or issparse(X)
+        or np.asarray(getattr(X, "dtype", None) or "O").dtype.kind in "biufc"
+    ):
+        return None
+    items = np.asarray(X, dtype=object)
+    if items.size == 0:
+        # A matrix without columns is scikit-learn's to refuse; a container without items is ours.
+        if items.ndim > 1 and len(items):
+            return None
+        raise ValueError(f"{_EXPECTED}; got {_describe(X, items)}, which is empty.")
+    is_path = np.fromiter(
+        (isinstance(item, (str, os.PathLike)) for item in items.flat), bool, items.size
+    )
+    if not is_path.any():
+        if any(isinstance(item, bytes) for item in items.flat):
+            raise ValueError(f"{_EXPECTED}; got {_describe(X, items)} of bytes.")
+        return None
+    if items.ndim > 2 or (items.ndim == 2 and items.shape[1] != 1):
+        raise ValueError(
+            f"{_EXPECTED}; got {_describe(X, items)}: pass the column that holds the paths."
+        )
+    column = items.ravel()
+    if not is_path.all():
+        wrong = [
+            f"X[{i}] is {column[i]!r} ({type(column[i]).__name__})"
+            for i in np.flatnonzero(~is_path)
+        ]
+        raise ValueError(
+            f"{_EXPECTED}; {len(wrong)} of its {len(column)} items are none: {', '.join(wrong)}."
+        )
+    return [os.fspath(item) if isinstance(item, os.PathLike) else str(item) for item in column]
+
+
+def check_column(estimator: Any, X: Any, paths: list[str], *, reset: bool) -> None:
+    """Let scikit-learn note, or compare, the one column of `X` and its name."""
+    column = X if hasattr(X, "columns") else np.asarray(paths, dtype=object).reshape(-1, 1)
+    validate_data(estimator, column, reset=reset, skip_check_array=True)
+
+
+def _describe(X: Any, items: np.ndarray) -> str:
+    return f"{type(X).__name__} of shape {items.shape}"
+
+
+def read_bytes(path: str) -> bytes:
+    """Read a whole file; what stands in the way is said in the words of `ImageReadError`."""
+    if not os.path.exists(path):
+        raise ValueError("no such file")
+    if os.path.isdir(path):
+        raise ValueError("a folder, not an image")
+    size = os.path.getsize(path)
+    if size == 0:
+        raise ValueError("an empty file")
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"absurdly large: {size} bytes, more than {MAX_FILE_BYTES}")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def digest(data: bytes) -> bytes:
+    """Name content by its content: 20 bytes of BLAKE2b."""
+    return hashlib.blake2b(data, digest_size=20).digest()

@@ -1,0 +1,136 @@
+"""FeatureStore: features on disk, one row an image, safe with many processes and a kill at any moment."""
+
+import os
+import sqlite3
+import stat
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+
+from skpneumo.exceptions import FeatureStoreWarning
+
+ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
+
+_FOLDER, _FILE = "skpneumo-features", "features.sqlite"
+_ROWS_A_QUERY = 500
+_PATIENCE = 60.0  # seconds that one process waits for another's write
+_SCHEMA = "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
+
+
+class FeatureStore:
+    """Rows of float32 under keys of bytes in one SQLite file.
+
+    A store only ever saves work: where it cannot be read or written, one warning says so and the work is done again.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made where it does not exist, readable by its owner only. The file lies in a folder of its own inside it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = FeatureStore(folder)
+    ...     store.put([(b"one", np.ones(2, np.float32))])
+    ...     dict(store.get([b"one", b"two"], 2))
+    {b'one': array([1., 1.], dtype=float32)}
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder).expanduser().absolute() / _FOLDER
+        self.file = self.folder / _FILE
+
+    def get(self, keys: Iterable[bytes], n_features: int) -> Iterator[tuple[bytes, np.ndarray]]:
+        """Yield the rows that are known and whole; a broken one is as good as unknown."""
+        keys = list(keys)
+        if not self.file.exists():
+            return
+        for start in range(0, len(keys), _ROWS_A_QUERY):
+            some = keys[start : start + _ROWS_A_QUERY]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT key, value, checksum FROM features WHERE key IN ({marks})"  # noqa: S608 - marks only
+            for key, value, checksum in (
+                self._run(lambda db, query=query, some=some: db.execute(query, some).fetchall())
+                or []
+            ):
+                if len(value) == 4 * n_features and checksum == _checksum(key, value):
+                    yield key, np.frombuffer(value, "<f4")
+
+    def put(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> None:
+        """Keep rows, all of them in one transaction."""
+        values = [(key, np.ascontiguousarray(row, "<f4").tobytes()) for key, row in rows]
+        entries = [(key, value, _checksum(key, value)) for key, value in values]
+        self._run(
+            lambda db: db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", entries)
+        )
+
+    def _run(self, work: Any) -> Any:
+        """Run `work` on an open database in a transaction; a file that is no database makes way for a new one."""
+        try:
+            self._make_folder()
+            try:
+                return self._transaction(work)
+            except sqlite3.DatabaseError as error:
+                if not _is_broken(error):
+                    raise
+                self._set_aside()
+                return self._transaction(work)
+        except (OSError, sqlite3.Error) as error:
+            warnings.warn(
+                f"features cannot be kept in {self.folder}: {error}. They are computed, but not stored; pass another "
+                f"folder as memory, set {ENVIRONMENT_VARIABLE}, or pass memory=None.",
+                FeatureStoreWarning,
+                stacklevel=2,
+            )
+            return None
+
+    def _transaction(self, work: Any) -> Any:
+        # One connection a transaction: nothing to share between threads, to inherit by a fork, or to leave open.
+        with closing(sqlite3.connect(self.file, timeout=_PATIENCE)) as db, db:
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(_SCHEMA)
+            return work(db)
+
+    def _make_folder(self) -> None:
+        if self.file.exists():
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(self.folder.stat().st_mode) != 0o700:
+            self.folder.chmod(0o700)
+        os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
+
+    def _set_aside(self) -> None:
+        with suppress(FileNotFoundError):
+            os.replace(self.file, self.file.with_suffix(".broken"))
+        with suppress(FileNotFoundError):
+            os.remove(f"{self.file}-journal")
+        self._make_folder()
+
+
+def open_store(memory: Any) -> FeatureStore | None:
+    """Turn the parameter `memory` into a store: "auto", None, a folder, or a joblib ``Memory``."""
+    if memory is None:
+        return None
+    if isinstance(memory, str) and memory == "auto":
+        folder = os.environ.get(ENVIRONMENT_VARIABLE) or platformdirs.user_cache_dir(
+            "skpneumo", appauthor=False
+        )
+        return FeatureStore(folder)
+    location = getattr(memory, "location", memory)
+    return None if location is None else FeatureStore(location)
+
+
+def _checksum(key: bytes, value: bytes) -> int:
+    return zlib.crc32(value, zlib.crc32(key))
+
+
+def _is_broken(error: sqlite3.DatabaseError) -> bool:
+    text = str(error)
+    return "malformed" in text or "not a database" in text or "no such column" in text
