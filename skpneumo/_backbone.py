@@ -83,9 +83,7 @@ class Backbone:
             return _forward(self)
 
 
-def backbone(
-    *, weights: Any, n_layers: int, image_size: int, pool_grid: int, device: str, precision: str
-) -> Backbone:
+def backbone(*, weights: Any, n_layers: int, image_size: int, pool_grid: int, device: str, precision: str) -> Backbone:
     """Settle what "auto" means and which weights are meant, without running anything.
 
     Raises
@@ -93,11 +91,7 @@ def backbone(
     WeightsError
         The weights cannot be reached, or lack one of the first `n_layers` layers.
     """
-    source = (
-        weights
-        if weights in (None, "imagenet")
-        else os.path.abspath(os.path.expanduser(os.fspath(weights)))
-    )
+    source = weights if weights in (None, "imagenet") else os.path.abspath(os.path.expanduser(os.fspath(weights)))
     device = _device.resolve_device(device)
     return Backbone(
         weights=source,
@@ -135,9 +129,7 @@ def pooling_matrix(side: int, grid: int) -> np.ndarray:
 def _forward(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
     keras = _device.keras()
     with keras.device(f"{backbone.device}:0"):
-        network = _network(
-            keras, load_layers(backbone.weights, backbone.n_layers), backbone.precision
-        )
+        network = _network(keras, load_layers(backbone.weights, backbone.n_layers), backbone.precision)
     pooling = pooling_matrix(map_side(backbone.n_layers, backbone.image_size), backbone.grid)
 
     def features(squares: Any) -> Any:
@@ -155,9 +147,7 @@ def _network(keras: Any, arrays: Arrays, precision: str) -> Any:
     policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
     pixels = maps = keras.Input((None, None, 3))
     for name, filters, completes in LAYERS[: len(arrays) // 2]:
-        layer = keras.layers.Conv2D(
-            filters, 3, padding="same", activation="relu", name=name, dtype=policy
-        )
+        layer = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name, dtype=policy)
         maps = layer(maps)
         layer.set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])
         if completes:
@@ -238,9 +228,7 @@ def _read_file(path: str) -> Arrays:
     if path.endswith(".h5"):
         with open(path, "rb") as file:
             return _read_h5(file)
-    raise WeightsError(
-        f"weights={path!r}: the name ends in none of {', '.join(SUFFIXES)}. {_WAYS_OUT}"
-    )
+    raise WeightsError(f"weights={path!r}: the name ends in none of {', '.join(SUFFIXES)}. {_WAYS_OUT}")
 
 
 def _read_h5(file: Any) -> Arrays:

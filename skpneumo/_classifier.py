@@ -219,17 +219,13 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]!r}."
             )
-        sample_weight = _check_sample_weight(
-            sample_weight, y, dtype=np.float64, ensure_non_negative=True
-        )
+        sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
         if not sample_weight.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
 
         features = X if paths is None else self._extract(X)
         class_weight = compute_sample_weight(self.class_weight, y)
-        head = self._fit_head(
-            features, encoder.transform(y), sample_weight, class_weight, overwrite=paths is not None
-        )
+        head = self._fit_head(features, encoder.transform(y), sample_weight, class_weight, overwrite=paths is not None)
 
         self.classes_ = encoder.classes_
         self.feature_mean_, self.feature_scale_ = head.mean, head.scale
@@ -273,9 +269,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
             Labels out of `classes_`.
         """
         logits = self.decision_function(X)
-        return self.classes_[
-            (logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)
-        ]
+        return self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Compute the probability of each class.
@@ -310,9 +304,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         return log_expit(_two_columns(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
 
     def _extract(self, X: Any) -> np.ndarray:
-        extractor = VGG19Features(
-            **{name: getattr(self, name) for name in VGG19Features().get_params()}
-        )
+        extractor = VGG19Features(**{name: getattr(self, name) for name in VGG19Features().get_params()})
         return extractor.set_output(transform="default").fit_transform(X)
 
     def _features(self, X: Any) -> np.ndarray:
@@ -326,9 +318,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
             return validate_data(self, X, dtype=_FLOATS, reset=False)
         if paths is not None and fitted_on_paths:
             check_column(self, X, paths, reset=False)
-        features = (
-            self._extract(X) if paths is not None else check_array(X, dtype=_FLOATS, estimator=self)
-        )
+        features = self._extract(X) if paths is not None else check_array(X, dtype=_FLOATS, estimator=self)
         if features.shape[1] != n_expected:
             raise ValueError(
                 f"X {'gives' if paths else 'has'} {features.shape[1]} features, but {type(self).__name__} is expecting "
@@ -354,7 +344,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
             alpha=self.alpha,
             dropout=self.dropout,
             learning_rate_init=self.learning_rate_init,
-            batch_size=min(200, len(codes)) if self.batch_size == "auto" else self.batch_size,
+            batch_size=min(200, len(codes)) if self.batch_size == "auto" else int(self.batch_size),
             max_iter=self.max_iter,
             device=resolve_device(self.device),
             random=check_random_state(self.random_state),

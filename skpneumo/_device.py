@@ -144,9 +144,7 @@ def batch_size(image_size: int, device: str) -> int:
     return int(np.clip(at_224 * 224**2 // image_size**2, 1, 512))
 
 
-def compile_forward(
-    function: Callable[[Any], Any], image_size: int, device: str
-) -> Callable[[np.ndarray], np.ndarray]:
+def compile_forward(function: Callable[[Any], Any], image_size: int, device: str) -> Callable[[np.ndarray], np.ndarray]:
     """Compile `function` of a batch of gray squares, once for every number of images."""
     keras()
     import tensorflow as tf
@@ -163,9 +161,7 @@ def compile_forward(
 
 def download_vgg19() -> dict[str, np.ndarray]:
     """Let Keras fetch its ImageNet weights of VGG19 into its cache, and return those of the convolution layers."""
-    network = keras().applications.VGG19(
-        include_top=False, weights="imagenet", input_shape=(32, 32, 3)
-    )
+    network = keras().applications.VGG19(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
     arrays = {}
     for layer in network.layers:
         for name, array in zip(("kernel", "bias"), layer.get_weights(), strict=False):

@@ -23,7 +23,8 @@ from skpneumo._progress import progress_bar
 from skpneumo._store import FeatureStore, open_store
 from skpneumo.exceptions import ImageReadError
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class VGG19Features(TransformerMixin, BaseEstimator):
@@ -189,12 +190,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         backbone = self._backbone()
         cells = range(backbone.grid)
-        names = [
-            f"vgg19_{i}_{j}_{channel}"
-            for i in cells
-            for j in cells
-            for channel in range(backbone.n_channels)
-        ]
+        names = [f"vgg19_{i}_{j}_{channel}" for i in cells for j in cells for channel in range(backbone.n_channels)]
         return np.asarray(names, dtype=object)
 
     def _backbone(self) -> Backbone:
@@ -223,9 +219,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                     f"{name}={getattr(self, name)!r}, but it must be one of {', '.join(map(repr, allowed))}."
                 )
         if self.weights is not None and not isinstance(self.weights, (str, os.PathLike)):
-            raise TypeError(
-                f"weights must be 'imagenet', a path or None; got {type(self.weights).__name__}."
-            )
+            raise TypeError(f"weights must be 'imagenet', a path or None; got {type(self.weights).__name__}.")
 
     def _check_paths(self, X: Any, reset: bool) -> list[str]:
         paths = as_paths(X)
@@ -275,9 +269,7 @@ def extract(
         ahead = partial(_run_ahead, pool, window=4 * n_threads)
         positions: dict[bytes, list[int]] = {}
         with progress_bar(len(paths), "reading", "image", verbose) as bar:
-            for position, content in ahead(
-                lambda i: digest(read_bytes(paths[i])), range(len(paths)), failures
-            ):
+            for position, content in ahead(lambda i: digest(read_bytes(paths[i])), range(len(paths)), failures):
                 positions.setdefault(content, []).append(position)
                 bar.update()
 
@@ -289,9 +281,7 @@ def extract(
                 del unknown[content]
 
         deque(ahead(lambda content: look(read_bytes(unknown[content])), unknown, unfit), maxlen=0)
-        passes = (
-            not failures and not unfit
-        )  # else the rest is only read through, so that one error names all
+        passes = not failures and not unfit  # else the rest is only read through, so that one error names all
         forward = backbone.forward() if unknown and passes else None
         squares = _run_ahead(
             pool,
@@ -307,19 +297,13 @@ def extract(
                     continue
                 rows = forward(np.stack([gray for _, gray in batch]))
                 if store is not None:
-                    store.put(
-                        (way + content, row) for (content, _), row in zip(batch, rows, strict=True)
-                    )
+                    store.put((way + content, row) for (content, _), row in zip(batch, rows, strict=True))
                 for (content, _), row in zip(batch, rows, strict=True):
                     features[positions[content]] = row
 
-    failures |= {
-        position: reason for content, reason in unfit.items() for position in positions[content]
-    }
+    failures |= {position: reason for content, reason in unfit.items() for position in positions[content]}
     if failures:
-        raise ImageReadError(
-            [(position, paths[position], reason) for position, reason in failures.items()]
-        )
+        raise ImageReadError([(position, paths[position], reason) for position, reason in failures.items()])
     return features
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ _PROBE_MAX_ITER = 10_000
 
 @dataclass(frozen=True)
 class Head:
-    """Standardisation and weights: layer ``l`` maps ``h`` to ``relu(h @ coefs[l] + intercepts[l])``, the last linearly."""
+    """Standardisation, then layers: each maps ``h`` to ``relu(h @ coef + intercept)``, the last without relu."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -126,11 +127,7 @@ def fit_dense(
                 accuracy_curve.append(float(figures[1]) / n_samples)
                 bar.set_postfix(loss=loss_curve[-1], accuracy=accuracy_curve[-1], refresh=False)
                 bar.update()
-    dense = [
-        layer.get_weights()
-        for layer in network.layers
-        if layer.get_weights() and "dense" in layer.name
-    ]
+    dense = [layer.get_weights() for layer in network.layers if layer.get_weights() and "dense" in layer.name]
     return Head(
         mean,
         scale,
@@ -166,7 +163,7 @@ def _dense_network(
 
     sizes = [n_features, *hidden_layer_sizes]
     layers: list[Any] = [keras.Input((n_features,))]
-    for i, (n_inputs, units) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (n_inputs, units) in enumerate(pairwise(sizes)):
         layers.append(dense(units, n_inputs, "relu", f"dense_{i}"))
         if dropout:
             layers.append(keras.layers.Dropout(dropout, seed=seed(), dtype="float32"))
@@ -179,11 +176,7 @@ def _compile(keras: Any, network: Any, n_classes: int, learning_rate: float) -> 
         called = logits > 0 if n_classes == 2 else keras.ops.argmax(logits, axis=-1)[:, None]
         return keras.ops.cast(keras.ops.cast(called, "float32") == targets, "float32")
 
-    loss = (
-        keras.losses.BinaryCrossentropy
-        if n_classes == 2
-        else keras.losses.SparseCategoricalCrossentropy
-    )
+    loss = keras.losses.BinaryCrossentropy if n_classes == 2 else keras.losses.SparseCategoricalCrossentropy
     network.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss=loss(from_logits=True),

@@ -74,9 +74,7 @@ def _open(data: bytes) -> Image.Image:
         raise ValueError(f"cannot be opened: {_sentence(error)}") from error
     width, height = image.size
     if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(
-            f"absurdly large: {width} x {height} pixels, more than {Image.MAX_IMAGE_PIXELS} in all"
-        )
+        raise ValueError(f"absurdly large: {width} x {height} pixels, more than {Image.MAX_IMAGE_PIXELS} in all")
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":
         raise ValueError(f"holds {pages} images: save the one that is meant as a file of its own")

@@ -25,14 +25,8 @@ def as_paths(X: Any) -> list[str] | None:
         A bare string or path, nothing at all, more than one column, or paths mixed with other things.
     """
     if isinstance(X, (str, bytes, os.PathLike)):
-        raise ValueError(
-            f"{_EXPECTED}; got the bare {type(X).__name__} {X!r}. For one image pass a list: [{X!r}]."
-        )
-    if (
-        X is None
-        or issparse(X)
-        or np.asarray(getattr(X, "dtype", None) or "O").dtype.kind in "biufc"
-    ):
+        raise ValueError(f"{_EXPECTED}; got the bare {type(X).__name__} {X!r}. For one image pass a list: [{X!r}].")
+    if X is None or issparse(X) or np.asarray(getattr(X, "dtype", None) or "O").dtype.kind in "biufc":
         return None
     items = np.asarray(X, dtype=object)
     if items.size == 0:
@@ -40,26 +34,17 @@ def as_paths(X: Any) -> list[str] | None:
         if items.ndim > 1 and len(items):
             return None
         raise ValueError(f"{_EXPECTED}; got {_describe(X, items)}, which is empty.")
-    is_path = np.fromiter(
-        (isinstance(item, (str, os.PathLike)) for item in items.flat), bool, items.size
-    )
+    is_path = np.fromiter((isinstance(item, (str, os.PathLike)) for item in items.flat), bool, items.size)
     if not is_path.any():
         if any(isinstance(item, bytes) for item in items.flat):
             raise ValueError(f"{_EXPECTED}; got {_describe(X, items)} of bytes.")
         return None
     if items.ndim > 2 or (items.ndim == 2 and items.shape[1] != 1):
-        raise ValueError(
-            f"{_EXPECTED}; got {_describe(X, items)}: pass the column that holds the paths."
-        )
+        raise ValueError(f"{_EXPECTED}; got {_describe(X, items)}: pass the column that holds the paths.")
     column = items.ravel()
     if not is_path.all():
-        wrong = [
-            f"X[{i}] is {column[i]!r} ({type(column[i]).__name__})"
-            for i in np.flatnonzero(~is_path)
-        ]
-        raise ValueError(
-            f"{_EXPECTED}; {len(wrong)} of its {len(column)} items are none: {', '.join(wrong)}."
-        )
+        wrong = [f"X[{i}] is {column[i]!r} ({type(column[i]).__name__})" for i in np.flatnonzero(~is_path)]
+        raise ValueError(f"{_EXPECTED}; {len(wrong)} of its {len(column)} items are none: {', '.join(wrong)}.")
     return [os.fspath(item) if isinstance(item, os.PathLike) else str(item) for item in column]
 
 

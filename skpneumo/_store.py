@@ -57,8 +57,7 @@ class FeatureStore:
             marks = ",".join("?" * len(some))
             query = f"SELECT key, value, checksum FROM features WHERE key IN ({marks})"  # noqa: S608 - marks only
             for key, value, checksum in (
-                self._run(lambda db, query=query, some=some: db.execute(query, some).fetchall())
-                or []
+                self._run(lambda db, query=query, some=some: db.execute(query, some).fetchall()) or []
             ):
                 if len(value) == 4 * n_features and checksum == _checksum(key, value):
                     yield key, np.frombuffer(value, "<f4")
@@ -67,9 +66,7 @@ class FeatureStore:
         """Keep rows, all of them in one transaction."""
         values = [(key, np.ascontiguousarray(row, "<f4").tobytes()) for key, row in rows]
         entries = [(key, value, _checksum(key, value)) for key, value in values]
-        self._run(
-            lambda db: db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", entries)
-        )
+        self._run(lambda db: db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", entries))
 
     def _run(self, work: Any) -> Any:
         """Run `work` on an open database in a transaction; a file that is no database makes way for a new one."""
@@ -119,9 +116,7 @@ def open_store(memory: Any) -> FeatureStore | None:
     if memory is None:
         return None
     if isinstance(memory, str) and memory == "auto":
-        folder = os.environ.get(ENVIRONMENT_VARIABLE) or platformdirs.user_cache_dir(
-            "skpneumo", appauthor=False
-        )
+        folder = os.environ.get(ENVIRONMENT_VARIABLE) or platformdirs.user_cache_dir("skpneumo", appauthor=False)
         return FeatureStore(folder)
     location = getattr(memory, "location", memory)
     return None if location is None else FeatureStore(location)

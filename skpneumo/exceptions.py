@@ -32,11 +32,7 @@ class ImageReadError(ValueError):
 
     def __str__(self) -> str:
         count = len(self.failures)
-        head = (
-            "1 image cannot be read; mend it"
-            if count == 1
-            else f"{count} images cannot be read; mend them"
-        )
+        head = "1 image cannot be read; mend it" if count == 1 else f"{count} images cannot be read; mend them"
         lines = [f"  X[{position}] {path!r}: {reason}" for position, path, reason in self.failures]
         return "\n".join([f"{head} or leave {'it' if count == 1 else 'them'} out:", *lines])
 

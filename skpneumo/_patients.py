@@ -1,0 +1,69 @@
+"""What file names of the Kermany collection say: the patient and the kind of disease."""
+
+import os
+import re
+
+_PNEUMONIA = re.compile(r"(person\d+_(bacteria|virus))(?![0-9A-Za-z])")
+_NORMAL = re.compile(r"((?:NORMAL2-)?IM-\d+)(?![0-9A-Za-z])")
+
+
+def patient_key(path: str | os.PathLike[str]) -> str | None:
+    r"""Read the patient from the name of an image file.
+
+    Two numbering schemes meet in the collection, and in each the prefix is part of the key:
+    ``person7_bacteria`` and ``person7_virus`` are two patients, and so are ``IM-0115`` and
+    ``NORMAL2-IM-0115``. Whatever follows the key in the name tells films of one patient apart.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Path or bare name of the file; ``/`` and ``\`` both separate folders. Only the last part
+        is looked at, and the file need not exist.
+
+    Returns
+    -------
+    str or None
+        The key, or None if the name does not start with one.
+
+    Examples
+    --------
+    >>> from skpneumo._patients import patient_key
+    >>> patient_key("train/PNEUMONIA/person78_bacteria_380.jpeg")
+    'person78_bacteria'
+    >>> patient_key("NORMAL2-IM-0383-0001.jpeg")
+    'NORMAL2-IM-0383'
+    >>> patient_key("scan.png") is None
+    True
+    """
+    name = _file_name(path)
+    match = _PNEUMONIA.match(name) or _NORMAL.match(name)
+    return match[1] if match else None
+
+
+def etiology(path: str | os.PathLike[str]) -> str | None:
+    """Read the kind of disease from the name of an image file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Path or bare name of the file, as for :func:`patient_key`.
+
+    Returns
+    -------
+    {"normal", "bacteria", "virus"} or None
+        None if the name does not tell.
+
+    Examples
+    --------
+    >>> from skpneumo._patients import etiology
+    >>> etiology("person78_bacteria_380.jpeg"), etiology("IM-0115-0001.jpeg")
+    ('bacteria', 'normal')
+    """
+    name = _file_name(path)
+    if match := _PNEUMONIA.match(name):
+        return match[2]
+    return "normal" if _NORMAL.match(name) else None
+
+
+def _file_name(path: str | os.PathLike[str]) -> str:
+    return re.split(r"[\\/]", os.fspath(path))[-1]

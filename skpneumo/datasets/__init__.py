@@ -1,0 +1,6 @@
+"""Chest X-rays to learn from: a folder on disk, or synthetic ones."""
+
+from skpneumo.datasets._folder import load_chest_xrays
+from skpneumo.datasets._synthetic import make_chest_xrays
+
+__all__ = ["load_chest_xrays", "make_chest_xrays"]

@@ -1,0 +1,69 @@
+"""What all tests share: synthetic X-rays, a store of their own, and the real data where it is named."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo.datasets import make_chest_xrays
+
+TINY = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 2}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def store_of_these_tests(tmp_path_factory):
+    """Keep features away from the user's own cache; processes started by tests inherit it."""
+    before = os.environ.get("SKPNEUMO_CACHE")
+    os.environ["SKPNEUMO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["SKPNEUMO_CACHE"]
+    else:
+        os.environ["SKPNEUMO_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def xrays(tmp_path_factory):
+    """40 synthetic films, half of them with pneumonia, some 2 a patient."""
+    return make_chest_xrays(40, tmp_path_factory.mktemp("xrays"), image_size=48, difficulty=0, random_state=0)
+
+
+@pytest.fixture
+def paths(xrays):
+    return [str(path) for path in xrays.data.ravel()]
+
+
+@pytest.fixture
+def y(xrays):
+    return xrays.target
+
+
+@pytest.fixture
+def clf():
+    return PneumoniaClassifier(**TINY)
+
+
+@pytest.fixture
+def features():
+    return VGG19Features(**TINY)
+
+
+@pytest.fixture(scope="session")
+def matrix(xrays):
+    """The features of all films."""
+    return VGG19Features(**TINY, memory=None).fit_transform(xrays.data)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder with real X-rays and weights."""
+    if "SKPNEUMO_SHARED" not in os.environ:
+        pytest.skip("SKPNEUMO_SHARED names no folder with real X-rays")
+    return Path(os.environ["SKPNEUMO_SHARED"])
+
+
+@pytest.fixture
+def random():
+    return np.random.RandomState(0)

@@ -1,0 +1,76 @@
+"""What file names say about patients and etiology."""
+
+from pathlib import Path
+
+import pytest
+
+from skpneumo._patients import etiology, patient_key
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kind"),
+    [
+        ("person1_bacteria_1.jpeg", "person1_bacteria", "bacteria"),
+        ("person78_bacteria_380.jpeg", "person78_bacteria", "bacteria"),
+        ("person1000_virus_1681.jpeg", "person1000_virus", "virus"),
+        ("IM-0115-0001.jpeg", "IM-0115", "normal"),
+        ("IM-0033-0001-0002.jpeg", "IM-0033", "normal"),
+        ("NORMAL2-IM-0383-0001.jpeg", "NORMAL2-IM-0383", "normal"),
+        ("NORMAL2-IM-1103-0001-0001.png", "NORMAL2-IM-1103", "normal"),
+    ],
+)
+def test_names_of_the_collection_tell_patient_and_etiology(name, key, kind):
+    assert patient_key(name) == key
+    assert etiology(name) == kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "scan.jpeg",
+        "person1.jpeg",
+        "person1_fungus_1.jpeg",
+        "person1_bacterial_1.jpeg",
+        "person_bacteria_1.jpeg",
+        "myperson1_virus_1.jpeg",
+        "IM-.jpeg",
+        "IM-01a5-0001.jpeg",
+        "NORMAL3-IM-0115-0001.jpeg",
+        "PRIM-0115-0001.jpeg",
+    ],
+)
+def test_other_names_tell_nothing(name):
+    assert patient_key(name) is None
+    assert etiology(name) is None
+
+
+def test_a_number_alone_is_not_a_patient():
+    assert patient_key("person7_bacteria_1.jpeg") != patient_key("person7_virus_1.jpeg")
+
+
+def test_the_prefix_of_the_second_normal_series_is_part_of_the_key():
+    assert patient_key("IM-0383-0001.jpeg") != patient_key("NORMAL2-IM-0383-0001.jpeg")
+
+
+def test_numbers_are_read_whole():
+    assert patient_key("person1_virus_1.jpeg") != patient_key("person11_virus_1.jpeg")
+    assert patient_key("IM-011-0001.jpeg") != patient_key("IM-0115-0001.jpeg")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "train/NORMAL/IM-0115-0001.jpeg",
+        "C:\\xrays\\test\\NORMAL\\IM-0115-0002.jpeg",
+        "person3_virus_2.jpeg/IM-0115-0001.jpeg",
+        Path("elsewhere") / "IM-0115-0001-0001.jpeg",
+    ],
+)
+def test_only_the_file_name_counts_whatever_separates_the_folders(path):
+    assert patient_key(path) == "IM-0115"
+    assert etiology(path) == "normal"
+
+
+def test_copies_made_by_augmentation_stay_with_their_patient():
+    assert patient_key("person78_bacteria_380_flipped (1).png") == "person78_bacteria"

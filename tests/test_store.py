@@ -1,0 +1,125 @@
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+
+import joblib
+import numpy as np
+import pytest
+
+from skpneumo._store import FeatureStore, open_store
+from skpneumo.exceptions import FeatureStoreWarning
+
+KEYS = [bytes([i]) * 40 for i in range(5)]
+
+
+@pytest.fixture
+def rows(random):
+    return dict(zip(KEYS, random.rand(5, 3).astype(np.float32), strict=True))
+
+
+@pytest.fixture
+def store(tmp_path, rows):
+    store = FeatureStore(tmp_path)
+    store.put(rows.items())
+    return store
+
+
+def test_rows_come_back_bit_for_bit_and_unknown_ones_do_not(store, rows):
+    found = dict(store.get([*KEYS, b"unknown"], 3))
+    assert found.keys() == rows.keys()
+    for key, row in rows.items():
+        np.testing.assert_array_equal(found[key], row)
+
+
+def test_more_keys_than_one_query_takes_come_back(tmp_path):
+    many = {i.to_bytes(4, "little"): np.full(1, i, np.float32) for i in range(1201)}
+    store = FeatureStore(tmp_path)
+    store.put(many.items())
+    assert {key: row[0] for key, row in store.get(many, 1)} == {key: row[0] for key, row in many.items()}
+
+
+def test_a_store_without_a_file_knows_nothing_and_makes_nothing(tmp_path):
+    assert list(FeatureStore(tmp_path / "new").get(KEYS, 3)) == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_folder_and_file_are_readable_by_their_owner_only(store):
+    assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(store.file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("damage", ["value = zeroblob(12)", "value = x'00'", "checksum = 1"])
+def test_a_broken_entry_is_unknown_and_can_be_put_again(store, rows, damage):
+    with sqlite3.connect(store.file) as db:
+        db.execute(f"UPDATE features SET {damage} WHERE key = ?", [KEYS[1]])
+    db.close()
+    assert dict(store.get(KEYS, 3)).keys() == {key for key in KEYS if key != KEYS[1]}
+    store.put([(KEYS[1], rows[KEYS[1]])])
+    assert dict(store.get(KEYS, 3)).keys() == set(KEYS)
+
+
+def test_rows_under_exchanged_keys_are_unknown(store):
+    with sqlite3.connect(store.file) as db:
+        db.execute("UPDATE features SET key = ? WHERE key = ?", [b"other", KEYS[0]])
+    db.close()
+    assert list(store.get([b"other"], 3)) == []
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b""])
+def test_a_file_that_is_no_database_makes_way_for_a_new_one(store, rows, content):
+    store.file.write_bytes(content)
+    assert list(store.get(KEYS, 3)) == []
+    store.put(rows.items())
+    assert dict(store.get(KEYS, 3)).keys() == set(KEYS)
+
+
+def test_a_database_damaged_within_is_replaced(tmp_path):
+    store = FeatureStore(tmp_path)
+    store.put((i.to_bytes(4, "little"), np.full(1000, i, np.float32)) for i in range(100))
+    content = bytearray(store.file.read_bytes())
+    content[4096 : len(content) // 2] = os.urandom(len(content) // 2 - 4096)
+    store.file.write_bytes(content)
+    keys = [i.to_bytes(4, "little") for i in range(100)]
+    for key, row in store.get(keys, 1000):
+        np.testing.assert_array_equal(row, int.from_bytes(key, "little"))
+    store.put([(b"new", np.ones(1, np.float32))])
+    assert list(store.get([b"new"], 1))
+
+
+def test_a_folder_that_cannot_be_made_costs_a_warning_and_no_more(tmp_path, rows):
+    (tmp_path / "file").touch()
+    store = FeatureStore(tmp_path / "file")
+    with pytest.warns(FeatureStoreWarning, match="cannot be kept"):
+        store.put(rows.items())
+    assert list(store.get(KEYS, 3)) == []
+
+
+def test_many_processes_write_at_once_and_nothing_is_lost(tmp_path):
+    code = """
+    import sys, numpy as np
+    from skpneumo._store import FeatureStore
+    store, me = FeatureStore(sys.argv[1]), int(sys.argv[2])
+    for i in range(20):
+        store.put([(bytes([me, i]), np.full(8, 100 * me + i, np.float32)), (b"both", np.zeros(8, np.float32))])
+    """
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), str(tmp_path)]
+    processes = [subprocess.Popen([*command, str(me)]) for me in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    keys = [bytes([me, i]) for me in range(4) for i in range(20)]
+    found = dict(FeatureStore(tmp_path).get(keys, 8))
+    assert {key: int(row[0]) for key, row in found.items()} == {key: 100 * key[0] + key[1] for key in keys}
+
+
+def test_memory_says_where_the_store_lies(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "named"))
+    assert open_store(None) is None
+    assert open_store(joblib.Memory(None)) is None
+    assert open_store("auto").folder.parent == tmp_path / "named"
+    assert open_store(joblib.Memory(tmp_path / "joblib", verbose=0)).folder.parent == tmp_path / "joblib"
+    assert open_store(tmp_path / "path").folder.parent == tmp_path / "path"
+    assert open_store(str(tmp_path / "str")).folder.parent == tmp_path / "str"
+    monkeypatch.delenv("SKPNEUMO_CACHE")
+    assert "skpneumo" in str(open_store("auto").folder.parent)
