@@ -210,8 +210,8 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         if paths is None:
             X, y = validate_data(self, X, y, dtype=_FLOATS)
         else:
-            check_column(self, X, paths, reset=True)
             y = validate_data(self, X="no_validation", y=y)
+            check_column(self, X, paths, reset=True)
             check_consistent_length(paths, y)
         check_classification_targets(y)
         encoder = LabelEncoder().fit(y)

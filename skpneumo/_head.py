@@ -13,6 +13,7 @@ from skpneumo import _device
 from skpneumo._progress import progress_bar
 
 _ROWS_AT_ONCE = 1024
+_COLUMNS_AT_ONCE = 256
 _PROBE_MAX_ITER = 10_000
 
 
@@ -44,10 +45,16 @@ def standardize(
     features: np.ndarray, sample_weight: np.ndarray, *, overwrite: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bring each feature to mean 0 and standard deviation 1; return the features, the means and the deviations."""
-    scaler = StandardScaler(copy=not overwrite)
-    for rows in _row_blocks(len(features)):  # at once, it would take several times the matrix
-        scaler.partial_fit(features[rows], sample_weight=sample_weight[rows])
-    return scaler.transform(features), scaler.mean_, scaler.scale_
+    # By blocks of columns, since StandardScaler takes several times the matrix that it is given.
+    columns = [slice(start, start + _COLUMNS_AT_ONCE) for start in range(0, features.shape[1], _COLUMNS_AT_ONCE)]
+    with np.errstate(invalid="ignore"):  # weights can bring the variance of a constant to a hair below zero
+        scalers = [StandardScaler().fit(features[:, block], sample_weight=sample_weight) for block in columns]
+    mean = np.concatenate([scaler.mean_ for scaler in scalers])
+    scale = np.concatenate([scaler.scale_ for scaler in scalers])
+    standardized = features if overwrite else features.copy()
+    standardized -= mean
+    standardized /= scale
+    return standardized, mean, scale
 
 
 def _row_blocks(n_rows: int) -> Iterator[slice]:

@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 # Whatever changes a single gray value of what `decode` returns must raise this number: stored features carry it.
 VERSION = 1
@@ -13,8 +13,19 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 ASPECTS = ("crop", "pad", "stretch")
 CONTRASTS = (None, "equalize")
 
-_BIT_DEPTHS = (8, 10, 12, 14, 16, 32)
+_BIT_DEPTHS = (8, 10, 12, 14, *range(16, 33))
 _PHOTOMETRIC, _MIN_IS_WHITE = 262, 0
+_SAMPLE_FORMAT, _SIGNED = 339, 2
+
+_UPRIGHT = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -48,11 +59,12 @@ class Square:
             The reason why it cannot be done.
         """
         with _open(data) as image:
-            # A JPEG decoder halves the scale at a fraction of the cost; twice the target is left to resample well.
-            image.draft("L", (2 * self.size, 2 * self.size))
             try:
+                # A JPEG decoder halves the scale at a fraction of the cost; twice the target is
+                # left to resample well.
+                image.draft("L", (2 * self.size, 2 * self.size))
                 image.load()
-                gray = ImageOps.exif_transpose(_gray(image))
+                gray = _upright(_gray(image), image)
             except Exception as error:
                 raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
         return np.asarray(_square(gray, self))
@@ -66,8 +78,10 @@ def look(data: bytes) -> None:
 def _open(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError:
-        raise ValueError(f"not an image in one of the formats {', '.join(FORMATS)}") from None
+        pages = getattr(image, "n_frames", 1)
+    except UnidentifiedImageError:
+        formats = ", ".join(FORMATS)
+        raise ValueError(f"not an image in one of the formats {formats}, or a damaged one") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"absurdly large: {_sentence(error)}") from None
     except Exception as error:
@@ -75,7 +89,6 @@ def _open(data: bytes) -> Image.Image:
     width, height = image.size
     if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
         raise ValueError(f"absurdly large: {width} x {height} pixels, more than {Image.MAX_IMAGE_PIXELS} in all")
-    pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":
         raise ValueError(f"holds {pages} images: save the one that is meant as a file of its own")
     return image
@@ -89,7 +102,9 @@ def _gray(image: Image.Image) -> Image.Image:
     """Any mode to 8-bit gray: transparency over black, deep pixels scaled by their range."""
     if image.mode.startswith(("I", "F")):
         return _from_deep(image)
-    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+    if image.mode == "La":  # already multiplied by its transparency: over black as it is
+        return image.getchannel("L")
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, rgba).convert("L")
@@ -101,21 +116,39 @@ def _gray(image: Image.Image) -> Image.Image:
 def _from_deep(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit and float pixels to 8 bits.
 
-    Detectors write 10, 12 or 14 bits into 16: integers are divided by the largest value of the smallest such depth
-    that holds the brightest pixel, so that a film keeps its exposure. Floats have no depth: their own range is taken.
+    Detectors write 10, 12 or 14 bits into 16: integers are divided by the largest value of the
+    smallest such depth that holds the brightest pixel, so that a film keeps its exposure. Floats
+    have no depth: their own range is taken.
     """
-    values = np.asarray(image).astype(np.float64)
+    tags = getattr(image, "tag_v2", {})
+    pixels = np.asarray(image)
+    if image.mode == "I" and _SIGNED not in tags.get(_SAMPLE_FORMAT, ()):
+        pixels = pixels.view(np.uint32)  # Pillow has no unsigned mode of 32 bits
+    values = pixels.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("holds pixels that are not finite numbers")
-    low, high = min(values.min(), 0.0), values.max()
+    if "transparency" in image.info:
+        values[values == image.info["transparency"]] = 0
     if image.mode == "F":
         low, top = values.min(), values.max()
     else:
-        top = next(float(2**depth - 1) for depth in _BIT_DEPTHS if high < 2**depth)
-    gray = np.rint((values - low) * (255 / max(top - low, 1e-300))).astype(np.uint8)
-    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+        low = min(values.min(), 0.0)
+        top = next(2**depth - 1 for depth in _BIT_DEPTHS if values.max() < 2**depth)
+    values -= low  # in place: a large film takes half a gigabyte
+    values *= 255 / max(top - low, 1e-300)
+    gray = np.rint(values).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
         gray = 255 - gray
     return Image.fromarray(gray)
+
+
+def _upright(gray: Image.Image, image: Image.Image) -> Image.Image:
+    """Turn `gray` as the metadata of `image` say; broken ones do not spoil its pixels."""
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return gray
+    return gray if turn is None else gray.transpose(turn)
 
 
 def _square(gray: Image.Image, square: Square) -> Image.Image:
@@ -123,7 +156,9 @@ def _square(gray: Image.Image, square: Square) -> Image.Image:
     if square.aspect == "crop":
         scaled = ImageOps.fit(gray, sides, bilinear)
     elif square.aspect == "pad":
-        scaled = ImageOps.contain(gray, sides, bilinear)
+        # A side of an extreme image would round to nothing.
+        long = max(gray.size)
+        scaled = gray.resize([max(1, round(s * square.size / long)) for s in gray.size], bilinear)
     else:
         scaled = gray.resize(sides, bilinear)
     if square.contrast == "equalize":

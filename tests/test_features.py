@@ -1,0 +1,309 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from conftest import TINY
+from skpneumo import VGG19Features, _backbone, _features, _images
+from skpneumo._store import FeatureStore
+from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsError
+
+
+@pytest.fixture
+def count(monkeypatch):
+    """Count images decoded, images that pass the network, and networks asked for, while the real ones work."""
+    counts = {"decoded": 0, "passed": 0, "networks": 0}
+    decode, forward = _images.Square.decode, _backbone.Backbone.forward
+
+    def counted_decode(square, data):
+        counts["decoded"] += 1
+        return decode(square, data)
+
+    def counted_forward(backbone):
+        counts["networks"] += 1
+        run = forward(backbone)
+
+        def counted(batch):
+            counts["passed"] += len(batch)
+            return run(batch)
+
+        return counted
+
+    monkeypatch.setattr(_images.Square, "decode", counted_decode)
+    monkeypatch.setattr(_backbone.Backbone, "forward", counted_forward)
+    return counts
+
+
+def write(path, seed=0, side=40):
+    Image.fromarray(np.random.RandomState(seed).randint(0, 256, (side, side), np.uint8)).save(path)
+    return str(path)
+
+
+def test_transform_gives_float32_rows_of_the_promised_width(paths):
+    extractor = VGG19Features(weights=None, n_layers=3, image_size=40, pool_grid=3)
+    features = extractor.fit_transform(paths)
+    assert features.shape == (40, 128 * 3 * 3)
+    assert features.dtype == np.float32
+    assert np.isfinite(features).all()
+    assert len(extractor.get_feature_names_out()) == features.shape[1]
+
+
+def test_feature_names_tell_row_column_and_channel(features, paths):
+    names = features.fit(paths).get_feature_names_out()
+    assert list(names[[0, 63, 64, -1]]) == ["vgg19_0_0_0", "vgg19_0_0_63", "vgg19_0_1_0", "vgg19_1_1_63"]
+
+
+def test_set_output_gives_a_data_frame(features, paths):
+    frame = features.set_output(transform="pandas").fit_transform(pd.DataFrame({"path": paths}, index=range(5, 45)))
+    assert list(frame.columns) == list(features.get_feature_names_out())
+    assert list(frame.index) == list(range(5, 45))
+
+
+def test_the_grid_is_laid_over_the_image_in_reading_order(tmp_path):
+    image = np.zeros((64, 64), np.uint8)
+    image[:32, 32:] = 255
+    Image.fromarray(image).save(tmp_path / "corner.png")
+    cells = VGG19Features(**TINY, memory=None).fit_transform([tmp_path / "corner.png"]).reshape(4, 64)
+    distinct = np.abs(cells - cells[0]).max(axis=1)
+    assert distinct.argmax() == 1
+
+
+def test_a_second_pass_decodes_nothing_and_runs_no_layer(features, paths, count, tmp_path):
+    features.set_params(memory=tmp_path)
+    first = features.fit_transform(paths)
+    assert count == {"decoded": 40, "passed": 40, "networks": 1}
+    again = features.fit_transform(paths)
+    assert count == {"decoded": 40, "passed": 40, "networks": 1}
+    np.testing.assert_array_equal(first, again)
+
+
+def test_identical_images_are_computed_once_whatever_their_names(features, count, tmp_path):
+    one = write(tmp_path / "one.png")
+    shutil.copy(one, tmp_path / "two.png")
+    other = write(tmp_path / "other.png", seed=1)
+    rows = features.set_params(memory=None).fit_transform([one, other, str(tmp_path / "two.png"), one])
+    assert count["passed"] == 2
+    np.testing.assert_array_equal(rows[[0, 0]], rows[[2, 3]])
+    assert not np.array_equal(rows[0], rows[1])
+
+
+def test_a_changed_image_under_an_old_name_is_computed_anew(features, tmp_path):
+    path = write(tmp_path / "film.png", seed=0)
+    before = features.set_params(memory=tmp_path).fit_transform([path])
+    write(path, seed=1)
+    assert not np.array_equal(features.transform([path]), before)
+
+
+OTHER_WAYS = {
+    "n_layers": 3,
+    "image_size": 48,
+    "aspect": "stretch",
+    "contrast": "equalize",
+    "pool_grid": 1,
+}
+
+
+@pytest.mark.parametrize("name", OTHER_WAYS)
+def test_everything_that_shapes_features_gives_them_entries_of_their_own(name, paths, count, tmp_path):
+    VGG19Features(**TINY, memory=tmp_path).fit_transform(paths[:3])
+    VGG19Features(**TINY | {name: OTHER_WAYS[name]}, memory=tmp_path).fit_transform(paths[:3])
+    assert count["passed"] == 6
+
+
+def test_precisions_have_entries_of_their_own_and_agree_roughly(paths, count, tmp_path):
+    exact = VGG19Features(**TINY, memory=tmp_path, precision="float32").fit_transform(paths[:3])
+    rough = VGG19Features(**TINY, memory=tmp_path, precision="bfloat16").fit_transform(paths[:3])
+    assert count["passed"] == 6
+    assert 0 < np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_without_memory_nothing_is_written(features, paths, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path))
+    features.set_params(memory=None).fit_transform(paths[:2])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_written_costs_a_warning_not_the_features(features, paths, tmp_path):
+    (tmp_path / "file").touch()
+    features.set_params(memory=tmp_path / "file")
+    with pytest.warns(FeatureStoreWarning, match="computed, but not stored"):
+        rows = features.fit_transform(paths[:2])
+    np.testing.assert_array_equal(rows, features.set_params(memory=None).transform(paths[:2]))
+
+
+def test_rows_do_not_depend_on_the_company_of_other_images(features, paths):
+    features.set_params(memory=None)
+    rows = features.fit_transform(paths)
+    order = np.random.RandomState(0).permutation(40)
+    np.testing.assert_array_equal(features.transform(np.array(paths)[order]), rows[order])
+    np.testing.assert_array_equal(features.transform(paths[7:8]), rows[7:8])
+
+
+def test_decoding_threads_change_nothing(features, paths):
+    features.set_params(memory=None)
+    rows = features.fit_transform(paths)
+    np.testing.assert_array_equal(features.set_params(n_jobs=4).transform(paths), rows)
+
+
+# Images that cannot be read
+
+
+def bad_files(folder, good):
+    (folder / "empty.png").touch()
+    (folder / "text.png").write_text("not an image")
+    whole = Path(good).read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "folder.png").mkdir()
+    return [str(folder / name) for name in ["empty.png", "text.png", "cut.png", "folder.png", "none.png"]]
+
+
+def test_one_error_names_every_image_that_cannot_be_read_before_the_pass(features, paths, count, tmp_path):
+    bad = bad_files(tmp_path, write(tmp_path / "good.png"))
+    with pytest.raises(ImageReadError) as caught:
+        features.set_params(memory=tmp_path).fit_transform([*paths[:3], *bad, paths[4], bad[2]])
+    assert [(position, path) for position, path, _ in caught.value.failures] == [
+        *zip(range(3, 8), bad, strict=True),
+        (9, bad[2]),
+    ]
+    reasons = ["an empty file", "not an image", "cannot be decoded", "a folder", "no such file", "cannot be decoded"]
+    for (_, path, reason), expected in zip(caught.value.failures, reasons, strict=True):
+        assert expected in reason
+        assert path in str(caught.value)
+    assert count["passed"] == 0
+
+
+def test_a_failure_seen_only_in_decoding_does_not_cost_the_other_features(features, paths, count, tmp_path):
+    cut = bad_files(tmp_path, write(tmp_path / "good.png"))[2]
+    features.set_params(memory=tmp_path)
+    with pytest.raises(ImageReadError, match=r"1 image cannot be read.*\n.*X\[1\].*cut"):
+        features.fit_transform([paths[0], cut, *paths[1:]])
+    assert count["passed"] == 40
+    features.transform(paths)
+    assert count["passed"] == 40
+
+
+def test_images_that_are_known_are_not_looked_at_again_when_another_is_missing(features, paths, count, tmp_path):
+    features.set_params(memory=tmp_path).fit(paths).transform(paths)
+    with pytest.raises(ImageReadError, match="no such file"):
+        features.transform([*paths, "none.png"])
+    assert count["decoded"] == 40
+
+
+def test_a_file_that_changes_while_it_is_read_is_never_stored_under_its_old_content(
+    features, monkeypatch, tmp_path, count
+):
+    path = write(tmp_path / "film.png", seed=0)
+    look = _features.look
+    monkeypatch.setattr(_features, "look", lambda data: (look(data), write(path, seed=1)))
+    with pytest.raises(ImageReadError, match="changed while it was being read"):
+        features.set_params(memory=tmp_path).fit_transform([path])
+    assert count["passed"] == 0
+
+
+# A kill
+
+
+def test_a_kill_in_mid_extraction_loses_at_most_one_batch(tmp_path, paths, monkeypatch):
+    code = f"""
+    import sys
+    from skpneumo import VGG19Features, _device
+    _device.batch_size = lambda *_: 4
+    VGG19Features(**{TINY!r} | dict(image_size=160), memory=sys.argv[1]).fit_transform(sys.argv[2:])
+    """
+    images = [write(tmp_path / f"{i}.png", seed=i) for i in range(400)]
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), str(tmp_path), *images])
+    store = FeatureStore(tmp_path)
+    deadline = time.monotonic() + 120
+    while count_rows(store) < 12 and process.poll() is None and time.monotonic() < deadline:
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = count_rows(store)
+    assert kept >= 12
+    assert kept % 4 == 0
+
+    passed = []
+    forward = _backbone.Backbone.forward
+    monkeypatch.setattr(
+        _backbone.Backbone, "forward", lambda self: lambda batch: (passed.append(len(batch)), forward(self)(batch))[1]
+    )
+    rows = VGG19Features(**TINY | {"image_size": 160}, memory=tmp_path).fit_transform(images)
+    assert sum(passed) == 400 - kept
+    fresh = VGG19Features(**TINY | {"image_size": 160}, memory=None).fit_transform(images[:20])
+    np.testing.assert_array_equal(rows[:20], fresh)
+
+
+def count_rows(store):
+    import sqlite3
+
+    if not store.file.exists():
+        return 0
+    db = sqlite3.connect(store.file, timeout=60)
+    try:
+        return db.execute("SELECT count(*) FROM features").fetchone()[0]
+    except sqlite3.OperationalError:  # the table is not there yet
+        return 0
+    finally:
+        db.close()
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("n_layers", 0, ValueError),
+        ("n_layers", 17, ValueError),
+        ("n_layers", 2.0, TypeError),
+        ("image_size", 31, ValueError),
+        ("pool_grid", 0, ValueError),
+        ("aspect", "squash", ValueError),
+        ("contrast", "clahe", ValueError),
+        ("device", "tpu", ValueError),
+        ("precision", "float64", ValueError),
+        ("weights", 7, TypeError),
+    ],
+)
+def test_a_parameter_out_of_range_is_named(features, paths, name, value, error):
+    with pytest.raises(error, match=name):
+        features.set_params(**{name: value}).fit(paths)
+
+
+def test_weights_that_are_missing_are_said_with_the_ways_out(features, paths):
+    with pytest.raises(WeightsError, match=r"no such file.*Ways out.*weights=None"):
+        features.set_params(weights="none.npz").fit_transform(paths)
+
+
+def test_numbers_are_refused_with_a_sentence(features):
+    with pytest.raises(ValueError, match="takes paths of images.*straight to the next step"):
+        features.fit([[1.0, 2.0]])
+
+
+def test_verbose_shows_a_bar_with_rate_and_time_left_and_silence_is_the_default(paths, tmp_path):
+    code = """
+    import sys, os
+    from skpneumo import VGG19Features
+    VGG19Features(None, n_layers=4, image_size=224, memory=None, verbose=int(sys.argv[1])).fit_transform(sys.argv[2:])
+    """
+    images = [write(tmp_path / f"{i}.png", seed=i) for i in range(100)]
+
+    def said(verbose):
+        command = [sys.executable, "-c", textwrap.dedent(code), str(verbose), *images]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout, done.stderr
+
+    assert said(0) == ("", "")
+    out, err = said(1)
+    assert out == ""
+    assert "features" in err
+    assert "image/s" in err

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skpneumo import PneumoniaClassifier
+from skpneumo._head import standardize
+
+DENSE = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0}
+
+
+def three_classes(random):
+    X = random.randn(90, 6)
+    return X, np.array(["bacteria", "normal", "virus"])[np.arange(90) % 3], X
+
+
+def penalty(clf):
+    return clf.alpha / 2 * sum(coef.shape[0] * (coef**2).sum() for coef in clf.coefs_)
+
+
+def test_the_probe_is_scikit_learns_logistic_regression_on_standardised_features(matrix, xrays):
+    clf = PneumoniaClassifier(alpha=0.02).fit(matrix, xrays.target)
+    C = 1 / (0.02 * matrix.shape[1])
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-10, max_iter=10_000))
+    reference.fit(matrix.astype(np.float64), xrays.target)
+    expected = reference.decision_function(matrix.astype(np.float64))
+    np.testing.assert_allclose(clf.decision_function(matrix), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_the_probe_minimises_the_objective_that_its_docstring_states(random):
+    X, y = random.randn(60, 5), random.randint(0, 2, 60)
+    weight = random.rand(60)
+    clf = PneumoniaClassifier(alpha=0.3).fit(X, y, sample_weight=weight)
+
+    def objective():
+        logits = clf.decision_function(X)
+        return weight @ np.logaddexp(0, np.where(y == 1, -logits, logits)) + penalty(clf)
+
+    best = objective()
+    for array in (clf.coefs_[0], clf.intercepts_[0]):
+        for index in np.ndindex(array.shape):
+            for step in (-1e-3, 1e-3):
+                array[index] += step
+                assert objective() > best
+                array[index] -= step
+
+
+def test_without_a_penalty_the_probe_is_plain_logistic_regression(random):
+    X, y = random.randn(200, 2), random.randint(0, 2, 200)
+    clf = PneumoniaClassifier(alpha=0).fit(X, y)
+    reference = LogisticRegression(C=np.inf, tol=1e-10).fit(StandardScaler().fit_transform(X), y)
+    np.testing.assert_allclose(clf.coefs_[0].T, reference.coef_, rtol=1e-4)
+
+
+def test_standardising_by_blocks_is_standardising_at_once(random):
+    X = (random.rand(30, 600) * random.choice([1, 10, 1e3], 600) + 5).astype(np.float32)
+    weight = random.rand(30)
+    scaled, mean, scale = standardize(X, weight, overwrite=False)
+    reference = StandardScaler().fit(X.astype(np.float64), sample_weight=weight)
+    np.testing.assert_allclose(mean, reference.mean_, rtol=1e-5)
+    np.testing.assert_allclose(scale, reference.scale_, rtol=1e-4)
+    np.testing.assert_allclose(scaled, reference.transform(X.astype(np.float64)), atol=1e-3)
+
+
+@pytest.mark.parametrize("weight", [np.ones(3000), np.random.RandomState(0).rand(3000)])
+def test_a_constant_feature_is_harmless(weight):
+    X = np.full((3000, 2), 5, np.float32)
+    scaled, _, scale = standardize(X, weight, overwrite=False)
+    np.testing.assert_allclose(scaled, 0, atol=1e-5)
+    np.testing.assert_array_equal(scale, 1)
+
+
+def test_a_matrix_of_the_user_is_left_as_it_was(random):
+    X = random.rand(20, 3).astype(np.float32)
+    before = X.copy()
+    PneumoniaClassifier().fit(X, np.arange(20) % 2).predict(X)
+    np.testing.assert_array_equal(X, before)
+
+
+# Dense layers
+
+
+def test_dense_layers_learn_what_no_line_separates(random):
+    X = random.uniform(-1, 1, (400, 2))
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    clf = PneumoniaClassifier(
+        hidden_layer_sizes=(32,), alpha=1e-4, learning_rate_init=0.02, max_iter=100, random_state=0
+    )
+    assert clf.fit(X, y).score(X, y) > 0.95
+    assert PneumoniaClassifier().fit(X, y).score(X, y) < 0.7
+
+
+def test_dense_layers_have_the_asked_shapes_as_numpy(random):
+    X, y, _ = three_classes(random)
+    clf = PneumoniaClassifier(hidden_layer_sizes=[7, 4], dropout=0.5, max_iter=2, random_state=0).fit(X, y)
+    assert [coef.shape for coef in clf.coefs_] == [(6, 7), (7, 4), (4, 3)]
+    assert [intercept.shape for intercept in clf.intercepts_] == [(7,), (4,), (3,)]
+    assert {type(array) for array in clf.coefs_ + clf.intercepts_} == {np.ndarray}
+
+
+def test_training_starts_from_random_weights_and_zero_biases(random):
+    X, y, _ = three_classes(random)
+    clf = PneumoniaClassifier(**DENSE | {"max_iter": 1, "learning_rate_init": 1e-12}).fit(X, y)
+    for intercept in clf.intercepts_:
+        np.testing.assert_allclose(intercept, 0, atol=1e-9)
+    assert all(coef.std() > 0.1 for coef in clf.coefs_)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_curves_tell_loss_and_accuracy_of_every_epoch(random, n_classes):
+    X = random.randn(90, 6)
+    y = np.digitize(X[:, 0], [0] if n_classes == 2 else [-0.5, 0.5])
+    clf = PneumoniaClassifier(**DENSE | {"max_iter": 60, "learning_rate_init": 0.01}).fit(X, y)
+    assert clf.n_iter_ == len(clf.loss_curve_) == len(clf.accuracy_curve_) == 60
+    assert clf.loss_curve_[-1] < clf.loss_curve_[0]
+    assert clf.accuracy_curve_[-1] > max(0.9, clf.accuracy_curve_[0])
+    assert all(0 <= accuracy <= 1 for accuracy in clf.accuracy_curve_)
+
+
+def test_the_loss_of_a_full_batch_is_the_objective_that_the_docstring_states(random):
+    X, y = random.randn(50, 3), np.arange(50) % 2
+    clf = PneumoniaClassifier(**DENSE | {"max_iter": 1, "learning_rate_init": 1e-12, "batch_size": 50, "alpha": 0.5})
+    logits = clf.fit(X, y).decision_function(X)
+    loss = np.logaddexp(0, np.where(y == 1, -logits, logits)).sum() + penalty(clf)
+    assert clf.loss_curve_[0] == pytest.approx(loss / 50, rel=1e-4)
+
+
+def test_every_image_takes_part_in_every_epoch_whatever_the_batch(random):
+    X = np.eye(7)
+    clf = PneumoniaClassifier(hidden_layer_sizes=(64,), alpha=0, batch_size=3, max_iter=300, learning_rate_init=0.01)
+    y = [0, 1, 0, 1, 1, 0, 1]
+    assert clf.set_params(random_state=0).fit(X, y).score(X, y) == 1
+
+
+def test_weights_of_zero_leave_an_image_out_of_dense_training(random):
+    X, y, _ = three_classes(random)
+    binary = (y == "virus").astype(int)
+    weight = np.ones(90)
+    weight[binary == 1] = 1e-9
+    clf = PneumoniaClassifier(**DENSE | {"max_iter": 100, "learning_rate_init": 0.05})
+    assert clf.fit(X, binary, sample_weight=weight).predict(X).sum() == 0
+
+
+@pytest.mark.parametrize("head", [{}, DENSE])
+def test_class_weights_move_the_calls_towards_the_rare_class(random, head):
+    X = random.randn(300, 3)
+    y = (X[:, 0] + random.randn(300) > 1.8).astype(int)
+    head = head | {"max_iter": 60, "learning_rate_init": 0.01} if head else head
+    plain = PneumoniaClassifier(**head).fit(X, y).predict_proba(X)[:, 1].mean()
+    balanced = PneumoniaClassifier(**head, class_weight="balanced").fit(X, y).predict_proba(X)[:, 1].mean()
+    listed = PneumoniaClassifier(**head, class_weight={0: 1, 1: 100}).fit(X, y).predict_proba(X)[:, 1].mean()
+    assert plain < balanced < listed
+
+
+def test_a_fit_of_another_head_leaves_nothing_behind(random):
+    X, y, _ = three_classes(random)
+    clf = PneumoniaClassifier(**DENSE).fit(X, y)
+    clf.set_params(hidden_layer_sizes=()).fit(X, y)
+    assert clf.loss_curve_ == clf.accuracy_curve_ == []
+    assert len(clf.coefs_) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("alpha", -1, ValueError),
+        ("dropout", 1, ValueError),
+        ("dropout", -0.1, ValueError),
+        ("learning_rate_init", 0, ValueError),
+        ("batch_size", 0, ValueError),
+        ("batch_size", "all", TypeError),
+        ("max_iter", 0, ValueError),
+        ("hidden_layer_sizes", (0,), ValueError),
+        ("hidden_layer_sizes", 128, TypeError),
+        ("hidden_layer_sizes", (1.5,), TypeError),
+    ],
+)
+def test_a_parameter_out_of_range_is_named(random, name, value, error):
+    with pytest.raises(error, match=name):
+        PneumoniaClassifier(**{name: value}).fit(random.rand(4, 2), [0, 1, 0, 1])
