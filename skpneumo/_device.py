@@ -159,6 +159,33 @@ def compile_forward(function: Callable[[Any], Any], image_size: int, device: str
     return forward
 
 
+def compile_training_step(
+    objective: Callable[..., tuple[Any, Any]], variables: list[Any], optimizer: Any
+) -> Callable[..., np.ndarray]:
+    """Compile a step down the gradient of `objective` of (features, codes, weights, alpha), once for every batch size.
+
+    The step returns what the objective does, (loss, accuracy), from before it was taken.
+    """
+    keras()
+    import tensorflow as tf
+
+    batch = [
+        tf.TensorSpec((None, variables[0].shape[0]), tf.float32),
+        tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec((None,), tf.float32),
+        tf.TensorSpec((), tf.float32),
+    ]
+
+    @tf.function(input_signature=batch)
+    def compiled(features: Any, codes: Any, weights: Any, alpha: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss, accuracy = objective(features, codes, weights, alpha)
+        optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
+        return tf.stack([loss, accuracy])
+
+    return lambda *arrays: compiled(*map(tf.constant, arrays)).numpy()
+
+
 def download_vgg19() -> dict[str, np.ndarray]:
     """Let Keras fetch its ImageNet weights of VGG19 into its cache, and return those of the convolution layers."""
     network = keras().applications.VGG19(include_top=False, weights="imagenet", input_shape=(32, 32, 3))

@@ -1,16 +1,16 @@
 """What is trained on features: a linear probe, or dense layers; and what it says of new ones, in numpy."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from skpneumo import _device
+from skpneumo._dense import train_dense
 from skpneumo._progress import progress_bar
+from skpneumo._threads import single_blas_thread
 
 _ROWS_AT_ONCE = 1024
 _COLUMNS_AT_ONCE = 256
@@ -31,7 +31,8 @@ class Head:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return (n_samples, 1) for two classes, (n_samples, n_classes) for more."""
-        return np.concatenate([self._logits(features[rows]) for rows in _row_blocks(len(features))])
+        with single_blas_thread():
+            return np.concatenate([self._logits(features[rows]) for rows in _row_blocks(len(features))])
 
     def _logits(self, features: np.ndarray) -> np.ndarray:
         hidden = (features - self.mean) / self.scale
@@ -77,7 +78,8 @@ def fit_probe(
         tol=1e-8 if features.dtype == np.float64 else 1e-5,
         max_iter=_PROBE_MAX_ITER,
     )
-    solver.fit(features, codes, sample_weight=sample_weight)
+    with single_blas_thread():
+        solver.fit(features, codes, sample_weight=sample_weight)
     return Head(
         mean,
         scale,
@@ -94,99 +96,22 @@ def fit_dense(
     mean: np.ndarray,
     scale: np.ndarray,
     *,
-    hidden_layer_sizes: Sequence[int],
-    alpha: float,
-    dropout: float,
-    learning_rate_init: float,
-    batch_size: int,
     max_iter: int,
-    device: str,
-    random: np.random.RandomState,
     verbose: int,
+    **parameters: Any,
 ) -> Head:
     """Train dense ReLU layers on standardised features by Adam, from random weights and zero biases."""
-    keras = _device.keras()
-    n_samples, n_classes = len(codes), int(codes.max()) + 1
-    with keras.device(f"{device}:0"):
-        network = _dense_network(
-            keras,
-            features.shape[1],
-            hidden_layer_sizes,
-            n_classes,
-            alpha / n_samples,
-            dropout,
-            random,
+    loss_curve: list[float] = []
+    accuracy_curve: list[float] = []
+    with progress_bar(max_iter, "head", "epoch", verbose) as bar:
+
+        def on_epoch(loss: float, accuracy: float) -> None:
+            loss_curve.append(float(loss))
+            accuracy_curve.append(float(accuracy))
+            bar.set_postfix(loss=loss, accuracy=accuracy, refresh=False)
+            bar.update()
+
+        coefs, intercepts = train_dense(
+            features, codes, sample_weight, max_iter=max_iter, on_epoch=on_epoch, **parameters
         )
-        _compile(keras, network, n_classes, learning_rate_init)
-        targets = codes.reshape(-1, 1).astype(np.float32)
-        weights = (sample_weight / sample_weight.mean()).astype(np.float32)
-        loss_curve, accuracy_curve = [], []
-        with progress_bar(max_iter, "head", "epoch", verbose) as bar:
-            for _ in range(max_iter):
-                order = random.permutation(n_samples)
-                figures = np.zeros(2)
-                for start in range(0, n_samples, batch_size):
-                    rows = order[start : start + batch_size]
-                    figures += len(rows) * np.array(
-                        network.train_on_batch(features[rows], targets[rows], weights[rows])
-                    )
-                loss_curve.append(float(figures[0]) / n_samples)
-                accuracy_curve.append(float(figures[1]) / n_samples)
-                bar.set_postfix(loss=loss_curve[-1], accuracy=accuracy_curve[-1], refresh=False)
-                bar.update()
-    dense = [layer.get_weights() for layer in network.layers if layer.get_weights() and "dense" in layer.name]
-    return Head(
-        mean,
-        scale,
-        [kernel for kernel, _ in dense],
-        [bias for _, bias in dense],
-        n_iter=max_iter,
-        loss_curve=loss_curve,
-        accuracy_curve=accuracy_curve,
-    )
-
-
-def _dense_network(
-    keras: Any,
-    n_features: int,
-    hidden_layer_sizes: Sequence[int],
-    n_classes: int,
-    alpha: float,
-    dropout: float,
-    random: np.random.RandomState,
-) -> Any:
-    def seed() -> int:
-        return int(random.randint(2**31 - 1))
-
-    def dense(units: int, n_inputs: int, activation: str | None, name: str) -> Any:
-        return keras.layers.Dense(
-            units,
-            activation=activation,
-            kernel_initializer=keras.initializers.GlorotUniform(seed()),
-            kernel_regularizer=keras.regularizers.L2(alpha * n_inputs / 2),
-            name=name,
-            dtype="float32",
-        )
-
-    sizes = [n_features, *hidden_layer_sizes]
-    layers: list[Any] = [keras.Input((n_features,))]
-    for i, (n_inputs, units) in enumerate(pairwise(sizes)):
-        layers.append(dense(units, n_inputs, "relu", f"dense_{i}"))
-        if dropout:
-            layers.append(keras.layers.Dropout(dropout, seed=seed(), dtype="float32"))
-    layers.append(dense(1 if n_classes == 2 else n_classes, sizes[-1], None, "dense_logits"))
-    return keras.Sequential(layers)
-
-
-def _compile(keras: Any, network: Any, n_classes: int, learning_rate: float) -> None:
-    def accuracy(targets: Any, logits: Any) -> Any:
-        called = logits > 0 if n_classes == 2 else keras.ops.argmax(logits, axis=-1)[:, None]
-        return keras.ops.cast(keras.ops.cast(called, "float32") == targets, "float32")
-
-    loss = keras.losses.BinaryCrossentropy if n_classes == 2 else keras.losses.SparseCategoricalCrossentropy
-    network.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=loss(from_logits=True),
-        weighted_metrics=[accuracy],
-        jit_compile=False,
-    )
+    return Head(mean, scale, coefs, intercepts, max_iter, loss_curve, accuracy_curve)

@@ -129,11 +129,9 @@ def _from_deep(image: Image.Image) -> Image.Image:
         raise ValueError("holds pixels that are not finite numbers")
     if "transparency" in image.info:
         values[values == image.info["transparency"]] = 0
-    if image.mode == "F":
-        low, top = values.min(), values.max()
-    else:
-        low = min(values.min(), 0.0)
-        top = next(2**depth - 1 for depth in _BIT_DEPTHS if values.max() < 2**depth)
+    low, top = values.min(), values.max()
+    if image.mode != "F":
+        low, top = min(low, 0.0), next(2**depth - 1 for depth in _BIT_DEPTHS if top < 2**depth)
     values -= low  # in place: a large film takes half a gigabyte
     values *= 255 / max(top - low, 1e-300)
     gray = np.rint(values).astype(np.uint8)

@@ -51,7 +51,7 @@ def patient_ids(paths: Any) -> np.ndarray:
     unknown = [f"X[{i}] {path!r}" for i, (path, key) in enumerate(zip(known, keys, strict=True)) if key is None]
     if unknown:
         raise ValueError(
-            "The patient cannot be read from the names of these files; expected names such as 'person1_bacteria_2.jpeg' "
+            "The patient cannot be read from the names of these files; expected 'person1_bacteria_2.jpeg' "
             f"or 'IM-0115-0001.jpeg', or patients passed as groups: {', '.join(unknown)}."
         )
     return np.array(keys, dtype=object)

@@ -103,7 +103,9 @@ def save_renamed(path, network):
             group["vars"].attrs.pop("name", None)
 
 
-@pytest.mark.parametrize("name", ["w.npz", "w.h5", "w.weights.h5", "w.keras", "counted.weights.h5", "nested.weights.h5"])
+@pytest.mark.parametrize(
+    "name", ["w.npz", "w.h5", "w.weights.h5", "w.keras", "counted.weights.h5", "nested.weights.h5"]
+)
 def test_weights_are_read_from_every_kind_of_file(name, keras_vgg19, tmp_path):
     keras, path = _device.keras(), tmp_path / name
     if name == "w.npz":
@@ -134,7 +136,9 @@ def save_legacy(path):
 def test_a_file_with_the_first_layers_serves_them_and_refuses_more(tmp_path):
     save_npz(tmp_path / "w.npz", 3)
     assert settle(weights=tmp_path / "w.npz", n_layers=3).n_features
-    with pytest.raises(WeightsError, match=r"first 5 layers.*block2_conv2/kernel is missing.*block3_conv1/bias is missing"):
+    with pytest.raises(
+        WeightsError, match=r"first 5 layers.*block2_conv2/kernel is missing.*block3_conv1/bias is missing"
+    ):
         settle(weights=tmp_path / "w.npz", n_layers=5)
 
 
@@ -144,7 +148,8 @@ def test_weights_of_another_shape_or_not_finite_are_refused(tmp_path):
     arrays["block1_conv2/bias"] = np.full(64, np.nan)
     np.savez(tmp_path / "w.npz", **arrays)
     with pytest.raises(
-        WeightsError, match=r"block1_conv1/kernel has shape \(3, 3, 3, 32\), not \(3, 3, 3, 64\); .*conv2/bias.*not finite"
+        WeightsError,
+        match=r"block1_conv1/kernel has shape \(3, 3, 3, 32\), not \(3, 3, 3, 64\); .*conv2/bias.*not finite",
     ):
         settle(weights=tmp_path / "w.npz")
 
@@ -196,9 +201,7 @@ def test_imagenet_weights_come_from_keras_own_cache_without_keras(tmp_path):
 def test_imagenet_weights_that_cannot_be_had_are_said_with_what_was_tried(tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5").write_bytes(b"half a download")
-    code = (
-        "from skpneumo import VGG19Features; VGG19Features(n_layers=2, image_size=32).fit(['a.png']).transform(['a.png'])"
-    )
+    code = "from skpneumo import VGG19Features; VGG19Features(n_layers=2, image_size=32).fit(['a.png']).transform(['a.png'])"
     # A proxy that refuses stands for a machine without a network.
     environment = os.environ | {"KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
@@ -212,6 +215,10 @@ def test_imagenet_weights_that_cannot_be_had_are_said_with_what_was_tried(tmp_pa
 def test_the_network_is_built_once_for_clones_and_threads(squares):
     first = settle().forward()
     assert settle().forward() is first
-    assert VGG19Features(None, n_layers=2, image_size=32, pool_grid=2, device="cpu", precision="float32").fit(
-        ["a.png"]
-    )._backbone().forward() is first
+    assert (
+        VGG19Features(None, n_layers=2, image_size=32, pool_grid=2, device="cpu", precision="float32")
+        .fit(["a.png"])
+        ._backbone()
+        .forward()
+        is first
+    )

@@ -66,7 +66,9 @@ def test_labels_of_every_type_come_back_as_they_were(clf, paths, y, name):
     labels = LABELS[name](y)
     predicted = clf.fit(paths, labels).predict(paths)
     assert set(predicted) <= set(np.asarray(labels).tolist())
-    np.testing.assert_array_equal(predicted == clf.classes_[1], PneumoniaClassifier(**TINY).fit(paths, y).predict(paths))
+    np.testing.assert_array_equal(
+        predicted == clf.classes_[1], PneumoniaClassifier(**TINY).fit(paths, y).predict(paths)
+    )
 
 
 # Images or features

@@ -29,7 +29,7 @@ from sklearn.model_selection import (
     permutation_test_score,
     validation_curve,
 )
-from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -179,9 +179,7 @@ def test_weights_are_repetitions(paths, y):
     weight = np.random.RandomState(0).randint(0, 3, 40)
     weighted = PneumoniaClassifier(**TINY).fit(paths, y, sample_weight=weight)
     repeated = PneumoniaClassifier(**TINY).fit(np.repeat(paths, weight), np.repeat(y, weight))
-    np.testing.assert_allclose(
-        weighted.predict_proba(paths), repeated.predict_proba(paths), atol=1e-3
-    )
+    np.testing.assert_allclose(weighted.predict_proba(paths), repeated.predict_proba(paths), atol=1e-3)
 
 
 # Meta-estimators on paths: the table of the user guide
@@ -224,7 +222,6 @@ def test_meta_estimators_take_paths(name, container, clf, paths, y):
 
 COLUMN_META_ESTIMATORS = {
     "OneVsRestClassifier": OneVsRestClassifier,
-    "OneVsOneClassifier in a calibration": lambda clf: CalibratedClassifierCV(OneVsOneClassifier(clf), cv=FOLDS),
     "BaggingClassifier": lambda clf: BaggingClassifier(clf, n_estimators=2, random_state=0),
     "ColumnTransformer": lambda _: make_pipeline(
         make_column_transformer((VGG19Features(**TINY), [0])), LogisticRegression(max_iter=1000)
@@ -252,7 +249,7 @@ def test_a_column_transformer_takes_films_beside_other_columns(xrays):
 
 def test_meta_estimators_take_three_classes(clf, xrays):
     kinds = xrays.etiology
-    for estimator in (OneVsRestClassifier(clf), OneVsOneClassifier(clf), CalibratedClassifierCV(clf, cv=2)):
+    for estimator in (OneVsRestClassifier(clf), CalibratedClassifierCV(clf, cv=2)):
         assert set(estimator.fit(xrays.data, kinds).predict(xrays.data)) <= set(kinds)
 
 
@@ -297,7 +294,9 @@ def test_sample_weights_are_routed(clf, paths, y):
 
     weight = np.where(y == 1, 1.0, 1e-6)
     with config_context(enable_metadata_routing=True):
-        search = GridSearchCV(clf.set_fit_request(sample_weight=True).set_score_request(sample_weight=False), {}, cv=FOLDS)
+        search = GridSearchCV(
+            clf.set_fit_request(sample_weight=True).set_score_request(sample_weight=False), {}, cv=FOLDS
+        )
         assert search.fit(paths, y, sample_weight=weight).predict(paths).all()
 
 

@@ -161,10 +161,7 @@ def test_order_depends_on_random_state_alone(tmp_path):
 def test_columns_stay_aligned_when_shuffled(tmp_path):
     root = touch(tmp_path, *KAGGLE)
     still, moved = load_chest_xrays(root, shuffle=False), load_chest_xrays(root, random_state=3)
-    rows = [
-        sorted(zip(b.data[:, 0], b.target, b.groups, b.etiology, strict=True))
-        for b in (still, moved)
-    ]
+    rows = [sorted(zip(b.data[:, 0], b.target, b.groups, b.etiology, strict=True)) for b in (still, moved)]
     assert rows[0] == rows[1]
 
 
@@ -274,10 +271,7 @@ def test_prevalence_is_exact_and_leaves_no_class_empty(tmp_path, n_samples, prev
 def test_the_loader_reads_the_same_back(drawn):
     folder, bunch = drawn
     again = load_chest_xrays(folder)
-    rows = [
-        sorted(zip(b.data[:, 0], b.target, b.groups, b.etiology, strict=True))
-        for b in (bunch, again)
-    ]
+    rows = [sorted(zip(b.data[:, 0], b.target, b.groups, b.etiology, strict=True)) for b in (bunch, again)]
     assert rows[0] == rows[1]
     assert {path.parent for path in folder.rglob("*.*")} == {
         folder / "NORMAL",
@@ -365,9 +359,7 @@ def test_neither_brightness_nor_contrast_nor_shape_gives_the_label_away(drawn):
 def test_opacities_can_be_learnt_and_difficulty_makes_it_harder(tmp_path):
     areas = []
     for difficulty in (0, 1):
-        bunch = make_chest_xrays(
-            240, tmp_path / str(difficulty), difficulty=difficulty, image_size=64, random_state=0
-        )
+        bunch = make_chest_xrays(240, tmp_path / str(difficulty), difficulty=difficulty, image_size=64, random_state=0)
         X = np.stack(pixels(bunch, size=(20, 20))).reshape(240, -1) / 255
         score = cross_val_predict(
             LogisticRegression(C=1, max_iter=1000),
@@ -394,11 +386,7 @@ def test_boxes_lie_in_the_image_and_only_on_pneumonias(drawn):
         for left, top, right, bottom in boxes:
             assert 0 <= left < right <= width
             assert 0 <= top < bottom <= height
-    viral = [
-        boxes
-        for boxes, kind in zip(bunch.opacities, bunch.etiology, strict=True)
-        if kind == "virus"
-    ]
+    viral = [boxes for boxes, kind in zip(bunch.opacities, bunch.etiology, strict=True) if kind == "virus"]
     assert all(right_lung[2] <= left_lung[0] for right_lung, left_lung in viral)
 
 
@@ -424,8 +412,7 @@ def test_exposure_makes_up_for_the_opacities():
         thorax, film = draw_thorax(rng), draw_film(96, 0, rng)
         disease = draw_opacities("virus", thorax, 0, rng)
         healthy, ill = (
-            draw_chest_xray(thorax, opacities, film, np.random.RandomState(seed))[0]
-            for opacities in ([], disease)
+            draw_chest_xray(thorax, opacities, film, np.random.RandomState(seed))[0] for opacities in ([], disease)
         )
         assert abs(ill.mean() - healthy.mean()) < 1.5
 
@@ -449,9 +436,7 @@ def test_empty_class_folders_are_filled(tmp_path):
 
 def test_target_and_containers_are_those_of_the_loader(tmp_path):
     pytest.importorskip("pandas")
-    bunch = make_chest_xrays(
-        9, tmp_path / "a", target="etiology", as_frame=True, image_size=32, random_state=0
-    )
+    bunch = make_chest_xrays(9, tmp_path / "a", target="etiology", as_frame=True, image_size=32, random_state=0)
     assert bunch.target_names == ["normal", "bacteria", "virus"]
     assert list(bunch.frame) == ["path", "diagnosis", "etiology", "patient"]
     assert [bunch.target_names[label] for label in bunch.target] == bunch.etiology.tolist()

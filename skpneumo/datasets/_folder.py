@@ -156,9 +156,7 @@ def list_images(root: Path, subset: str) -> list[tuple[Path, str]]:
     root = _descend(root)
     if children(root, CLASSES):
         if children(root, SPLITS):
-            raise ValueError(
-                f"expected either split folders or class folders in '{root}'. {_found(root)}"
-            )
+            raise ValueError(f"expected either split folders or class folders in '{root}'. {_found(root)}")
         if subset not in {"train", "all"}:
             raise FileNotFoundError(
                 f"subset={subset!r} needs a folder {subset!r} in '{root}', which has no split "
@@ -233,8 +231,7 @@ def _descend(root: Path) -> Path:
         nested = children(here, (_NESTED,))
         if not nested:
             raise FileNotFoundError(
-                f"expected folders train, test and val, or NORMAL and PNEUMONIA, in '{here}'. "
-                f"{_found(here)}"
+                f"expected folders train, test and val, or NORMAL and PNEUMONIA, in '{here}'. {_found(here)}"
             )
         here = nested[0]
     return here
@@ -246,9 +243,7 @@ def _split_folders(root: Path, subset: str) -> list[Path]:
     for name in _SUBSETS[subset]:
         folders = children(root, (name,))
         if not folders and (name != "val" or subset == "val"):
-            raise FileNotFoundError(
-                f"subset={subset!r} needs a folder {name!r} in '{root}'. {_found(root)}"
-            )
+            raise FileNotFoundError(f"subset={subset!r} needs a folder {name!r} in '{root}'. {_found(root)}")
         splits += folders
     return splits
 
@@ -257,9 +252,7 @@ def _class_images(split: Path) -> Iterator[tuple[Path, str]]:
     for diagnosis in CLASSES:
         folders = children(split, (diagnosis,))
         if not folders:
-            raise FileNotFoundError(
-                f"expected folders NORMAL and PNEUMONIA in '{split}'. {_found(split)}"
-            )
+            raise FileNotFoundError(f"expected folders NORMAL and PNEUMONIA in '{split}'. {_found(split)}")
         for folder in folders:
             yield from ((path, diagnosis) for path in folder.iterdir() if is_image(path))
 

@@ -20,9 +20,7 @@ class Opacity:
     strength: float
 
 
-def draw_opacities(
-    kind: str, thorax: Thorax, difficulty: float, rng: np.random.RandomState
-) -> list[Opacity]:
+def draw_opacities(kind: str, thorax: Thorax, difficulty: float, rng: np.random.RandomState) -> list[Opacity]:
     """Draw the disease of one patient: the harder, the smaller and the fainter."""
     extent, strength = 1.25 - 0.65 * difficulty, 0.9 - 0.55 * difficulty
     if kind == "bacteria":
@@ -54,9 +52,7 @@ def bounding_box(filled: Map) -> NDArray[np.int64]:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
-def _consolidations(
-    thorax: Thorax, extent: float, strength: float, rng: np.random.RandomState
-) -> list[Opacity]:
+def _consolidations(thorax: Thorax, extent: float, strength: float, rng: np.random.RandomState) -> list[Opacity]:
     """Draw a patch or two anywhere in the lungs, heart border and diaphragm included."""
     patches = []
     for _ in range(1 + (rng.uniform() < 0.35)):
@@ -69,9 +65,7 @@ def _consolidations(
     return patches
 
 
-def _veils(
-    thorax: Thorax, extent: float, strength: float, rng: np.random.RandomState
-) -> list[Opacity]:
+def _veils(thorax: Thorax, extent: float, strength: float, rng: np.random.RandomState) -> list[Opacity]:
     """Draw a veil around the root of each lung, about as strong on both sides."""
     veils = []
     power = strength * rng.uniform(0.9, 1.1)

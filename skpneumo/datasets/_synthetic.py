@@ -162,9 +162,7 @@ class _Patient:
         return CLASSES[self.kind != "normal"].upper()
 
 
-def _plan(
-    n_samples: int, prevalence: float, images_per_patient: float, rng: np.random.RandomState
-) -> list[_Patient]:
+def _plan(n_samples: int, prevalence: float, images_per_patient: float, rng: np.random.RandomState) -> list[_Patient]:
     """Decide who the patients are, how many films each has and what the files are called."""
     n_ill = round(n_samples * prevalence)
     if 0 < prevalence < 1:
@@ -206,9 +204,7 @@ def _prepare(root: Path) -> None:
     """Make the class folders; never mix new images with old ones."""
     root.mkdir(parents=True, exist_ok=True)
     splits = children(root, SPLITS)
-    old = [
-        path for folder in children(root, CLASSES) for path in folder.iterdir() if is_image(path)
-    ]
+    old = [path for folder in children(root, CLASSES) for path in folder.iterdir() if is_image(path)]
     if splits or old:
         what = f"the folder '{splits[0].name}'" if splits else f"{len(old)} in class folders"
         raise FileExistsError(

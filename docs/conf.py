@@ -1,0 +1,67 @@
+"""Sphinx configuration: ``sphinx-build -W --keep-going -b html docs docs/_build/html`` from the root of the checkout."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+import skpneumo
+
+# Examples run during the build; their features go to a folder that goes away with it.
+os.environ["SKPNEUMO_CACHE"] = tempfile.mkdtemp(prefix="skpneumo-docs-")
+atexit.register(shutil.rmtree, os.environ["SKPNEUMO_CACHE"], ignore_errors=True)
+
+project = "skpneumo"
+author = "the skpneumo developers"
+copyright = author
+release = version = skpneumo.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+    "numpydoc",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "sg_execution_times.rst"]
+default_role = "literal"
+highlight_language = "python"
+nitpicky = False
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings say more
+numpydoc_show_class_members = False  # the template of a class lists them
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_[^/]*\.py$",
+    "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "backreferences_dir": "api/generated/backreferences",
+    "doc_module": ("skpneumo",),
+    "reference_url": {"skpneumo": None},
+    "download_all_examples": False,
+    "show_signature": False,
+    "plot_gallery": True,
+    "matplotlib_animations": False,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"{project} {release}"
+html_static_path = ["_static"]
+html_css_files = ["skpneumo.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "skpneumo"},
+    "header_links_before_dropdown": 6,
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+}
+# Pages without pages below them need no list of these.
+html_sidebars = {page: [] for page in ("index", "getting_started", "changelog", "contributing")}

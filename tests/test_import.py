@@ -1,0 +1,128 @@
+"""What is loaded when; what the host application keeps."""
+
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import joblib
+import numpy as np
+import pytest
+
+from conftest import TINY
+from skpneumo import PneumoniaClassifier
+
+FOREIGN = "[name for name in ('keras', 'tensorflow', 'h5py', 'matplotlib') if name in sys.modules]"
+
+
+def run(code, *arguments, **environment):
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("module", ["skpneumo", "skpneumo.datasets", "skpneumo.exceptions", "skpneumo.model_selection"])
+def test_importing_loads_neither_keras_nor_other_heavy_packages(module):
+    assert run(f"import sys, {module}; print({FOREIGN})").stdout.strip() == "[]"
+
+
+def test_a_model_is_fitted_and_used_on_features_without_keras(tmp_path):
+    code = f"""
+    import sys, numpy as np
+    from skpneumo import PneumoniaClassifier
+    X = np.random.RandomState(0).rand(20, 3)
+    PneumoniaClassifier().fit(X, np.arange(20) % 2).predict_proba(X)
+    print({FOREIGN})
+    """
+    assert run(code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("head", [{}, {"hidden_layer_sizes": (8,), "max_iter": 2}], ids=["probe", "dense"])
+def test_a_saved_model_is_loaded_and_used_on_known_images_without_keras(head, paths, y, tmp_path):
+    clf = PneumoniaClassifier(**TINY, **head, memory=tmp_path / "store").fit(paths, y)
+    joblib.dump(clf, tmp_path / "model.joblib")
+    code = f"""
+    import sys, joblib
+    clf = joblib.load(sys.argv[1])
+    logits = clf.decision_function(sys.argv[2:])
+    print(logits.tobytes().hex(), {FOREIGN})
+    """
+    logits, _, loaded = run(code, tmp_path / "model.joblib", *paths).stdout.strip().partition(" ")
+    assert loaded == "[]"
+    np.testing.assert_array_equal(np.frombuffer(bytes.fromhex(logits)), clf.decision_function(paths))
+
+
+def test_a_pickle_of_default_size_is_under_a_megabyte(random):
+    X = random.rand(50, 8192).astype(np.float32)
+    clf = PneumoniaClassifier().fit(X, np.arange(50) % 2)
+    assert len(pickle.dumps(clf)) < 1_000_000
+
+
+def test_fitted_state_is_numpy_and_plain_python(paths, y):
+    clf = PneumoniaClassifier(**TINY, hidden_layer_sizes=(4,), max_iter=2).fit(paths, y)
+
+    def kinds(value):
+        return set().union(*map(kinds, value)) if isinstance(value, list) else {type(value)}
+
+    fitted = [value for name, value in vars(clf).items() if name.endswith("_")]
+    assert set().union(*map(kinds, fitted)) <= {np.ndarray, int, float}
+
+
+SILENT_FIT = f"""
+import sys
+from skpneumo import PneumoniaClassifier
+PneumoniaClassifier(**{TINY!r}, memory=None, hidden_layer_sizes=(4,), max_iter=2).fit(sys.argv[1:], [0, 1] * 3)
+"""
+
+
+def test_a_fit_is_silent_tensorflows_start_up_included(paths):
+    done = run(SILENT_FIT, *paths[:6])
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_environment_and_log_levels_and_policies_of_the_host_stay_as_they_were(paths):
+    code = f"""
+    import logging, os, sys, warnings
+    def state():
+        return dict(os.environ), logging.root.level, list(logging.root.handlers), list(warnings.filters), os.getcwd()
+    before = state()
+    {SILENT_FIT.strip().replace(chr(10), chr(10) + "    ")}
+    assert state()[:2] == before[:2] and state()[4] == before[4], "changed"
+    import keras, tensorflow as tf
+    assert keras.config.floatx() == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+    assert tf.executing_eagerly()
+    """
+    run(code, *paths[:6])
+
+
+def test_what_the_host_writes_while_tensorflow_starts_is_handed_on():
+    code = """
+    import os, sys
+    from skpneumo._device import _without_chatter
+    with _without_chatter():
+        os.write(2, b"I0000 00:00:00.1 1 port.cc:153] chatter\\nof the host\\n")
+    try:
+        with _without_chatter():
+            os.write(2, b"E0000 00:00:00.1 1 a.cc:1] why it failed\\n")
+            raise ImportError
+    except ImportError:
+        pass
+    """
+    assert run(code).stderr == "of the host\nE0000 00:00:00.1 1 a.cc:1] why it failed\n"
+
+
+def test_keras_on_another_backend_is_refused_with_a_sentence(paths):
+    code = """
+    import sys, types
+    import keras
+    keras.backend.backend = lambda: "jax"
+    from skpneumo import VGG19Features
+    try:
+        VGG19Features(None, n_layers=2, image_size=32, memory=None).fit_transform(sys.argv[1:])
+    except RuntimeError as error:
+        print(error)
+    """
+    assert "runs Keras on TensorFlow, but Keras runs on 'jax'" in run(code, *paths[:2]).stdout

@@ -1,0 +1,77 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import cross_val_score, cross_validate
+
+from skpneumo.model_selection import PatientGroupKFold, patient_ids, patient_train_test_split
+
+
+def test_patients_are_read_from_any_container_of_paths(xrays, paths):
+    expected = np.array(xrays.groups, dtype=object)
+    for X in (paths, xrays.data, pd.Series(paths, index=np.arange(40)[::-1]), pd.DataFrame({"path": paths})):
+        np.testing.assert_array_equal(patient_ids(X), expected)
+
+
+def test_a_number_is_another_patient_with_another_kind_of_pneumonia():
+    names = ["person1_bacteria_1.jpeg", "person1_virus_1.jpeg", "IM-0001-0001.jpeg", "NORMAL2-IM-0001-0001.jpeg"]
+    assert len(set(patient_ids(names))) == 4
+
+
+def test_names_that_tell_no_patient_are_all_named():
+    with pytest.raises(ValueError, match=r"X\[1\] 'b/scan.png', X\[2\] 'film.jpg'"):
+        patient_ids(["IM-0001-0001.jpeg", "b/scan.png", "film.jpg"])
+    with pytest.raises(ValueError, match="pass them as groups"):
+        patient_ids(np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_folds_keep_patients_apart_and_both_classes_in(paths, y, xrays, shuffle):
+    folds = PatientGroupKFold(3, shuffle=shuffle, random_state=0 if shuffle else None)
+    tested = []
+    for train, test in folds.split(paths, y):
+        assert not set(xrays.groups[train]) & set(xrays.groups[test])
+        assert set(y[train]) == set(y[test]) == {0, 1}
+        tested.extend(test)
+    assert sorted(tested) == list(range(40))
+
+
+def test_groups_that_are_given_are_taken(y):
+    groups = np.repeat(np.arange(10), 4)
+    for train, test in PatientGroupKFold(2).split(np.zeros((40, 3)), y, groups):
+        assert not set(groups[train]) & set(groups[test])
+
+
+def test_folds_work_where_no_groups_are_handed_on(clf, paths, y):
+    assert len(cross_val_score(clf, paths, y, cv=PatientGroupKFold(3))) == 3
+    assert len(cross_validate(clf, paths, y, groups=np.arange(40), cv=PatientGroupKFold(3))["test_score"]) == 3
+
+
+def test_a_split_keeps_patients_apart_and_is_stratified(paths, y, xrays):
+    train, test, y_train, y_test = patient_train_test_split(paths, y, test_size=0.3, random_state=0)
+    assert not set(patient_ids(train)) & set(patient_ids(test))
+    assert sorted([*train, *test]) == sorted(paths)
+    assert len(test) == pytest.approx(12, abs=4)
+    assert y_test.mean() == pytest.approx(0.5, abs=0.2)
+    np.testing.assert_array_equal([("PNEUMONIA" in path) for path in test], y_test == 1)
+    assert len(y_train) == len(train)
+
+
+def test_a_split_depends_on_the_random_state_alone(paths, y):
+    def split(seed):
+        return patient_train_test_split(paths, y, random_state=seed)[1]
+
+    np.random.seed(0)
+    first = split(1)
+    np.random.seed(1)
+    assert split(1) == first
+    assert split(2) != first
+
+
+def test_a_split_hands_back_the_containers_it_was_given(paths, y):
+    frame, labels = pd.DataFrame({"path": paths}, index=range(100, 140)), pd.Series(y, index=range(100, 140))
+    train, test, y_train, y_test = patient_train_test_split(frame, labels, random_state=0)
+    assert isinstance(test, pd.DataFrame)
+    assert list(train.index) == list(y_train.index)
+    assert list(test.index) == list(y_test.index)
+    split = patient_train_test_split(np.eye(40), y, groups=np.arange(40) // 2, random_state=0)
+    assert [type(part) for part in split] == [np.ndarray] * 4
