@@ -1,4 +1,4 @@
-"""Sphinx configuration: ``sphinx-build -W --keep-going -b html docs docs/_build/html`` from the root of the checkout."""
+"""Sphinx configuration. From the root: ``sphinx-build -W --keep-going -b html docs docs/_build/html``."""
 
 import atexit
 import os

@@ -1,0 +1,71 @@
+"""What is promised on real X-rays, with the real weights of the first 8 layers."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
+from sklearn.model_selection import cross_val_predict
+
+from skpneumo import PneumoniaClassifier
+from skpneumo.datasets import load_chest_xrays
+from skpneumo.model_selection import PatientGroupKFold
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def weights(shared):
+    return shared / "weights" / "vgg19_imagenet_first_8_layers.npz"
+
+
+def figures(y, proba, capsys, name):
+    (tn, fp), (fn, tp) = confusion_matrix(y, proba > 0.5)
+    auc, accuracy = roc_auc_score(y, proba), accuracy_score(y, proba > 0.5)
+    with capsys.disabled():
+        print(
+            f"\n{name}: {len(y)} images, AUC {auc:.4f}, accuracy {accuracy:.4f}, "
+            f"sensitivity {tp / (tp + fn):.4f}, specificity {tn / (tn + fp):.4f}"
+        )
+    return auc, accuracy
+
+
+def test_pneumonia_is_found_in_patients_never_seen(shared, weights, capsys):
+    films = load_chest_xrays(shared / "xrays" / "kermany")
+    clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2)
+    proba = cross_val_predict(clf, films.data, films.target, cv=PatientGroupKFold(5), method="predict_proba")[:, 1]
+    auc, accuracy = figures(films.target, proba, capsys, "Kermany, patient-grouped 5-fold")
+    assert auc >= 0.997
+    assert accuracy >= 0.975
+
+
+def test_pneumonia_is_found_in_the_small_images_of_pneumoniamnist(shared, weights, capsys, tmp_path):
+    with np.load(shared / "xrays" / "pneumoniamnist_28_train_val.npz") as arrays:
+        data = {name: arrays[name] for name in arrays.files}
+    paths = {part: save_images(tmp_path / part, data[f"{part}_images"]) for part in ("train", "val")}
+    clf = PneumoniaClassifier(weights, n_layers=8, image_size=64, n_jobs=2)
+    clf.fit(paths["train"], data["train_labels"].ravel())
+    y = data["val_labels"].ravel()
+    auc, _ = figures(y, clf.predict_proba(paths["val"])[:, 1], capsys, "PneumoniaMNIST, train -> val")
+    assert auc >= 0.996
+
+
+def save_images(folder, images):
+    folder.mkdir()
+    paths = [os.fspath(folder / f"{i}.png") for i in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    return paths
+
+
+def test_films_as_published_are_read_like_their_small_copies(shared, weights):
+    originals = load_chest_xrays(shared / "xrays" / "originals", shuffle=False).data.ravel()
+    small = {os.path.basename(path): path for path in load_chest_xrays(shared / "xrays" / "kermany").data.ravel()}
+    both = [(path, small[os.path.basename(path)]) for path in originals if os.path.basename(path) in small]
+    assert len(both) >= 10
+    clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2)
+    extract = clf._extract
+    large, copies = extract([one for one, _ in both]), extract([other for _, other in both])
+    for one, other in zip(large, copies, strict=True):
+        assert np.corrcoef(one, other)[0, 1] > 0.98
