@@ -7,9 +7,20 @@ import numpy as np
 import pytest
 
 from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo._backbone import load_layers
 from skpneumo.datasets import make_chest_xrays
 
 TINY = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 2}
+
+
+def write_keras_vgg19(path):
+    """Write untrained weights as Keras's own download of VGG19 is written: one group a layer, one dataset a weight."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, array in load_layers(None, 16).items():
+            layer, kind = name.split("/")
+            file[f"{layer}/{layer}_{'W' if kind == 'kernel' else 'b'}_1:0"] = array
 
 
 @pytest.fixture(autouse=True, scope="session")

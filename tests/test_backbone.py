@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from conftest import write_keras_vgg19
 from skpneumo import VGG19Features, _device
 from skpneumo._backbone import LAYERS, _weights_digest, backbone, load_layers, map_side, pooling_matrix
 from skpneumo.exceptions import WeightsError
@@ -111,7 +112,7 @@ def test_weights_are_read_from_every_kind_of_file(name, keras_vgg19, tmp_path):
     if name == "w.npz":
         save_npz(path)
     elif name == "w.h5":
-        save_legacy(path)
+        write_keras_vgg19(path)
     elif name == "w.weights.h5":
         keras_vgg19.save_weights(path)
     elif name == "w.keras":
@@ -121,16 +122,6 @@ def test_weights_are_read_from_every_kind_of_file(name, keras_vgg19, tmp_path):
     else:
         keras.Sequential([keras.Input((32, 32, 3)), keras_vgg19, keras.layers.Flatten()]).save_weights(path)
     assert settle(weights=path, n_layers=16).weights_digest == settle(n_layers=16).weights_digest
-
-
-def save_legacy(path):
-    """As Keras's own download is written: one group a layer, one dataset a weight."""
-    import h5py
-
-    with h5py.File(path, "w") as file:
-        for name, array in load_layers(None, 16).items():
-            layer, kind = name.split("/")
-            file[f"{layer}/{layer}_{'W' if kind == 'kernel' else 'b'}_1:0"] = array
 
 
 def test_a_file_with_the_first_layers_serves_them_and_refuses_more(tmp_path):
@@ -187,7 +178,7 @@ def test_a_file_that_changes_gives_other_features(tmp_path):
 def test_imagenet_weights_come_from_keras_own_cache_without_keras(tmp_path):
     folder = tmp_path / "models"
     folder.mkdir()
-    save_legacy(folder / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5")
+    write_keras_vgg19(folder / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5")
     code = (
         "import sys; from skpneumo._backbone import backbone;"
         "b = backbone(weights='imagenet', n_layers=16, image_size=32, pool_grid=1, device='cpu', precision='float32');"
