@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
 
@@ -19,7 +20,6 @@ release = version = skpneumo.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
     "numpydoc",
 ]
@@ -27,7 +27,8 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "sg_execution_times.rst"]
 default_role = "literal"
 highlight_language = "python"
-nitpicky = False
+smartquotes = False  # types such as "auto" are code
+toc_object_entries_show_parents = "hide"
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings say more
@@ -44,8 +45,8 @@ sphinx_gallery_conf = {
     "reference_url": {"skpneumo": None},
     "download_all_examples": False,
     "show_signature": False,
-    "plot_gallery": True,
-    "matplotlib_animations": False,
+    "remove_config_comments": True,
+    "write_computation_times": False,
 }
 
 html_theme = "pydata_sphinx_theme"
@@ -65,3 +66,17 @@ html_theme_options = {
 }
 # Pages without pages below them need no list of these.
 html_sidebars = {page: [] for page in ("index", "getting_started", "changelog", "contributing")}
+
+
+FITTED_NAME = re.compile(r"(?<![`\w])(\w+_)(?![`\w])")
+
+
+def quote_fitted_names(app, what, name, obj, options, lines):
+    """Quote names such as n_features_in_ in the types of numpydoc, where reST takes the last underscore for a link."""
+    for i, line in enumerate(lines):
+        term, colon, kind = line.partition(" : ")
+        lines[i] = term + colon + FITTED_NAME.sub(r"`\1`", kind)
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", quote_fitted_names, priority=100)

@@ -35,7 +35,8 @@ from skpneumo.datasets import make_chest_xrays
 from skpneumo.model_selection import patient_train_test_split
 
 folder, store = tempfile.TemporaryDirectory(), tempfile.TemporaryDirectory()
-X, y = make_chest_xrays(300, folder.name, prevalence=0.25, image_size=128, random_state=0, return_X_y=True)
+xrays = make_chest_xrays(300, folder.name, prevalence=0.25, image_size=128, random_state=0)
+X, y = xrays.data, xrays.target
 X_train, X_test, y_train, y_test = patient_train_test_split(X, y, test_size=0.4, random_state=0)
 print("training:", np.bincount(y_train), "testing:", np.bincount(y_test))
 

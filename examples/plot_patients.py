@@ -34,8 +34,9 @@ folder = tempfile.TemporaryDirectory()
 xrays = make_chest_xrays(200, folder.name, images_per_patient=4, image_size=128, random_state=0)
 X, y, patients = xrays.data, xrays.target, xrays.groups
 names, patient_of, counts = np.unique(patients, return_inverse=True, return_counts=True)
-print(f"{len(X)} films of {len(names)} patients; one patient has {counts.min()} to {counts.max()} films")
+print(f"{len(X)} films of {len(names)} patients, {counts.min()} to {counts.max()} of each")
 
+# sphinx_gallery_thumbnail_number = 2
 healthy = [name for name in names[counts >= 4] if "IM" in name][:2]
 fig, axes = plt.subplots(2, 4, figsize=(8, 3.4), layout="constrained")
 for row, name in zip(axes, healthy, strict=True):

@@ -46,8 +46,8 @@ settings = {"image_size": 160, "n_jobs": 2, "verbose": 1}
 weights = "imagenet"
 try:
     VGG19Features(weights, **settings).fit_transform(X_train[:1])
-except WeightsError as error:
-    print(f"{str(error).split('Ways out')[0]}\nGoing on with an UNTRAINED backbone.")
+except WeightsError:
+    print("The ImageNet weights cannot be had here: going on with an UNTRAINED backbone.")
     weights = None
 clf = PneumoniaClassifier(weights, **settings)
 

@@ -93,7 +93,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         The labels, sorted.
     n_features_in_ : int
         1 where `fit` saw images; the number of features where it saw these.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, where `fit` saw a DataFrame with string names.
     feature_mean_, feature_scale_ : ndarray of shape (n_features,)
         What features are standardised by.
@@ -217,7 +217,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         encoder = LabelEncoder().fit(y)
         if len(encoder.classes_) < 2:
             raise ValueError(
-                f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]!r}."
+                f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]}."
             )
         sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
         if not sample_weight.any():

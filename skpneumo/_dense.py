@@ -102,6 +102,7 @@ def train_dense(
     features = features.astype(np.float32, copy=False)
     codes = codes.astype(np.int32)
     weights = (sample_weight / sample_weight.mean()).astype(np.float32)
+    penalty = alpha / sample_weight.sum()
     sizes = (features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
     with _borrowed((sizes, dropout, device)) as network, network.place:
         network.reset(random, learning_rate_init)
@@ -110,7 +111,7 @@ def train_dense(
             figures = np.zeros(2)
             for start in range(0, n_samples, batch_size):
                 rows = order[start : start + batch_size]
-                figures += len(rows) * network.step(features[rows], codes[rows], weights[rows], alpha / n_samples)
+                figures += len(rows) * network.step(features[rows], codes[rows], weights[rows], penalty)
             on_epoch(*(figures / n_samples))
         return network.weights()
 

@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from numbers import Integral
 from typing import Any, TypeVar
@@ -22,6 +21,8 @@ from skpneumo._inputs import as_paths, check_column, digest, read_bytes
 from skpneumo._progress import progress_bar
 from skpneumo._store import FeatureStore, open_store
 from skpneumo.exceptions import ImageReadError
+
+_FILES_AHEAD = 64
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -262,17 +263,11 @@ def extract(
     """
     features = np.empty((len(paths), backbone.n_features), np.float32)
     way = digest(square.key() + backbone.key())
-    failures: dict[int, str] = {}  # by position in X
-    unfit: dict[bytes, str] = {}  # by content
+    failures: dict[int, str] = {}  # reasons, by position in X
+    unfit: dict[bytes, str] = {}  # reasons, by content
 
     with ThreadPoolExecutor(n_threads) as pool:
-        ahead = partial(_run_ahead, pool, window=4 * n_threads)
-        positions: dict[bytes, list[int]] = {}
-        with progress_bar(len(paths), "reading", "image", verbose) as bar:
-            for position, content in ahead(lambda i: digest(read_bytes(paths[i])), range(len(paths)), failures):
-                positions.setdefault(content, []).append(position)
-                bar.update()
-
+        positions = _group_by_content(pool, paths, failures, verbose)
         unknown = {content: paths[where[0]] for content, where in positions.items()}
         if store is not None:
             for key, row in store.get([way + content for content in unknown], backbone.n_features):
@@ -280,31 +275,50 @@ def extract(
                 features[positions[content]] = row
                 del unknown[content]
 
-        deque(ahead(lambda content: look(read_bytes(unknown[content])), unknown, unfit), maxlen=0)
-        passes = not failures and not unfit  # else the rest is only read through, so that one error names all
-        forward = backbone.forward() if unknown and passes else None
-        squares = _run_ahead(
-            pool,
-            lambda content: _decode(content, unknown[content], square),
-            [content for content in unknown if content not in unfit],
-            unfit,
-            window=2 * backbone.batch_size,
-        )
-        with progress_bar(len(unknown), "features", "image", verbose) as bar:
-            for batch in _chunks(squares, backbone.batch_size):
-                bar.update(len(batch))
-                if forward is None or (unfit and store is None):  # nothing can be kept
-                    continue
-                rows = forward(np.stack([gray for _, gray in batch]))
-                if store is not None:
-                    store.put((way + content, row) for (content, _), row in zip(batch, rows, strict=True))
-                for (content, _), row in zip(batch, rows, strict=True):
-                    features[positions[content]] = row
+        squares = _squares(pool, unknown, square, unfit, ahead=2 * backbone.batch_size)
+        if failures or unfit:  # no pass begins; the rest is only decoded, so that one error names all
+            deque(squares, maxlen=0)
+        elif unknown:
+            forward = backbone.forward()
+            with progress_bar(len(unknown), "features", "image", verbose) as bar:
+                for batch in _chunks(squares, backbone.batch_size):
+                    bar.update(len(batch))
+                    if unfit and store is None:
+                        continue  # nothing would be kept; the rest is only decoded here too
+                    rows = forward(np.stack([gray for _, gray in batch]))
+                    contents = [content for content, _ in batch]
+                    if store is not None:
+                        store.put((way + content, row) for content, row in zip(contents, rows, strict=True))
+                    for content, row in zip(contents, rows, strict=True):
+                        features[positions[content]] = row
 
     failures |= {position: reason for content, reason in unfit.items() for position in positions[content]}
     if failures:
         raise ImageReadError([(position, paths[position], reason) for position, reason in failures.items()])
     return features
+
+
+def _group_by_content(
+    pool: ThreadPoolExecutor, paths: list[str], failures: dict[int, str], verbose: int
+) -> dict[bytes, list[int]]:
+    """Digest every file; return the positions of each content in `paths`, and note files that cannot be read."""
+    positions: dict[bytes, list[int]] = {}
+    with progress_bar(len(paths), "reading", "image", verbose) as bar:
+        for position, content in _run_ahead(
+            pool, lambda i: digest(read_bytes(paths[i])), range(len(paths)), failures, _FILES_AHEAD
+        ):
+            positions.setdefault(content, []).append(position)
+            bar.update()
+    return positions
+
+
+def _squares(
+    pool: ThreadPoolExecutor, files: dict[bytes, str], square: Square, unfit: dict[bytes, str], ahead: int
+) -> Iterator[tuple[bytes, np.ndarray]]:
+    """Look at all files now, decode those that stand the look when asked for; note contents that cannot be decoded."""
+    seen = _run_ahead(pool, lambda content: look(read_bytes(files[content])), files, unfit, _FILES_AHEAD)
+    decodable = [content for content, _ in seen]
+    return _run_ahead(pool, lambda content: _decode(content, files[content], square), decodable, unfit, ahead)
 
 
 def _decode(content: bytes, path: str, square: Square) -> np.ndarray:

@@ -13,7 +13,7 @@ from skpneumo._progress import progress_bar
 from skpneumo._threads import single_blas_thread
 
 _ROWS_AT_ONCE = 1024
-_COLUMNS_AT_ONCE = 256
+_COLUMNS_AT_ONCE = 32
 _PROBE_MAX_ITER = 10_000
 
 

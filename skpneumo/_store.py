@@ -50,7 +50,7 @@ class FeatureStore:
     def get(self, keys: Iterable[bytes], n_features: int) -> Iterator[tuple[bytes, np.ndarray]]:
         """Yield the rows that are known and whole; a broken one is as good as unknown."""
         keys = list(keys)
-        if not self.file.exists():
+        if not os.path.exists(self.file):
             return
         for start in range(0, len(keys), _ROWS_A_QUERY):
             some = keys[start : start + _ROWS_A_QUERY]
@@ -96,7 +96,7 @@ class FeatureStore:
             return work(db)
 
     def _make_folder(self) -> None:
-        if self.file.exists():
+        if os.path.exists(self.file):
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if stat.S_IMODE(self.folder.stat().st_mode) != 0o700:

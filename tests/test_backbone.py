@@ -192,7 +192,7 @@ def test_imagenet_weights_come_from_keras_own_cache_without_keras(tmp_path):
 def test_imagenet_weights_that_cannot_be_had_are_said_with_what_was_tried(tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5").write_bytes(b"half a download")
-    code = "from skpneumo import VGG19Features; VGG19Features(n_layers=2, image_size=32).fit(['a.png']).transform(['a.png'])"
+    code = "from skpneumo import VGG19Features; VGG19Features().fit(['a.png']).transform(['a.png'])"
     # A proxy that refuses stands for a machine without a network.
     environment = os.environ | {"KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)

@@ -119,11 +119,11 @@ def test_curves_tell_loss_and_accuracy_of_every_epoch(random, n_classes):
 
 
 def test_the_loss_of_a_full_batch_is_the_objective_that_the_docstring_states(random):
-    X, y = random.randn(50, 3), np.arange(50) % 2
+    X, y, weight = random.randn(50, 3), np.arange(50) % 2, 10 * random.rand(50)
     clf = PneumoniaClassifier(**DENSE | {"max_iter": 1, "learning_rate_init": 1e-12, "batch_size": 50, "alpha": 0.5})
-    logits = clf.fit(X, y).decision_function(X)
-    loss = np.logaddexp(0, np.where(y == 1, -logits, logits)).sum() + penalty(clf)
-    assert clf.loss_curve_[0] == pytest.approx(loss / 50, rel=1e-4)
+    logits = clf.fit(X, y, sample_weight=weight).decision_function(X)
+    loss = weight @ np.logaddexp(0, np.where(y == 1, -logits, logits)) + penalty(clf)
+    assert clf.loss_curve_[0] == pytest.approx(loss / weight.sum(), rel=1e-4)
 
 
 def test_every_image_takes_part_in_every_epoch_whatever_the_batch(random):
