@@ -102,7 +102,7 @@ def train_dense(
     features = features.astype(np.float32, copy=False)
     codes = codes.astype(np.int32)
     weights = (sample_weight / sample_weight.mean()).astype(np.float32)
-    penalty = alpha / sample_weight.sum()
+    penalty = float(alpha / sample_weight.sum())
     sizes = (features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
     with _borrowed((sizes, dropout, device)) as network, network.place:
         network.reset(random, learning_rate_init)
