@@ -35,6 +35,7 @@ _WAYS_OUT = (
     "where the file holds the first layers only; weights=None for an untrained backbone."
 )
 
+_LARGEST = 3 * 3 * 512 * 512  # numbers in one array
 _lock = threading.RLock()
 
 Arrays = dict[str, np.ndarray]
@@ -72,10 +73,13 @@ class Backbone:
         """Images a batch."""
         return _device.batch_size(self.image_size, self.device)
 
+    def identity(self) -> bytes:
+        """Name everything that shapes the features of a square, but for rounding."""
+        return f"VGG19 {self.n_layers} {self.image_size} {self.grid} ".encode() + self.weights_digest
+
     def key(self) -> bytes:
         """Name everything that shapes the features of a square."""
-        shape = f"VGG19 {self.n_layers} {self.image_size} {self.grid} {self.precision} ".encode()
-        return shape + self.weights_digest
+        return f"{self.precision} ".encode() + self.identity()
 
     def forward(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the compiled pass: (n, image_size, image_size) uint8 -> (n, n_features) float32."""
@@ -83,7 +87,9 @@ class Backbone:
             return _forward(self)
 
 
-def backbone(*, weights: Any, n_layers: int, image_size: int, pool_grid: int, device: str, precision: str) -> Backbone:
+def backbone(
+    *, weights: Any, n_layers: int, image_size: int, pool_grid: int, device: str, precision: str, verbose: int = 0
+) -> Backbone:
     """Settle what "auto" means and which weights are meant, without running anything.
 
     Raises
@@ -95,7 +101,7 @@ def backbone(*, weights: Any, n_layers: int, image_size: int, pool_grid: int, de
     device = _device.resolve_device(device)
     return Backbone(
         weights=source,
-        weights_digest=_weights_digest(source, _stamp(source), n_layers),
+        weights_digest=_weights_digest(source, _stamp(source), n_layers, bool(verbose)),
         n_layers=n_layers,
         image_size=image_size,
         pool_grid=pool_grid,
@@ -144,21 +150,25 @@ def _forward(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _network(keras: Any, arrays: Arrays, precision: str) -> Any:
-    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
-    pixels = maps = keras.Input((None, None, 3))
+    # Said to each layer, so that the host's global settings of Keras stay out.
+    settings = {
+        "dtype": "mixed_bfloat16" if precision == "bfloat16" else "float32",
+        "data_format": "channels_last",
+    }
+    pixels = maps = keras.Input((None, None, 3), dtype="float32")
     for name, filters, completes in LAYERS[: len(arrays) // 2]:
-        layer = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name, dtype=policy)
+        layer = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name, **settings)
         maps = layer(maps)
         layer.set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])
         if completes:
-            maps = keras.layers.MaxPooling2D(2, dtype=policy)(maps)
+            maps = keras.layers.MaxPooling2D(2, **settings)(maps)
     return keras.Model(pixels, maps)
 
 
 # Weights
 
 
-def load_layers(source: str | None, n_layers: int) -> Arrays:
+def load_layers(source: str | None, n_layers: int, verbose: bool = False) -> Arrays:
     """Read kernel and bias of the first `n_layers` layers, float32, keyed "block1_conv1/kernel" and so on.
 
     Raises
@@ -169,7 +179,7 @@ def load_layers(source: str | None, n_layers: int) -> Arrays:
     if source is None:
         return _untrained(n_layers)
     try:
-        arrays = _imagenet() if source == "imagenet" else _read_file(source)
+        arrays = _imagenet(verbose) if source == "imagenet" else _read_file(source)
     except WeightsError:
         raise
     except Exception as error:
@@ -238,7 +248,7 @@ def _read_h5(file: Any) -> Arrays:
     arrays: Arrays = {}
 
     def visit(path: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset) or "optimizer" in path:
+        if not isinstance(item, h5py.Dataset) or "optimizer" in path or item.external or item.size > _LARGEST:
             return
         layer = _layer_name(path, item.parent.attrs.get("name", ""))
         kind = {4: "kernel", 1: "bias"}.get(item.ndim)
@@ -261,7 +271,7 @@ def _layer_name(path: str, attribute: str) -> str | None:
     return None
 
 
-def _imagenet() -> Arrays:
+def _imagenet(verbose: bool) -> Arrays:
     """Keras's own file from Keras's own cache, which Keras itself fills."""
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     cached = home / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -271,7 +281,7 @@ def _imagenet() -> Arrays:
         except Exception:  # noqa: S110 - a broken download: Keras checks its digest and fetches it again
             pass
     try:
-        return _device.download_vgg19()
+        return _device.download_vgg19(verbose)
     except Exception as error:
         raise WeightsError(
             f"weights='imagenet' cannot be had: no whole file at {cached}, and Keras's download failed: {error}. "
@@ -288,9 +298,9 @@ def _stamp(source: str | None) -> tuple[int, int] | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _weights_digest(source: str | None, stamp: tuple[int, int] | None, n_layers: int) -> bytes:
+def _weights_digest(source: str | None, stamp: tuple[int, int] | None, n_layers: int, verbose: bool = False) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    for name, array in load_layers(source, n_layers).items():
+    for name, array in load_layers(source, n_layers, verbose).items():
         digest.update(name.encode())
         digest.update(array.astype("<f4", copy=False).tobytes())
     return digest.digest()

@@ -51,7 +51,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
     pool_grid : int, default=4
         The maps are averaged over a ``pool_grid`` x ``pool_grid`` grid, adaptively where it does not divide their
         side, and at most over their own places. 1 is global average pooling.
-    hidden_layer_sizes : sequence of int, default=()
+    hidden_layer_sizes : sequence of int, or int, default=()
         (): a linear probe, solved to convergence on standardised features. Otherwise the sizes of dense ReLU layers,
         trained by back-propagation (Adam) from random weights and zero biases.
     alpha : float, default=0.05
@@ -85,7 +85,8 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Draws the initial weights, the order of images and dropout of dense layers. The linear probe draws nothing.
     verbose : int, default=0
-        Above 0: a progress bar where something takes more than a second.
+        Above 0: a progress bar where images or epochs take more than a second. The solver of the linear probe, which
+        knows no epochs, shows none.
 
     Attributes
     ----------
@@ -97,6 +98,9 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         Names of the columns, where `fit` saw a DataFrame with string names.
     feature_mean_, feature_scale_ : ndarray of shape (n_features,)
         What features are standardised by.
+    backbone_fingerprint_ : str or None
+        Of the backbone that images passed in `fit`; predicting on images asks for the same. None where `fit` saw
+        features.
     coefs_ : list of ndarray
         Weights of each layer of the head, (n_inputs, n_outputs).
     intercepts_ : list of ndarray
@@ -146,7 +150,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         aspect: str = "crop",
         contrast: str | None = None,
         pool_grid: int = 4,
-        hidden_layer_sizes: Sequence[int] = (),
+        hidden_layer_sizes: Sequence[int] | int = (),
         alpha: float = 0.05,
         dropout: float = 0.0,
         learning_rate_init: float = 0.001,
@@ -222,11 +226,20 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
         if not sample_weight.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
+        loss_weight = sample_weight * compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
+            raise ValueError(
+                f"class_weight must be finite, not negative, and not 0 for all; got {self.class_weight!r}."
+            )
+        random = check_random_state(self.random_state)
 
-        features = X if paths is None else self._extract(X)
-        class_weight = compute_sample_weight(self.class_weight, y)
-        head = self._fit_head(features, encoder.transform(y), sample_weight, class_weight, overwrite=paths is not None)
+        extractor = self._extractor()
+        features = X if paths is None else extractor.fit_transform(X)
+        head = self._fit_head(
+            features, encoder.transform(y), sample_weight, loss_weight, random, overwrite=paths is not None
+        )
 
+        self.backbone_fingerprint_ = None if paths is None else extractor._fingerprint()
         self.classes_ = encoder.classes_
         self.feature_mean_, self.feature_scale_ = head.mean, head.scale
         self.coefs_, self.intercepts_ = head.coefs, head.intercepts
@@ -303,26 +316,32 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         logits = self.decision_function(X)
         return log_expit(_two_columns(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
 
-    def _extract(self, X: Any) -> np.ndarray:
-        extractor = VGG19Features(**{name: getattr(self, name) for name in VGG19Features().get_params()})
-        return extractor.set_output(transform="default").fit_transform(X)
+    def _extractor(self) -> VGG19Features:
+        parameters = {name: getattr(self, name) for name in VGG19Features().get_params()}
+        return VGG19Features(**parameters).set_output(transform="default")
 
     def _features(self, X: Any) -> np.ndarray:
         """Features of new images, or the matrix `X` itself, checked against what was fitted."""
         paths = as_paths(X)
-        n_expected, fitted_on_paths = (
-            len(self.feature_mean_),
-            self.n_features_in_ != len(self.feature_mean_),
-        )
-        if paths is None and not fitted_on_paths:
+        fitted_on_images = self.backbone_fingerprint_ is not None
+        if paths is None and not fitted_on_images:
             return validate_data(self, X, dtype=_FLOATS, reset=False)
-        if paths is not None and fitted_on_paths:
-            check_column(self, X, paths, reset=False)
-        features = self._extract(X) if paths is not None else check_array(X, dtype=_FLOATS, estimator=self)
-        if features.shape[1] != n_expected:
+        if paths is None:
+            features = check_array(X, dtype=_FLOATS, estimator=self)
+        else:
+            extractor = self._extractor().fit(X)
+            if fitted_on_images:
+                check_column(self, X, paths, reset=False)
+                if extractor._fingerprint() != self.backbone_fingerprint_:
+                    raise ValueError(
+                        "The weights, or parameters that shape features, are others than in fit: restore them, or fit "
+                        "anew."
+                    )
+            features = extractor.transform(X)
+        if features.shape[1] != len(self.feature_mean_):
             raise ValueError(
                 f"X {'gives' if paths else 'has'} {features.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{n_expected} features as input."
+                f"{len(self.feature_mean_)} features as input."
             )
         return features
 
@@ -331,23 +350,25 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         features: np.ndarray,
         codes: np.ndarray,
         sample_weight: np.ndarray,
-        class_weight: np.ndarray,
+        loss_weight: np.ndarray,
+        random: np.random.RandomState,
         overwrite: bool,
     ) -> Head:
         features, mean, scale = standardize(features, sample_weight, overwrite=overwrite)
-        data = (features, codes, sample_weight * class_weight, mean, scale)
-        if not len(self.hidden_layer_sizes):
+        data = (features, codes, loss_weight, mean, scale)
+        hidden_layer_sizes = self._hidden_layer_sizes()
+        if not hidden_layer_sizes:
             return fit_probe(*data, alpha=self.alpha)
         return fit_dense(
             *data,
-            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            hidden_layer_sizes=hidden_layer_sizes,
             alpha=self.alpha,
             dropout=self.dropout,
             learning_rate_init=self.learning_rate_init,
             batch_size=min(200, len(codes)) if self.batch_size == "auto" else int(self.batch_size),
             max_iter=self.max_iter,
             device=resolve_device(self.device),
-            random=check_random_state(self.random_state),
+            random=random,
             verbose=self.verbose,
         )
 
@@ -365,12 +386,19 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         check_scalar(self.max_iter, "max_iter", Integral, min_val=1)
         if self.batch_size != "auto":
             check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        if isinstance(self.hidden_layer_sizes, (str, Integral)):
-            raise TypeError(
-                f"hidden_layer_sizes must be a sequence of ints such as (128,); got {self.hidden_layer_sizes!r}."
-            )
-        for size in self.hidden_layer_sizes:
+        for name in ("alpha", "learning_rate_init"):
+            if not np.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}, but it must be a finite number.")
+        for size in self._hidden_layer_sizes():
             check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
+
+    def _hidden_layer_sizes(self) -> tuple[int, ...]:
+        sizes = self.hidden_layer_sizes
+        if isinstance(sizes, Integral):
+            return (int(sizes),)
+        if isinstance(sizes, (tuple, list, np.ndarray)):
+            return tuple(int(size) if isinstance(size, Integral) else size for size in sizes)
+        raise TypeError(f"hidden_layer_sizes must be a sequence of ints such as (128,); got {sizes!r}.")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

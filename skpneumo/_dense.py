@@ -41,7 +41,8 @@ class DenseNetwork:
             self.dropouts = [keras.layers.Dropout(dropout, seed=0, dtype="float32") for _ in hidden]
             for layer, n_inputs in zip(self.dense, sizes, strict=False):
                 layer.build((None, n_inputs))
-            self.optimizer = keras.optimizers.Adam()
+            self.learning_rate = keras.Variable(0.0, dtype="float32", trainable=False)
+            self.optimizer = keras.optimizers.Adam(lambda: self.learning_rate.value)  # else of the host's floatx
             self.variables = [variable for layer in self.dense for variable in layer.trainable_variables]
             self.optimizer.build(self.variables)
             self.step = _device.compile_training_step(self._objective, self.variables, self.optimizer)
@@ -50,13 +51,13 @@ class DenseNetwork:
         """Draw weights anew (Glorot), set biases to zero, forget what the optimizer has gathered."""
         initializers = _device.keras().initializers
         for layer in self.dense:
-            layer.kernel.assign(initializers.GlorotUniform(_seed(random))(layer.kernel.shape))
+            layer.kernel.assign(initializers.GlorotUniform(_seed(random))(layer.kernel.shape, dtype="float32"))
             layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
         for dropout in self.dropouts:
             dropout.seed_generator.state.assign(np.array([_seed(random), 0], np.uint32))
         for variable in self.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
-        self.optimizer.learning_rate = learning_rate
+        self.learning_rate.assign(np.float32(learning_rate))
 
     def weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return kernels and biases as numpy."""
@@ -104,7 +105,7 @@ def train_dense(
     weights = (sample_weight / sample_weight.mean()).astype(np.float32)
     penalty = float(alpha / sample_weight.sum())
     sizes = (features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
-    with _borrowed((sizes, dropout, device)) as network, network.place:
+    with _borrowed((sizes, float(dropout), device)) as network, network.place:
         network.reset(random, learning_rate_init)
         for _ in range(max_iter):
             order = random.permutation(n_samples)
@@ -113,7 +114,13 @@ def train_dense(
                 rows = order[start : start + batch_size]
                 figures += len(rows) * network.step(features[rows], codes[rows], weights[rows], penalty)
             on_epoch(*(figures / n_samples))
-        return network.weights()
+        coefs, intercepts = network.weights()
+    if not all(np.isfinite(array).all() for array in [*coefs, *intercepts]):
+        raise ValueError(
+            f"training has left the finite numbers: choose a learning_rate_init below {learning_rate_init}, or check "
+            "that the features are of a reasonable scale."
+        )
+    return coefs, intercepts
 
 
 @contextmanager

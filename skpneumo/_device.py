@@ -25,26 +25,34 @@ _CHATTER = re.compile(
     rb"[IWE]\d{4} |\d{4}-\d\d-\d\d .*: [IWE] |WARNING: All log messages before absl|To enable the foll"
 )
 
+_OTHER_BACKEND = (
+    "skpneumo runs Keras on TensorFlow, but Keras runs on {!r} in this process: unset KERAS_BACKEND, or set it to "
+    "'tensorflow', before Keras is imported."
+)
+
 _lock = threading.RLock()
+_process: list[int] = []  # the one that imported Keras
 
 
 def keras() -> ModuleType:
     """Import Keras on TensorFlow, once and without its start-up chatter, and return it."""
+    _refuse_fork()
     with _lock:
         return _import_keras()
 
 
 @functools.cache
 def _import_keras() -> ModuleType:
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if "keras" not in sys.modules and backend != "tensorflow":
+        raise RuntimeError(_OTHER_BACKEND.format(backend))
+    _process.append(os.getpid())
     with _without_chatter():
         import keras
         import tensorflow as tf
 
         if keras.backend.backend() != "tensorflow":
-            raise RuntimeError(
-                f"skpneumo runs Keras on TensorFlow, but Keras runs on {keras.backend.backend()!r} in this process: "
-                "unset KERAS_BACKEND, or set it to 'tensorflow', before Keras is imported."
-            )
+            raise RuntimeError(_OTHER_BACKEND.format(keras.backend.backend()))
         for gpu in tf.config.list_physical_devices("GPU"):
             try:
                 tf.config.experimental.set_memory_growth(gpu, True)
@@ -54,12 +62,22 @@ def _import_keras() -> ModuleType:
     return keras
 
 
+def _refuse_fork() -> None:
+    """Raise in the child of a fork, where TensorFlow would hang."""
+    if _process and _process[-1] != os.getpid():
+        raise RuntimeError(
+            "This process was forked after TensorFlow had started, and TensorFlow would hang in it: use joblib's "
+            "'loky' or 'threading' backend, or the start method 'spawn' of multiprocessing."
+        )
+
+
 @contextmanager
 def _without_chatter() -> Iterator[None]:
     """Keep TensorFlow's start-up lines off the terminal.
 
     They are written to the file descriptor before any log level is read, so the descriptor is turned aside meanwhile.
-    Whatever else was written to it is handed on, all of it where an error comes out.
+    Whatever else was written to it is handed on, all of it where an error comes out. What a child process started by
+    another thread at that moment writes to it is lost; a host that minds imports TensorFlow first.
     """
     if "tensorflow" in sys.modules:
         yield
@@ -150,9 +168,12 @@ def compile_forward(function: Callable[[Any], Any], image_size: int, device: str
     import tensorflow as tf
 
     spec = tf.TensorSpec((None, image_size, image_size), tf.uint8)
-    compiled = tf.function(function, input_signature=[spec])
+    with tf.device(f"/{device}:0"):
+        # One concrete function: TensorFlow counts calls to others and warns when it takes them for too many.
+        compiled = tf.function(function, input_signature=[spec]).get_concrete_function()
 
-    def forward(batch: np.ndarray) -> np.ndarray:
+    def forward(batch: np.ndarray, _alive: Any = function) -> np.ndarray:
+        _refuse_fork()
         with tf.device(f"/{device}:0"):
             return compiled(tf.constant(batch)).numpy()
 
@@ -176,19 +197,32 @@ def compile_training_step(
         tf.TensorSpec((), tf.float32),
     ]
 
-    @tf.function(input_signature=batch)
-    def compiled(features: Any, codes: Any, weights: Any, alpha: Any) -> Any:
+    def step(features: Any, codes: Any, weights: Any, alpha: Any) -> Any:
         with tf.GradientTape() as tape:
             loss, accuracy = objective(features, codes, weights, alpha)
         optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
         return tf.stack([loss, accuracy])
 
-    return lambda *arrays: compiled(*map(tf.constant, arrays)).numpy()
+    compiled = tf.function(step, input_signature=batch).get_concrete_function()
+
+    def run(*arrays: Any, _alive: Any = step) -> np.ndarray:
+        _refuse_fork()
+        return compiled(*map(tf.constant, arrays)).numpy()
+
+    return run
 
 
-def download_vgg19() -> dict[str, np.ndarray]:
+def download_vgg19(verbose: bool) -> dict[str, np.ndarray]:
     """Let Keras fetch its ImageNet weights of VGG19 into its cache, and return those of the convolution layers."""
-    network = keras().applications.VGG19(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
+    config = keras().config
+    talks = config.is_interactive_logging_enabled()  # a setting of this thread alone
+    try:
+        if not verbose:
+            config.disable_interactive_logging()
+        network = keras().applications.VGG19(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
+    finally:
+        if talks:
+            config.enable_interactive_logging()
     arrays = {}
     for layer in network.layers:
         for name, array in zip(("kernel", "bias"), layer.get_weights(), strict=False):

@@ -2,8 +2,9 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from numbers import Integral
 from typing import Any, TypeVar
@@ -21,8 +22,6 @@ from skpneumo._inputs import as_paths, check_column, digest, read_bytes
 from skpneumo._progress import progress_bar
 from skpneumo._store import FeatureStore, open_store
 from skpneumo.exceptions import ImageReadError
-
-_FILES_AHEAD = 64
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -168,7 +167,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         paths = self._check_paths(X, reset=False)
         return extract(
             paths,
-            Square(self.image_size, self.aspect, self.contrast),
+            self._square(),
             self._backbone(),
             open_store(self.memory),
             n_threads=effective_n_jobs(self.n_jobs),
@@ -194,6 +193,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         names = [f"vgg19_{i}_{j}_{channel}" for i in cells for j in cells for channel in range(backbone.n_channels)]
         return np.asarray(names, dtype=object)
 
+    def _fingerprint(self) -> str:
+        """Name everything that shapes features but rounding: models are fitted on those of one name."""
+        return digest(self._square().key() + self._backbone().identity()).hex()
+
+    def _square(self) -> Square:
+        return Square(self.image_size, self.aspect, self.contrast)
+
     def _backbone(self) -> Backbone:
         return backbone(
             weights=self.weights,
@@ -202,6 +208,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             pool_grid=self.pool_grid,
             device=self.device,
             precision=self.precision,
+            verbose=self.verbose,
         )
 
     def _check_parameters(self) -> None:
@@ -219,8 +226,14 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 raise ValueError(
                     f"{name}={getattr(self, name)!r}, but it must be one of {', '.join(map(repr, allowed))}."
                 )
-        if self.weights is not None and not isinstance(self.weights, (str, os.PathLike)):
-            raise TypeError(f"weights must be 'imagenet', a path or None; got {type(self.weights).__name__}.")
+        if self.weights is not None and (not isinstance(self.weights, (str, os.PathLike)) or not str(self.weights)):
+            raise TypeError(f"weights must be 'imagenet', a path or None; got {self.weights!r}.")
+        location = getattr(self.memory, "location", self.memory)
+        if location is not None and (not isinstance(location, (str, os.PathLike)) or not str(location)):
+            raise TypeError(f"memory must be 'auto', None, a path or a joblib Memory; got {self.memory!r}.")
+        if self.n_jobs is not None:
+            check_scalar(self.n_jobs, "n_jobs", Integral)
+        check_scalar(self.verbose, "verbose", Integral)
 
     def _check_paths(self, X: Any, reset: bool) -> list[str]:
         paths = as_paths(X)
@@ -267,7 +280,11 @@ def extract(
     unfit: dict[bytes, str] = {}  # reasons, by content
 
     with ThreadPoolExecutor(n_threads) as pool:
-        positions = _group_by_content(pool, paths, failures, verbose)
+        run = partial(_run_ahead, pool, verbose)
+        positions: dict[bytes, list[int]] = {}
+        for position, content in run("reading", lambda i: digest(read_bytes(paths[i])), range(len(paths)), failures):
+            positions.setdefault(content, []).append(position)
+
         unknown = {content: paths[where[0]] for content, where in positions.items()}
         if store is not None:
             for key, row in store.get([way + content for content in unknown], backbone.n_features):
@@ -275,50 +292,30 @@ def extract(
                 features[positions[content]] = row
                 del unknown[content]
 
-        squares = _squares(pool, unknown, square, unfit, ahead=2 * backbone.batch_size)
-        if failures or unfit:  # no pass begins; the rest is only decoded, so that one error names all
-            deque(squares, maxlen=0)
-        elif unknown:
-            forward = backbone.forward()
-            with progress_bar(len(unknown), "features", "image", verbose) as bar:
-                for batch in _chunks(squares, backbone.batch_size):
-                    bar.update(len(batch))
-                    if unfit and store is None:
-                        continue  # nothing would be kept; the rest is only decoded here too
-                    rows = forward(np.stack([gray for _, gray in batch]))
-                    contents = [content for content, _ in batch]
-                    if store is not None:
-                        store.put((way + content, row) for content, row in zip(contents, rows, strict=True))
-                    for content, row in zip(contents, rows, strict=True):
-                        features[positions[content]] = row
+        deque(run("looking", lambda content: look(read_bytes(unknown[content])), list(unknown), unfit), maxlen=0)
+        passes = not failures and not unfit  # else the rest is only decoded, so that one error names all
+        squares = run(
+            "features" if passes else "decoding",
+            lambda content: _decode(content, unknown[content], square),
+            [content for content in unknown if content not in unfit],
+            unfit,
+            ahead=2 * backbone.batch_size,
+        )
+        forward = backbone.forward() if unknown and passes else None
+        for batch in _chunks(squares, backbone.batch_size):
+            if forward is None or (unfit and store is None):  # what comes out would not be kept
+                continue
+            rows = forward(np.stack([gray for _, gray in batch]))
+            named = [(content, row) for (content, _), row in zip(batch, rows, strict=True)]
+            for content, row in named:
+                features[positions[content]] = row
+            if store is not None and not store.put((way + content, row) for content, row in named):
+                store = None  # it has said why, and is not waited for again
 
     failures |= {position: reason for content, reason in unfit.items() for position in positions[content]}
     if failures:
         raise ImageReadError([(position, paths[position], reason) for position, reason in failures.items()])
     return features
-
-
-def _group_by_content(
-    pool: ThreadPoolExecutor, paths: list[str], failures: dict[int, str], verbose: int
-) -> dict[bytes, list[int]]:
-    """Digest every file; return the positions of each content in `paths`, and note files that cannot be read."""
-    positions: dict[bytes, list[int]] = {}
-    with progress_bar(len(paths), "reading", "image", verbose) as bar:
-        for position, content in _run_ahead(
-            pool, lambda i: digest(read_bytes(paths[i])), range(len(paths)), failures, _FILES_AHEAD
-        ):
-            positions.setdefault(content, []).append(position)
-            bar.update()
-    return positions
-
-
-def _squares(
-    pool: ThreadPoolExecutor, files: dict[bytes, str], square: Square, unfit: dict[bytes, str], ahead: int
-) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Look at all files now, decode those that stand the look when asked for; note contents that cannot be decoded."""
-    seen = _run_ahead(pool, lambda content: look(read_bytes(files[content])), files, unfit, _FILES_AHEAD)
-    decodable = [content for content, _ in seen]
-    return _run_ahead(pool, lambda content: _decode(content, files[content], square), decodable, unfit, ahead)
 
 
 def _decode(content: bytes, path: str, square: Square) -> np.ndarray:
@@ -330,28 +327,32 @@ def _decode(content: bytes, path: str, square: Square) -> np.ndarray:
 
 def _run_ahead(
     pool: ThreadPoolExecutor,
+    verbose: int,
+    description: str,
     function: Callable[[T], R],
-    items: Iterable[T],
+    items: Sequence[T],
     failures: dict[T, str],
-    window: int,
+    ahead: int = 64,
 ) -> Iterator[tuple[T, R]]:
-    """Yield each item with its result, in order, from threads at most `window` items ahead; note what failed."""
+    """Yield each item with its result, in order, from threads some items ahead; note what failed, show progress."""
     remaining = iter(items)
     waiting: deque[tuple[T, Future[R]]] = deque()
-    while True:
-        for item in islice(remaining, window - len(waiting)):
-            waiting.append((item, pool.submit(function, item)))
-        if not waiting:
-            return
-        item, future = waiting.popleft()
-        try:
-            result = future.result()
-        except OSError as error:
-            failures[item] = error.strerror or str(error)
-        except ValueError as error:
-            failures[item] = str(error)
-        else:
-            yield item, result
+    with progress_bar(len(items), description, "image", verbose) as bar:
+        while True:
+            for item in islice(remaining, ahead - len(waiting)):
+                waiting.append((item, pool.submit(function, item)))
+            if not waiting:
+                return
+            item, future = waiting.popleft()
+            bar.update()
+            try:
+                result = future.result()
+            except OSError as error:
+                failures[item] = error.strerror or str(error)
+            except ValueError as error:
+                failures[item] = str(error)
+            else:
+                yield item, result
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 # Whatever changes a single gray value of what `decode` returns must raise this number: stored features carry it.
 VERSION = 1
@@ -48,7 +48,9 @@ class Square:
 
     def key(self) -> bytes:
         """Name everything that shapes the gray values of an image."""
-        return f"square {VERSION} {self.size} {self.aspect} {self.contrast} ".encode()
+        # Pillow's own switch lets truncated images through; what it lets through must not be taken for whole ones.
+        lenient = ImageFile.LOAD_TRUNCATED_IMAGES
+        return f"square {VERSION} {self.size} {self.aspect} {self.contrast} {lenient} ".encode()
 
     def decode(self, data: bytes) -> np.ndarray:
         """Turn the bytes of an image file into gray values, (size, size) uint8.

@@ -26,9 +26,11 @@ def as_paths(X: Any) -> list[str] | None:
     """
     if isinstance(X, (str, bytes, os.PathLike)):
         raise ValueError(f"{_EXPECTED}; got the bare {type(X).__name__} {X!r}. For one image pass a list: [{X!r}].")
-    if X is None or issparse(X) or np.asarray(getattr(X, "dtype", None) or "O").dtype.kind in "biufc":
+    if issparse(X) or _is_numeric(X):
         return None
     items = np.asarray(X, dtype=object)
+    if items.ndim == 0:
+        raise ValueError(f"{_EXPECTED}; or numbers of shape (n_samples, n_features); got {type(X).__name__}.")
     if items.size == 0:
         # A matrix without columns is scikit-learn's to refuse; a container without items is ours.
         if items.ndim > 1 and len(items):
@@ -46,6 +48,12 @@ def as_paths(X: Any) -> list[str] | None:
         wrong = [f"X[{i}] is {column[i]!r} ({type(column[i]).__name__})" for i in np.flatnonzero(~is_path)]
         raise ValueError(f"{_EXPECTED}; {len(wrong)} of its {len(column)} items are none: {', '.join(wrong)}.")
     return [os.fspath(item) if isinstance(item, os.PathLike) else str(item) for item in column]
+
+
+def _is_numeric(X: Any) -> bool:
+    """Tell from the types alone, without touching a value."""
+    dtypes = X.dtypes if hasattr(X, "columns") else [getattr(X, "dtype", None)]
+    return all(getattr(dtype, "kind", "O") in "biufc" for dtype in dtypes)
 
 
 def check_column(estimator: Any, X: Any, paths: list[str], *, reset: bool) -> None:

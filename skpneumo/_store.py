@@ -38,7 +38,7 @@ class FeatureStore:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     store = FeatureStore(folder)
-    ...     store.put([(b"one", np.ones(2, np.float32))])
+    ...     kept = store.put([(b"one", np.ones(2, np.float32))])
     ...     dict(store.get([b"one", b"two"], 2))
     {b'one': array([1., 1.], dtype=float32)}
     """
@@ -59,14 +59,15 @@ class FeatureStore:
             for key, value, checksum in (
                 self._run(lambda db, query=query, some=some: db.execute(query, some).fetchall()) or []
             ):
-                if len(value) == 4 * n_features and checksum == _checksum(key, value):
+                if isinstance(value, bytes) and len(value) == 4 * n_features and checksum == _checksum(key, value):
                     yield key, np.frombuffer(value, "<f4")
 
-    def put(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> None:
-        """Keep rows, all of them in one transaction."""
+    def put(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
+        """Keep rows, all of them in one transaction; tell whether they are kept."""
         values = [(key, np.ascontiguousarray(row, "<f4").tobytes()) for key, row in rows]
         entries = [(key, value, _checksum(key, value)) for key, value in values]
-        self._run(lambda db: db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", entries))
+        insert = "INSERT OR REPLACE INTO features (key, value, checksum) VALUES (?, ?, ?)"
+        return self._run(lambda db: db.executemany(insert, entries)) is not None
 
     def _run(self, work: Any) -> Any:
         """Run `work` on an open database in a transaction; a file that is no database makes way for a new one."""
@@ -128,4 +129,4 @@ def _checksum(key: bytes, value: bytes) -> int:
 
 def _is_broken(error: sqlite3.DatabaseError) -> bool:
     text = str(error)
-    return "malformed" in text or "not a database" in text or "no such column" in text
+    return "malformed" in text or "not a database" in text or "no such column" in text or "no column" in text

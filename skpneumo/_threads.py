@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
 _inside = 0
-_limits: Any = None
+_before: list[tuple[Any, int]] = []
 
 
 @contextmanager
@@ -20,10 +20,11 @@ def single_blas_thread() -> Iterator[None]:
     BLAS splits a product of matrix and vector between its threads and rounds accordingly, and joblib's processes have
     fewer threads than their parent.
     """
-    global _inside, _limits  # noqa: PLW0603 - the number of BLAS threads is the process's, so is the count
+    global _inside, _before  # noqa: PLW0603 - the number of BLAS threads is the process's, so is the count
+    per_thread = _limit(lib for lib in _blas() if _is_per_thread(lib))
     with _lock:
         if _inside == 0:
-            _limits = _controller().limit(limits=1, user_api="blas")
+            _before = _limit(lib for lib in _blas() if not _is_per_thread(lib))
         _inside += 1
     try:
         yield
@@ -31,9 +32,32 @@ def single_blas_thread() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if _inside == 0:
-                _limits.restore_original_limits()
+                _restore(_before)
+        _restore(per_thread)
 
 
 @functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
+def _blas() -> list[Any]:
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def _is_per_thread(lib: Any) -> bool:
+    return getattr(lib, "threading_layer", None) == "openmp"
+
+
+def _limit(libs: Iterator[Any]) -> list[tuple[Any, int]]:
+    before = [(lib, lib.num_threads) for lib in libs]
+    for lib, _ in before:
+        _set(lib, 1)
+    return before
+
+
+def _restore(before: list[tuple[Any, int]]) -> None:
+    for lib, num_threads in before:
+        _set(lib, num_threads)
+
+
+def _set(lib: Any, num_threads: int) -> None:
+    # threadpoolctl 3.8 lets one thread of a process set the number and ignores the others; here it does not matter who
+    # sets it, since all that are inside want the same.
+    getattr(lib, "_real_set_num_threads", lib.set_num_threads)(num_threads)

@@ -197,6 +197,7 @@ def test_imagenet_weights_that_cannot_be_had_are_said_with_what_was_tried(tmp_pa
     environment = os.environ | {"KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
+    assert done.stdout == ""
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("skpneumo.exceptions.WeightsError: weights='imagenet' cannot be had")
     for part in [str(tmp_path / "models"), "Keras's download failed", "Ways out", "weights=None"]:

@@ -1,3 +1,4 @@
+import copy
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from sklearn.model_selection import cross_val_score
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo._backbone import load_layers
 from skpneumo.datasets import make_chest_xrays
 from skpneumo.exceptions import ImageReadError
 from skpneumo.model_selection import PatientGroupKFold
@@ -89,6 +91,20 @@ def test_features_of_another_width_are_refused(clf, paths, y, matrix):
         clf.fit(paths, y).predict(matrix[:, :7])
     with pytest.raises(ValueError, match="X gives 256 features, but PneumoniaClassifier is expecting 7 features"):
         clf.fit(matrix[:, :7], y).predict(paths)
+
+
+def test_a_backbone_that_is_not_that_of_fit_is_refused(clf, paths, y, tmp_path):
+    arrays = load_layers(None, 2)
+    np.savez(tmp_path / "w.npz", **arrays)
+    clf.set_params(weights=tmp_path / "w.npz").fit(paths, y)
+    expected = clf.predict_proba(paths)
+    np.testing.assert_array_equal(clf.set_params(precision="auto", memory=None).predict_proba(paths), expected)
+    for changes in ({"aspect": "pad"}, {"image_size": 48}, {"contrast": "equalize"}):
+        with pytest.raises(ValueError, match="others than in fit"):
+            copy.deepcopy(clf).set_params(**changes).predict(paths)
+    np.savez(tmp_path / "w.npz", **{name: array + 1 for name, array in arrays.items()})
+    with pytest.raises(ValueError, match="others than in fit"):
+        clf.predict(paths)
 
 
 def test_names_of_columns_are_noted_and_compared(clf, paths, y, matrix):

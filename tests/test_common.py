@@ -270,7 +270,7 @@ def test_cross_validation_in_threads_and_processes_gives_the_same_predictions(cl
     for backend in ("threading", "loky"):
         with joblib.parallel_config(backend, n_jobs=2):
             there = cross_val_predict(clf, paths, y, cv=FOLDS, method="decision_function")
-        np.testing.assert_allclose(there, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(there, expected)
 
 
 def test_displays_take_a_fitted_model_and_paths(clf, paths, y):

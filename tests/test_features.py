@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from conftest import TINY
-from skpneumo import VGG19Features, _backbone, _features, _images
+from skpneumo import VGG19Features, _backbone, _device, _features, _images
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsError
 
@@ -138,6 +138,25 @@ def test_a_store_that_cannot_be_written_costs_a_warning_not_the_features(feature
     with pytest.warns(FeatureStoreWarning, match="computed, but not stored"):
         rows = features.fit_transform(paths[:2])
     np.testing.assert_array_equal(rows, features.set_params(memory=None).transform(paths[:2]))
+
+
+def test_a_store_that_fails_is_not_tried_again_with_every_batch(features, paths, tmp_path, monkeypatch):
+    monkeypatch.setattr(_device, "batch_size", lambda *_: 4)
+    (tmp_path / "file").touch()
+    with pytest.warns(FeatureStoreWarning) as warned:
+        features.set_params(memory=tmp_path / "file").fit_transform(paths)
+    assert len(warned) == 1
+
+
+def test_what_pillow_lets_through_on_request_is_not_taken_for_a_whole_image(features, paths, tmp_path, monkeypatch):
+    content = Path(paths[0]).read_bytes()
+    (tmp_path / "cut.jpeg").write_bytes(content[: len(content) // 2])
+    features.set_params(memory=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+        features.fit_transform([tmp_path / "cut.jpeg"])
+    with pytest.raises(ImageReadError, match="cannot be decoded"):
+        features.transform([tmp_path / "cut.jpeg"])
 
 
 def test_rows_do_not_depend_on_the_company_of_other_images(features, paths):
@@ -272,6 +291,11 @@ def count_rows(store):
         ("device", "tpu", ValueError),
         ("precision", "float64", ValueError),
         ("weights", 7, TypeError),
+        ("weights", "", TypeError),
+        ("memory", "", TypeError),
+        ("memory", 5, TypeError),
+        ("n_jobs", "2", TypeError),
+        ("verbose", "yes", TypeError),
     ],
 )
 def test_a_parameter_out_of_range_is_named(features, paths, name, value, error):

@@ -172,10 +172,33 @@ def test_a_fit_of_another_head_leaves_nothing_behind(random):
         ("batch_size", "all", TypeError),
         ("max_iter", 0, ValueError),
         ("hidden_layer_sizes", (0,), ValueError),
-        ("hidden_layer_sizes", 128, TypeError),
+        ("hidden_layer_sizes", "128", TypeError),
+        ("hidden_layer_sizes", None, TypeError),
+        ("hidden_layer_sizes", 0, ValueError),
+        ("alpha", float("nan"), ValueError),
+        ("learning_rate_init", float("inf"), ValueError),
+        ("class_weight", {0: -1, 1: 1}, ValueError),
+        ("class_weight", {0: 0, 1: 0}, ValueError),
         ("hidden_layer_sizes", (1.5,), TypeError),
     ],
 )
 def test_a_parameter_out_of_range_is_named(random, name, value, error):
     with pytest.raises(error, match=name):
         PneumoniaClassifier(**{name: value}).fit(random.rand(4, 2), [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("sizes", [(4,), [4], 4, np.array([4]), (np.int64(4),)])
+def test_sizes_of_layers_come_in_every_container_of_integers(random, sizes):
+    clf = PneumoniaClassifier(**DENSE | {"hidden_layer_sizes": sizes}).fit(random.rand(6, 2), [0, 1] * 3)
+    assert [coef.shape for coef in clf.coefs_] == [(2, 4), (4, 1)]
+
+
+def test_a_random_state_that_is_none_is_refused_by_the_probe_too(random):
+    with pytest.raises(ValueError, match="cannot be used to seed"):
+        PneumoniaClassifier(random_state="seed").fit(random.rand(4, 2), [0, 1, 0, 1])
+
+
+def test_a_training_that_diverges_is_an_error(random):
+    clf = PneumoniaClassifier(**DENSE | {"learning_rate_init": 1e30})
+    with pytest.raises(ValueError, match=r"finite numbers: choose a learning_rate_init below 1e\+30"):
+        clf.fit(random.rand(20, 3), np.arange(20) % 2)

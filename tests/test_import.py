@@ -67,7 +67,7 @@ def test_fitted_state_is_numpy_and_plain_python(paths, y):
         return set().union(*map(kinds, value)) if isinstance(value, list) else {type(value)}
 
     fitted = [value for name, value in vars(clf).items() if name.endswith("_")]
-    assert set().union(*map(kinds, fitted)) <= {np.ndarray, int, float}
+    assert set().union(*map(kinds, fitted)) <= {np.ndarray, int, float, str}
 
 
 SILENT_FIT = f"""
@@ -85,17 +85,69 @@ def test_a_fit_is_silent_tensorflows_start_up_included(paths):
 def test_environment_and_log_levels_and_policies_of_the_host_stay_as_they_were(paths):
     code = f"""
     import logging, os, sys, warnings
+    import h5py, keras, sklearn, tensorflow as tf  # what these set when they are imported is theirs
+    import skpneumo
     def state():
-        return dict(os.environ), logging.root.level, list(logging.root.handlers), list(warnings.filters), os.getcwd()
+        return {{
+            "environment": dict(os.environ), "folder": os.getcwd(), "level": logging.root.level,
+            "handlers": list(logging.root.handlers), "filters": list(warnings.filters),
+            "keras": (keras.config.floatx(), keras.config.dtype_policy().name, keras.config.image_data_format(),
+                      keras.config.is_interactive_logging_enabled()),
+            "tensorflow": (tf.executing_eagerly(), tf.config.threading.get_intra_op_parallelism_threads(),
+                           tf.get_logger().level),
+        }}
     before = state()
     {SILENT_FIT.strip().replace(chr(10), chr(10) + "    ")}
-    assert state()[:2] == before[:2] and state()[4] == before[4], "changed"
-    import keras, tensorflow as tf
-    assert keras.config.floatx() == "float32"
-    assert keras.config.dtype_policy().name == "float32"
-    assert tf.executing_eagerly()
+    after = state()
+    assert after == before, {{name for name in before if before[name] != after[name]}}
     """
     run(code, *paths[:6])
+
+
+def test_settings_of_keras_by_the_host_change_no_feature_and_no_training(paths):
+    code = f"""
+    import sys, keras
+    from skpneumo import PneumoniaClassifier
+    if sys.argv[1] != "none":
+        keras.config.set_floatx(sys.argv[1])
+        keras.config.set_image_data_format("channels_first")
+        keras.config.set_dtype_policy("mixed_float16")
+    clf = PneumoniaClassifier(**{TINY!r}, memory=None, hidden_layer_sizes=(4,), max_iter=2, dropout=0.3, random_state=0)
+    print(clf.fit(sys.argv[2:], [0, 1] * 3).decision_function(sys.argv[2:]).tobytes().hex())
+    """
+    expected = run(code, "none", *paths[:6]).stdout
+    for floatx in ("float16", "float64"):
+        assert run(code, floatx, *paths[:6]).stdout == expected
+
+
+def test_many_shapes_of_dense_heads_bring_no_warning_of_tensorflow():
+    code = """
+    import numpy as np
+    from skpneumo import PneumoniaClassifier
+    X, y = np.random.RandomState(0).rand(12, 3), np.arange(12) % 2
+    for units in range(2, 14):
+        PneumoniaClassifier(hidden_layer_sizes=(units,), max_iter=1).fit(X, y)
+    """
+    assert run(code).stderr == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_after_tensorflow_is_an_error_and_no_hang(paths):
+    code = f"""
+    import os, sys
+    from skpneumo import VGG19Features
+    features = VGG19Features(**{TINY!r}, memory=None).fit(sys.argv[1:])
+    features.transform(sys.argv[1:])
+    child = os.fork()
+    if child == 0:
+        try:
+            features.transform(sys.argv[1:])
+        except RuntimeError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    """
+    assert "forked after TensorFlow had started" in run(code, *paths[:2]).stdout
 
 
 def test_what_the_host_writes_while_tensorflow_starts_is_handed_on():
@@ -116,13 +168,12 @@ def test_what_the_host_writes_while_tensorflow_starts_is_handed_on():
 
 def test_keras_on_another_backend_is_refused_with_a_sentence(paths):
     code = """
-    import sys, types
-    import keras
-    keras.backend.backend = lambda: "jax"
+    import sys
     from skpneumo import VGG19Features
     try:
         VGG19Features(None, n_layers=2, image_size=32, memory=None).fit_transform(sys.argv[1:])
     except RuntimeError as error:
         print(error)
     """
-    assert "runs Keras on TensorFlow, but Keras runs on 'jax'" in run(code, *paths[:2]).stdout
+    said = run(code, *paths[:2], KERAS_BACKEND="jax").stdout
+    assert "runs Keras on TensorFlow, but Keras runs on 'jax'" in said

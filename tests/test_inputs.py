@@ -64,6 +64,11 @@ WRONG = {
     "two columns": (pd.DataFrame({"a": TEXT, "b": TEXT}), r"DataFrame of shape \(2, 2\).*the column"),
     "path and number": (pd.DataFrame({"a": TEXT, "b": [1, 2]}), r"shape \(2, 2\)"),
     "three dimensions": (np.array(TEXT).reshape(1, 2, 1), r"shape \(1, 2, 1\)"),
+    "None": (None, "got NoneType"),
+    "number": (7, "got int"),
+    "generator": ((path for path in TEXT), "got generator"),
+    "set": ({"a.png"}, "got set"),
+    "dict": ({"a": "a.png"}, "got dict"),
     "bytes": ([b"a", b"b"], "of bytes"),
     "missing": (["a.png", None, "b.png", float("nan")], r"2 of its 4 items.*X\[1\] is None.*X\[3\] is nan \(float\)"),
 }

@@ -51,7 +51,7 @@ def test_folder_and_file_are_readable_by_their_owner_only(store):
     assert stat.S_IMODE(store.file.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("damage", ["value = zeroblob(12)", "value = x'00'", "checksum = 1"])
+@pytest.mark.parametrize("damage", ["value = zeroblob(12)", "value = x'00'", "value = 5", "checksum = 1"])
 def test_a_broken_entry_is_unknown_and_can_be_put_again(store, rows, damage):
     with sqlite3.connect(store.file) as db:
         db.execute(f"UPDATE features SET {damage} WHERE key = ?", [KEYS[1]])
@@ -76,6 +76,15 @@ def test_a_file_that_is_no_database_makes_way_for_a_new_one(store, rows, content
     assert dict(store.get(KEYS, 3)).keys() == set(KEYS)
 
 
+def test_a_database_of_another_layout_makes_way_for_a_new_one(store, rows):
+    store.file.unlink()
+    with sqlite3.connect(store.file) as db:
+        db.execute("CREATE TABLE features (name TEXT)")
+    db.close()
+    assert store.put(rows.items())
+    assert dict(store.get(KEYS, 3)).keys() == set(KEYS)
+
+
 def test_a_database_damaged_within_is_replaced(tmp_path):
     store = FeatureStore(tmp_path)
     store.put((i.to_bytes(4, "little"), np.full(1000, i, np.float32)) for i in range(100))
@@ -93,7 +102,7 @@ def test_a_folder_that_cannot_be_made_costs_a_warning_and_no_more(tmp_path, rows
     (tmp_path / "file").touch()
     store = FeatureStore(tmp_path / "file")
     with pytest.warns(FeatureStoreWarning, match="cannot be kept"):
-        store.put(rows.items())
+        assert not store.put(rows.items())
     assert list(store.get(KEYS, 3)) == []
 
 
