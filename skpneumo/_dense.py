@@ -42,7 +42,7 @@ class DenseNetwork:
             for layer, n_inputs in zip(self.dense, sizes, strict=False):
                 layer.build((None, n_inputs))
             self.learning_rate = keras.Variable(0.0, dtype="float32", trainable=False)
-            self.optimizer = keras.optimizers.Adam(lambda: self.learning_rate.value)  # else of the host's floatx
+            self.optimizer = keras.optimizers.Adam(lambda *_: self.learning_rate.value)  # else of the host's floatx
             self.variables = [variable for layer in self.dense for variable in layer.trainable_variables]
             self.optimizer.build(self.variables)
             self.step = _device.compile_training_step(self._objective, self.variables, self.optimizer)
