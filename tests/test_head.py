@@ -1,10 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skpneumo import PneumoniaClassifier
+from skpneumo import PneumoniaClassifier, _progress
 from skpneumo._head import standardize
 
 DENSE = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0}
@@ -151,6 +153,13 @@ def test_class_weights_move_the_calls_towards_the_rare_class(random, head):
     balanced = PneumoniaClassifier(**head, class_weight="balanced").fit(X, y).predict_proba(X)[:, 1].mean()
     listed = PneumoniaClassifier(**head, class_weight={0: 1, 1: 100}).fit(X, y).predict_proba(X)[:, 1].mean()
     assert plain < balanced < listed
+
+
+def test_verbose_shows_a_bar_of_epochs(random, capsys, monkeypatch):
+    monkeypatch.setattr(_progress, "DELAY", 0)
+    X, y, _ = three_classes(random)
+    PneumoniaClassifier(**DENSE, verbose=1).fit(X, y)
+    assert re.search(r"head: .*/5 \[.*<.*epoch/s", capsys.readouterr().err)
 
 
 def test_a_fit_of_another_head_leaves_nothing_behind(random):
