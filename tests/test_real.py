@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
-from skpneumo import PneumoniaClassifier
+from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo.datasets import load_chest_xrays
 from skpneumo.model_selection import PatientGroupKFold
 
@@ -64,8 +64,7 @@ def test_films_as_published_are_read_like_their_small_copies(shared, weights):
     small = {os.path.basename(path): path for path in load_chest_xrays(shared / "xrays" / "kermany").data.ravel()}
     both = [(path, small[os.path.basename(path)]) for path in originals if os.path.basename(path) in small]
     assert len(both) >= 10
-    clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2)
-    extract = clf._extract
-    large, copies = extract([one for one, _ in both]), extract([other for _, other in both])
+    features = VGG19Features(weights, n_layers=8, n_jobs=2)
+    large, copies = (features.fit_transform(list(paths)) for paths in zip(*both, strict=True))
     for one, other in zip(large, copies, strict=True):
         assert np.corrcoef(one, other)[0, 1] > 0.98
