@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import re
 import shutil
 import tempfile
 
@@ -66,17 +65,3 @@ html_theme_options = {
 }
 # Pages without pages below them need no list of these.
 html_sidebars = {page: [] for page in ("index", "getting_started", "changelog", "contributing")}
-
-
-FITTED_NAME = re.compile(r"(?<![`\w])(\w+_)(?![`\w])")
-
-
-def quote_fitted_names(app, what, name, obj, options, lines):
-    """Quote names such as n_features_in_ in the types of numpydoc, where reST takes the last underscore for a link."""
-    for i, line in enumerate(lines):
-        term, colon, kind = line.partition(" : ")
-        lines[i] = term + colon + FITTED_NAME.sub(r"`\1`", kind)
-
-
-def setup(app):
-    app.connect("autodoc-process-docstring", quote_fitted_names, priority=100)

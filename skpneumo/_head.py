@@ -48,10 +48,8 @@ def standardize(
     """Bring each feature to mean 0 and standard deviation 1; return the features, the means and the deviations."""
     # By blocks of columns, since StandardScaler takes several times the matrix that it is given.
     columns = [slice(start, start + _COLUMNS_AT_ONCE) for start in range(0, features.shape[1], _COLUMNS_AT_ONCE)]
-    with (
-        single_blas_thread(),
-        np.errstate(invalid="ignore"),
-    ):  # weights can bring the variance of a constant to a hair below zero
+    # Weights can bring the variance of a constant to a hair below zero, which StandardScaler mends, but not silently.
+    with single_blas_thread(), np.errstate(invalid="ignore"):
         scalers = [StandardScaler().fit(features[:, block], sample_weight=sample_weight) for block in columns]
     mean = np.concatenate([scaler.mean_ for scaler in scalers])
     scale = np.concatenate([scaler.scale_ for scaler in scalers])
