@@ -3,11 +3,12 @@
 import functools
 import hashlib
 import os
+import platform
 import re
 import threading
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,18 @@ class Backbone:
     def key(self) -> bytes:
         """Name everything that shapes the features of a square."""
         return f"{self.precision} ".encode() + self.identity()
+
+    def here(self, device: str) -> "Backbone":
+        """Return the same on this machine, on one of its own devices.
+
+        Raises
+        ------
+        WeightsError
+            They are not the same here.
+        """
+        if _weights_digest(self.weights, _stamp(self.weights), self.n_layers) != self.weights_digest:
+            raise WeightsError(f"weights={self.weights!r} are others on {platform.node()} than where the work began.")
+        return replace(self, device=_device.resolve_device(device))
 
     def forward(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the compiled pass: (n, image_size, image_size) uint8 -> (n, n_features) float32."""

@@ -81,7 +81,8 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         How the frozen layers compute. "auto": bfloat16 where the device has it natively, float32 otherwise. What comes
         out is float32.
     n_jobs : int, default=None
-        Threads that decode images. None is 1 (unless in a ``joblib.parallel_config``), -1 all processors.
+        Threads that decode images; None (unless in a ``joblib.parallel_config``): as many as keep the device busy.
+        In a ``parallel_config`` of Dask or Ray: workers that images are spread over.
     random_state : int, RandomState instance or None, default=None
         Draws the initial weights, the order of images and dropout of dense layers. The linear probe draws nothing.
     verbose : int, default=0

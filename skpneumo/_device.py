@@ -8,12 +8,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+from joblib import cpu_count
 
 DEVICES = ("auto", "cpu", "gpu")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -53,6 +54,9 @@ def _import_keras() -> ModuleType:
 
         if keras.backend.backend() != "tensorflow":
             raise RuntimeError(_OTHER_BACKEND.format(keras.backend.backend()))
+        if n_cores() < cpu_count():
+            with suppress(RuntimeError):  # the host application uses it already, in its own way
+                tf.config.threading.set_intra_op_parallelism_threads(n_cores())
         for gpu in tf.config.list_physical_devices("GPU"):
             try:
                 tf.config.experimental.set_memory_growth(gpu, True)
@@ -60,6 +64,12 @@ def _import_keras() -> ModuleType:
                 break
         tf.constant(0)  # the devices speak once, when they are first used
     return keras
+
+
+def n_cores() -> int:
+    """Processors that this process may keep busy: all, or what joblib and Dask grant a worker by OMP_NUM_THREADS."""
+    granted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return min(int(granted), cpu_count()) if granted.isdigit() and int(granted) else cpu_count()
 
 
 def _refuse_fork() -> None:

@@ -1,30 +1,20 @@
 """VGG19Features: images in, one row of features an image out; each image is computed once, ever."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from itertools import islice
 from numbers import Integral
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._backbone import LAYERS, Backbone, backbone
 from skpneumo._device import DEVICES, PRECISIONS
-from skpneumo._images import ASPECTS, CONTRASTS, Square, look
-from skpneumo._inputs import as_paths, check_column, digest, read_bytes
-from skpneumo._progress import progress_bar
-from skpneumo._store import FeatureStore, open_store
-from skpneumo.exceptions import ImageReadError
-
-T = TypeVar("T")
-R = TypeVar("R")
+from skpneumo._extract import extract
+from skpneumo._images import ASPECTS, CONTRASTS, Square
+from skpneumo._inputs import as_paths, check_column, digest
+from skpneumo._store import open_store
 
 
 class VGG19Features(TransformerMixin, BaseEstimator):
@@ -62,7 +52,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         How the layers compute. "auto": bfloat16 where the device has it natively, float32 otherwise. What comes out
         is float32.
     n_jobs : int, default=None
-        Threads that decode images. None is 1 (unless in a ``joblib.parallel_config``), -1 all processors.
+        Threads that decode images; None (unless in a ``joblib.parallel_config``): as many as keep the device busy.
+        In a ``parallel_config`` of Dask or Ray: workers that images are spread over.
     verbose : int, default=0
         Above 0: a progress bar where it takes more than a second.
 
@@ -170,7 +161,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             self._square(),
             self._backbone(),
             open_store(self.memory),
-            n_threads=effective_n_jobs(self.n_jobs),
+            device=self.device,
+            n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
 
@@ -255,107 +247,3 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         tags.input_tags.one_d_array = False
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def extract(
-    paths: list[str],
-    square: Square,
-    backbone: Backbone,
-    store: FeatureStore | None,
-    *,
-    n_threads: int = 1,
-    verbose: int = 0,
-) -> np.ndarray:
-    """Fill the matrix of features: from the store what it knows, through the network the rest, each content once.
-
-    Raises
-    ------
-    ImageReadError
-        Names every image that cannot be read. Where a look at the files is enough it comes before the pass, otherwise
-        after it, when all the others are stored.
-    """
-    features = np.empty((len(paths), backbone.n_features), np.float32)
-    way = digest(square.key() + backbone.key())
-    failures: dict[int, str] = {}  # reasons, by position in X
-    unfit: dict[bytes, str] = {}  # reasons, by content
-
-    with ThreadPoolExecutor(n_threads) as pool:
-        run = partial(_run_ahead, pool, verbose)
-        positions: dict[bytes, list[int]] = {}
-        for position, content in run("reading", lambda i: digest(read_bytes(paths[i])), range(len(paths)), failures):
-            positions.setdefault(content, []).append(position)
-
-        unknown = {content: paths[where[0]] for content, where in positions.items()}
-        if store is not None:
-            for key, row in store.get([way + content for content in unknown], backbone.n_features):
-                content = key[len(way) :]
-                features[positions[content]] = row
-                del unknown[content]
-
-        deque(run("looking", lambda content: look(read_bytes(unknown[content])), list(unknown), unfit), maxlen=0)
-        passes = not failures and not unfit  # else the rest is only decoded, so that one error names all
-        squares = run(
-            "features" if passes else "decoding",
-            lambda content: _decode(content, unknown[content], square),
-            [content for content in unknown if content not in unfit],
-            unfit,
-            ahead=2 * backbone.batch_size,
-        )
-        forward = backbone.forward() if unknown and passes else None
-        for batch in _chunks(squares, backbone.batch_size):
-            if forward is None or (unfit and store is None):  # what comes out would not be kept
-                continue
-            rows = forward(np.stack([gray for _, gray in batch]))
-            named = [(content, row) for (content, _), row in zip(batch, rows, strict=True)]
-            for content, row in named:
-                features[positions[content]] = row
-            if store is not None and not store.put((way + content, row) for content, row in named):
-                store = None  # it has said why, and is not waited for again
-
-    failures |= {position: reason for content, reason in unfit.items() for position in positions[content]}
-    if failures:
-        raise ImageReadError([(position, paths[position], reason) for position, reason in failures.items()])
-    return features
-
-
-def _decode(content: bytes, path: str, square: Square) -> np.ndarray:
-    data = read_bytes(path)
-    if digest(data) != content:
-        raise ValueError("changed while it was being read")
-    return square.decode(data)
-
-
-def _run_ahead(
-    pool: ThreadPoolExecutor,
-    verbose: int,
-    description: str,
-    function: Callable[[T], R],
-    items: Sequence[T],
-    failures: dict[T, str],
-    ahead: int = 64,
-) -> Iterator[tuple[T, R]]:
-    """Yield each item with its result, in order, from threads some items ahead; note what failed, show progress."""
-    remaining = iter(items)
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    with progress_bar(len(items), description, "image", verbose) as bar:
-        while True:
-            for item in islice(remaining, ahead - len(waiting)):
-                waiting.append((item, pool.submit(function, item)))
-            if not waiting:
-                return
-            item, future = waiting.popleft()
-            bar.update()
-            try:
-                result = future.result()
-            except OSError as error:
-                failures[item] = error.strerror or str(error)
-            except ValueError as error:
-                failures[item] = str(error)
-            else:
-                yield item, result
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while chunk := list(islice(remaining, size)):
-        yield chunk

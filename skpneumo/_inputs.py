@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 MAX_FILE_BYTES = 2**30
+DIGEST_SIZE = 20  # bytes
+
+# Seconds after which a change of a file shows in its times for sure: some file systems count in steps of two.
+_SETTLED = 3.0
 
 _EXPECTED = (
     "X must hold paths of images (str or pathlib.Path) as a list, a tuple, a Series, an array of shape (n,) or (n, 1) "
@@ -83,4 +88,16 @@ def read_bytes(path: str) -> bytes:
 
 def digest(data: bytes) -> bytes:
     """Name content by its content: 20 bytes of BLAKE2b."""
-    return hashlib.blake2b(data, digest_size=20).digest()
+    return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
+
+
+def stamp(path: str) -> bytes | None:
+    """Name a state of a file by its path, size and times; None where it has changed just now, or cannot be told."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    if time.time() - max(state.st_mtime, state.st_ctime) < _SETTLED:
+        return None
+    name = f"{os.path.abspath(path)}\0{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
+    return digest(os.fsencode(name))

@@ -5,7 +5,7 @@ import sqlite3
 import stat
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from skpneumo._cache import Cache
+from skpneumo._inputs import DIGEST_SIZE
 from skpneumo.exceptions import FeatureStoreWarning
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
@@ -20,6 +22,7 @@ ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
 _FOLDER, _FILE = "skpneumo-features", "features.sqlite"
 _ROWS_A_QUERY = 500
 _PATIENCE = 60.0  # seconds that one process waits for another's write
+_HELD: Cache[tuple[str, bytes]] = Cache(max_bytes=2**28)  # of all stores of this process
 _SCHEMA = "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
 
 
@@ -49,9 +52,36 @@ class FeatureStore:
 
     def get(self, keys: Iterable[bytes], n_features: int) -> Iterator[tuple[bytes, np.ndarray]]:
         """Yield the rows that are known and whole; a broken one is as good as unknown."""
+        for key, value in self._read(keys, 4 * n_features).items():
+            yield key, np.frombuffer(value, "<f4")
+
+    def put(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
+        """Keep rows, all of them in one transaction; tell whether they are kept."""
+        return self._write([(key, np.ascontiguousarray(row, "<f4").tobytes()) for key, row in rows])
+
+    def recall(self, stamps: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the digests of content that are known for these states of files."""
+        return self._read(stamps, DIGEST_SIZE)
+
+    def remember(self, digests: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Keep pairs of a state of a file and the digest of its content; tell whether they are kept."""
+        return self._write(list(digests))
+
+    def _read(self, keys: Iterable[bytes], n_bytes: int) -> dict[bytes, bytes]:
+        """Return whole values of that size: from memory what is held there, the rest from the file in one go."""
+        try:
+            file = f"{self.file} {self.file.stat().st_ino}"  # what is held of a file goes with it
+        except OSError:
+            return {}
         keys = list(keys)
-        if not os.path.exists(self.file):
-            return
+        held = _HELD.get((file, key) for key in keys)
+        found = {key: value for (_, key), value in held.items() if len(value) == n_bytes}
+        missing = [key for key in keys if key not in found]
+        read = dict(self._fetch(missing, n_bytes))
+        _HELD.put({(file, key): value for key, value in read.items()})
+        return found | read
+
+    def _fetch(self, keys: Sequence[bytes], n_bytes: int) -> Iterator[tuple[bytes, bytes]]:
         for start in range(0, len(keys), _ROWS_A_QUERY):
             some = keys[start : start + _ROWS_A_QUERY]
             marks = ",".join("?" * len(some))
@@ -59,12 +89,10 @@ class FeatureStore:
             for key, value, checksum in (
                 self._run(lambda db, query=query, some=some: db.execute(query, some).fetchall()) or []
             ):
-                if isinstance(value, bytes) and len(value) == 4 * n_features and checksum == _checksum(key, value):
-                    yield key, np.frombuffer(value, "<f4")
+                if isinstance(value, bytes) and len(value) == n_bytes and checksum == _checksum(key, value):
+                    yield key, value
 
-    def put(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
-        """Keep rows, all of them in one transaction; tell whether they are kept."""
-        values = [(key, np.ascontiguousarray(row, "<f4").tobytes()) for key, row in rows]
+    def _write(self, values: list[tuple[bytes, bytes]]) -> bool:
         entries = [(key, value, _checksum(key, value)) for key, value in values]
         insert = "INSERT OR REPLACE INTO features (key, value, checksum) VALUES (?, ?, ?)"
         return self._run(lambda db: db.executemany(insert, entries)) is not None

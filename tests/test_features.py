@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from conftest import TINY
-from skpneumo import VGG19Features, _backbone, _device, _features, _images, _progress
+from skpneumo import VGG19Features, _backbone, _device, _extract, _images, _progress
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsError
 
@@ -25,8 +26,11 @@ def count(monkeypatch):
     counts = {"decoded": 0, "passed": 0, "networks": 0}
     decode, forward = _images.Square.decode, _backbone.Backbone.forward
 
+    lock = threading.Lock()  # images are decoded in several threads
+
     def counted_decode(square, data):
-        counts["decoded"] += 1
+        with lock:
+            counts["decoded"] += 1
         return decode(square, data)
 
     def counted_forward(backbone):
@@ -222,8 +226,8 @@ def test_a_file_that_changes_while_it_is_read_is_never_stored_under_its_old_cont
     features, monkeypatch, tmp_path, count
 ):
     path = write(tmp_path / "film.png", seed=0)
-    look = _features.look
-    monkeypatch.setattr(_features, "look", lambda data: (look(data), write(path, seed=1)))
+    look = _extract.look
+    monkeypatch.setattr(_extract, "look", lambda data: (look(data), write(path, seed=1)))
     with pytest.raises(ImageReadError, match="changed while it was being read"):
         features.set_params(memory=tmp_path).fit_transform([path])
     assert count["passed"] == 0

@@ -1,0 +1,106 @@
+"""Who computes which features just now, so that processes that share a store compute nothing twice."""
+
+import os
+import socket
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+_FILE = "claims.sqlite"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL, beat INTEGER NOT NULL)"
+_PATIENCE = 60.0  # seconds in which an owner that lives shows a sign of it
+
+
+class Claims:
+    """Claims of one extraction on keys, in a SQLite file that it shares with others.
+
+    A claim ends with `release`. That of an owner whose process has ended on this machine, or that has shown no sign of
+    life for a minute, anyone may take. Claims only ever save work: where the file cannot be used, all are granted.
+
+    Parameters
+    ----------
+    folder : path
+        Where the file lies.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     one, other = Claims(folder), Claims(folder)
+    ...     one.take([b"a"]), other.take([b"a", b"b"])
+    ([b'a'], [b'b'])
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.file = Path(folder) / _FILE
+        self.owner = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
+        self._beat = 0
+        self._seen: dict[str, tuple[int, float]] = {}  # beat of others, and when it was first seen
+        self._usable = True
+
+    def take(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Claim `keys`; return those that are now this extraction's own."""
+        mine = list(keys)
+
+        def work(db: sqlite3.Connection) -> None:
+            mine[:] = [key for key in keys if self._is_free(db, key)]
+            rows = [(key, self.owner, self._beat) for key in mine]
+            db.executemany("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", rows)
+
+        self._run(work)
+        return mine
+
+    def release(self, keys: Iterable[bytes]) -> None:
+        """Give claims on `keys` up."""
+        rows = [(key, self.owner) for key in keys]
+        self._run(lambda db: db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", rows))
+
+    def release_all(self) -> None:
+        """Give all claims of this extraction up."""
+        self._run(lambda db: db.execute("DELETE FROM claims WHERE owner = ?", [self.owner]))
+
+    def _run(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Do `work` in a transaction that shows a sign of life; what cannot be done is not tried again."""
+        if not self._usable:
+            return
+        try:
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
+            with closing(sqlite3.connect(self.file, timeout=_PATIENCE)) as db, db:
+                db.execute("PRAGMA synchronous = OFF")  # after a loss of power no claim is of use
+                db.execute(_SCHEMA)
+                db.execute("BEGIN IMMEDIATE")
+                self._beat += 1
+                db.execute("UPDATE claims SET beat = ? WHERE owner = ?", [self._beat, self.owner])
+                work(db)
+        except (OSError, sqlite3.Error):
+            self._usable = False
+
+    def _is_free(self, db: sqlite3.Connection, key: bytes) -> bool:
+        claim = db.execute("SELECT owner, beat FROM claims WHERE key = ?", [key]).fetchone()
+        return claim is None or claim[0] == self.owner or self._is_dead(*claim)
+
+    def _is_dead(self, owner: str, beat: int) -> bool:
+        host, process, _ = owner.rsplit(" ", 2)
+        if host == socket.gethostname() and not _is_running(int(process)):
+            return True
+        now = time.monotonic()
+        last, since = self._seen.get(owner, (None, now))
+        self._seen[owner] = (beat, since if beat == last else now)
+        return now - self._seen[owner][1] > _PATIENCE
+
+
+def _is_running(process: int) -> bool:
+    """Tell whether a process of this machine runs, where that can be asked without harm."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

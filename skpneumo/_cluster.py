@@ -1,0 +1,59 @@
+"""Features computed by other machines, through whatever backend joblib has been given: Dask, Ray."""
+
+import sys
+from collections.abc import Iterator, Mapping
+
+from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
+
+from skpneumo._backbone import Backbone
+from skpneumo._device import n_cores
+from skpneumo._images import Square
+from skpneumo._pipeline import chunks, passed
+from skpneumo._shelf import Rows
+
+_BATCHES_A_CHUNK = 4  # at most; a chunk is what is lost with a worker
+
+
+def is_cluster(n_jobs: int | None) -> bool:
+    """Tell whether joblib is to use a backend that is not its own, and this is not one of its tasks already."""
+    backend, _ = get_active_backend()
+    if type(backend).__module__ == "joblib._parallel_backends" or effective_n_jobs(n_jobs) == 1:
+        return False
+    return not _is_task_of_dask()
+
+
+def spread(
+    paths: Mapping[bytes, str],
+    square: Square,
+    backbone: Backbone,
+    unfit: dict[bytes, str],
+    *,
+    device: str,
+    n_jobs: int | None,
+) -> Iterator[Rows]:
+    """Spread chunks of images over the workers, and yield what they bring back, by value."""
+    size = min(_BATCHES_A_CHUNK * backbone.batch_size, -(-len(paths) // (2 * effective_n_jobs(n_jobs))))
+    backend, _ = get_active_backend()
+    parallel = Parallel(n_jobs, batch_size=1, return_as="generator" if backend.supports_return_generator else "list")
+    tasks = (delayed(compute)(dict(chunk), square, backbone, device) for chunk in chunks(paths.items(), size))
+    for rows, reasons in parallel(tasks):
+        unfit |= reasons
+        yield rows
+
+
+def compute(
+    paths: Mapping[bytes, str], square: Square, backbone: Backbone, device: str
+) -> tuple[Rows, dict[bytes, str]]:
+    """Compute features of images on the machine where this is called; return also what cannot be decoded, and why."""
+    unfit: dict[bytes, str] = {}
+    batches = passed(paths, paths, square, backbone.here(device), unfit, n_threads=n_cores())
+    return [row for rows in batches for row in rows], unfit
+
+
+def _is_task_of_dask() -> bool:
+    distributed = sys.modules.get("distributed")
+    try:
+        return distributed is not None and distributed.get_worker() is not None
+    except ValueError:  # not in a worker
+        return False

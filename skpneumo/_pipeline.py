@@ -1,0 +1,112 @@
+"""Images through decoding, the network and storing, all three at once, in bounded memory."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from skpneumo._backbone import Backbone
+from skpneumo._images import Square
+from skpneumo._inputs import digest, read_bytes
+from skpneumo._shelf import Rows
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def passed(
+    contents: Iterable[bytes],
+    paths: Mapping[bytes, str],
+    square: Square,
+    backbone: Backbone,
+    unfit: dict[bytes, str],
+    *,
+    n_threads: int,
+    put: Callable[[Rows], None] = lambda rows: None,
+    is_useful: Callable[[], bool] = lambda: True,
+) -> Iterator[Rows]:
+    """Decode, pass and put, each some steps ahead of the next; yield what has been put, batch by batch.
+
+    Parameters
+    ----------
+    contents : iterable of bytes
+        Digests of images, drawn as they are needed.
+    paths : mapping
+        A file of each.
+    square, backbone
+        What is made of it.
+    unfit : dict
+        Takes the contents that cannot be decoded, with the reason.
+    n_threads : int
+        Threads that decode.
+    put : callable
+        Called with the rows of each batch, in a thread of its own.
+    is_useful : callable
+        Once something is unfit: whether what follows shall pass the network all the same.
+    """
+
+    def forward(batch: list[tuple[bytes, np.ndarray]]) -> Rows:
+        if unfit and not is_useful():
+            return []
+        rows = backbone.forward()(np.stack([gray for _, gray in batch]))
+        return [(content, row) for (content, _), row in zip(batch, rows, strict=True)]
+
+    def keep(rows: Rows) -> Rows:
+        put(rows)
+        return rows
+
+    size = backbone.batch_size
+    with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as disk:
+        squares = decoded(contents, paths, square, unfit, n_threads=n_threads, n_ahead=2 * size)
+        yield from ahead(disk, keep, ahead(device, forward, chunks(squares, size), 2), 2)
+
+
+def decoded(
+    contents: Iterable[bytes],
+    paths: Mapping[bytes, str],
+    square: Square,
+    unfit: dict[bytes, str],
+    *,
+    n_threads: int,
+    n_ahead: int,
+) -> Iterator[tuple[bytes, np.ndarray]]:
+    """Yield contents with their squares; those that cannot be decoded go to `unfit`."""
+
+    def decode(content: bytes) -> tuple[bytes, np.ndarray] | None:
+        try:
+            data = read_bytes(paths[content])
+            if digest(data) != content:
+                raise ValueError("changed while it was being read")
+            return content, square.decode(data)
+        except (OSError, ValueError) as error:
+            unfit[content] = reason(error)
+            return None
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        yield from filter(None, ahead(pool, decode, contents, n_ahead))
+
+
+def ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], n_ahead: int) -> Iterator[R]:
+    """Map in order, with `n_ahead` items under way."""
+    remaining = iter(items)
+    waiting: deque[Future[R]] = deque()
+    while True:
+        waiting.extend(pool.submit(function, item) for item in islice(remaining, n_ahead - len(waiting)))
+        if not waiting:
+            return
+        yield waiting.popleft().result()
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` items; the last may be shorter."""
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def reason(error: Exception) -> str:
+    """Say why a file cannot be read, without its name."""
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,65 @@
+"""What a store holds of images after one preprocessing and one backbone; and who computes what of it just now."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from skpneumo._claims import Claims
+from skpneumo._store import FeatureStore
+
+Rows = list[tuple[bytes, np.ndarray]]  # contents, and the features of each
+
+
+class Shelf:
+    """The part of a store that belongs to one way from images to features, by content.
+
+    Parameters
+    ----------
+    store : FeatureStore or None
+        None: nothing is known, nothing is kept, and nobody else computes anything.
+    way : bytes
+        Name of the preprocessing and the backbone.
+    n_features : int
+        Length of a row.
+    """
+
+    def __init__(self, store: FeatureStore | None, way: bytes, n_features: int) -> None:
+        self.store, self.way, self.n_features = store, way, n_features
+        self.claims = None if store is None else Claims(store.folder)
+
+    def keeps(self) -> bool:
+        """Tell whether it is of use to put something."""
+        return self.store is not None
+
+    def known(self, contents: Iterable[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
+        """Yield what is there."""
+        if self.store is not None:
+            for key, row in self.store.get(self._keys(contents), self.n_features):
+                yield key[len(self.way) :], row
+
+    def put(self, rows: Rows) -> None:
+        """Keep rows, and end the claims on them."""
+        keys = self._keys(content for content, _ in rows)
+        if self.store is not None and not self.store.put(zip(keys, (row for _, row in rows), strict=True)):
+            self.store = None  # it has said why, and is not waited for again
+        if self.claims is not None:
+            self.claims.release(keys)
+
+    def remember(self, digests: Mapping[bytes, bytes]) -> None:
+        """Keep what files hold, by their state."""
+        if self.store is not None and digests:
+            self.store.remember(digests.items())
+
+    def take(self, contents: Sequence[bytes]) -> list[bytes]:
+        """Claim `contents`; return those that nobody else computes."""
+        if self.claims is None:
+            return list(contents)
+        return [key[len(self.way) :] for key in self.claims.take(self._keys(contents))]
+
+    def release_all(self) -> None:
+        """End all claims."""
+        if self.claims is not None:
+            self.claims.release_all()
+
+    def _keys(self, contents: Iterable[bytes]) -> list[bytes]:
+        return [self.way + content for content in contents]
