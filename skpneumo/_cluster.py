@@ -17,10 +17,10 @@ _BATCHES_A_CHUNK = 4  # at most; a chunk is what is lost with a worker
 
 def is_cluster(n_jobs: int | None) -> bool:
     """Tell whether joblib is to use a backend that is not its own, and this is not one of its tasks already."""
-    backend, _ = get_active_backend()
-    if type(backend).__module__ == "joblib._parallel_backends" or effective_n_jobs(n_jobs) == 1:
+    backend, n_jobs_here = get_active_backend()
+    if type(backend).__module__ == "joblib._parallel_backends" or _is_task_of_dask():
         return False
-    return not _is_task_of_dask()
+    return next((n for n in (n_jobs, n_jobs_here) if n is not None), backend.default_n_jobs) != 1
 
 
 def spread(

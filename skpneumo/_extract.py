@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -42,44 +43,51 @@ def extract(
         Names every image that cannot be read. Where a look at the files is enough it comes before the pass, otherwise
         after it, when all the others are stored.
     """
-    features = np.empty((len(paths), backbone.n_features), np.float32)
     shelf = Shelf(store, digest(square.key() + backbone.key()), backbone.n_features)
     n_threads = _decoding_threads(n_jobs)
     files = _identify(paths, store, n_threads, verbose)
-    positions: dict[bytes, list[int]] = {}
-    for position, content in files.contents.items():
-        positions.setdefault(content, []).append(position)
-    left = {content: paths[where[0]] for content, where in positions.items()}
-
-    def place(rows: Iterable[tuple[bytes, np.ndarray]]) -> None:
-        for content, row in rows:
-            features[positions[content]] = row
-            del left[content]
-
-    place(shelf.known(list(left)))
+    matrix = _Matrix(paths, files.contents, backbone.n_features)
+    matrix.place(shelf.known(list(matrix.left)))
+    left = dict(matrix.left)
     unfit = {content: why for content, why in files.unfit.items() if content in left}
-    with progress_bar(len(left), "features", "image", verbose) as bar:
+    if files.failures or unfit:  # the rest is only decoded, so that one error names all
+        fit = [content for content in left if content not in unfit]
+        deque(decoded(fit, left, square, unfit, n_threads=n_threads, n_ahead=2 * n_threads), maxlen=0)
+    elif left:
+        with progress_bar(len(left), "features", "image", verbose) as bar:
+            matrix.on_place = bar.update
+            if is_cluster(n_jobs):
+                for rows in spread(left, square, backbone, unfit, device=device, n_jobs=n_jobs):
+                    shelf.put(rows)
+                    matrix.place(rows)
+            else:
+                _compute(matrix, left, square, backbone, shelf, unfit, n_threads)
 
-        def show(rows: Iterable[tuple[bytes, np.ndarray]]) -> None:
-            before = len(left)
-            place(rows)
-            bar.update(before - len(left))
-
-        if files.failures or unfit:  # the rest is only decoded, so that one error names all
-            fit = [content for content in left if content not in unfit]
-            deque(decoded(fit, left, square, unfit, n_threads=n_threads, n_ahead=2 * n_threads), maxlen=0)
-        elif is_cluster(n_jobs):
-            for rows in spread(left, square, backbone, unfit, device=device, n_jobs=n_jobs):
-                shelf.put(rows)
-                show(rows)
-        elif left:
-            _compute(left, square, backbone, shelf, unfit, show, n_threads)
-
-    failures = files.failures | {i: why for content, why in unfit.items() for i in positions[content]}
+    failures = files.failures | {i: why for content, why in unfit.items() for i in matrix.positions[content]}
     if failures:
         raise ImageReadError([(i, paths[i], why) for i, why in failures.items()])
     shelf.remember(files.digests)
-    return features
+    return matrix.features
+
+
+class _Matrix:
+    """The features of one call, and what is still left of them."""
+
+    def __init__(self, paths: Sequence[str], contents: Mapping[int, bytes], n_features: int) -> None:
+        self.features = np.empty((len(paths), n_features), np.float32)
+        self.positions: dict[bytes, list[int]] = {}
+        for position, content in contents.items():
+            self.positions.setdefault(content, []).append(position)
+        self.left = {content: paths[where[0]] for content, where in self.positions.items()}
+        self.on_place: Callable[[int], object] = lambda n_rows: None
+
+    def place(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> None:
+        """Put rows where their content stands, and take it off what is left."""
+        n_before = len(self.left)
+        for content, row in rows:
+            self.features[self.positions[content]] = row
+            del self.left[content]
+        self.on_place(n_before - len(self.left))
 
 
 @dataclass
@@ -122,41 +130,32 @@ def _identify(paths: Sequence[str], store: FeatureStore | None, n_threads: int, 
 
 
 def _compute(
-    left: Mapping[bytes, str],
+    matrix: _Matrix,
+    paths: Mapping[bytes, str],
     square: Square,
     backbone: Backbone,
     shelf: Shelf,
     unfit: dict[bytes, str],
-    place: Callable[[Iterable[tuple[bytes, np.ndarray]]], None],
     n_threads: int,
 ) -> None:
-    """Compute what no other process computes at this moment, and wait for the rest; `place` takes it off `left`."""
+    """Compute what no other process computes at this moment, and wait for the rest."""
 
     def claimed(contents: Sequence[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
         for some in chunks(contents, backbone.batch_size):
             mine = shelf.take(some)
             elsewhere += set(some).difference(mine)
-            place(shelf.known(mine))  # what another has stored since it was looked up
-            yield from (content for content in mine if content in left)
+            matrix.place(shelf.known(mine))  # what another has stored since it was looked up
+            yield from (content for content in mine if content in matrix.left)
 
-    paths, contents, pause = dict(left), list(left), _FIRST_PAUSE
+    options: dict[str, Any] = {"n_threads": n_threads, "put": shelf.put, "is_useful": shelf.keeps}
+    contents, pause = list(paths), _FIRST_PAUSE
     try:
         while contents:
             elsewhere: list[bytes] = []
-            batches = passed(
-                claimed(contents, elsewhere),
-                paths,
-                square,
-                backbone,
-                unfit,
-                n_threads=n_threads,
-                put=shelf.put,
-                is_useful=shelf.keeps,
-            )
-            for rows in batches:
-                place(rows)
-            place(shelf.known(elsewhere))
-            n_before, contents = len(contents), [content for content in elsewhere if content in left]
+            for rows in passed(claimed(contents, elsewhere), paths, square, backbone, unfit, **options):
+                matrix.place(rows)
+            matrix.place(shelf.known(elsewhere))
+            n_before, contents = len(contents), [content for content in elsewhere if content in matrix.left]
             if contents:
                 pause = _FIRST_PAUSE if len(contents) < n_before else min(2 * pause, _LONGEST_PAUSE)
                 time.sleep(pause)

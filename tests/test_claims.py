@@ -1,0 +1,80 @@
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from skpneumo import _claims
+from skpneumo._claims import Claims
+
+KEYS = [bytes([i]) * 40 for i in range(50)]
+
+
+def test_what_one_has_claimed_another_does_not_get_until_it_is_released(tmp_path):
+    one, other = Claims(tmp_path), Claims(tmp_path)
+    assert one.take(KEYS[:3]) == KEYS[:3]
+    assert other.take(KEYS[:5]) == KEYS[3:5]
+    other.release(KEYS[:1])  # not its own
+    one.release(KEYS[1:2])
+    assert other.take(KEYS[:5]) == [KEYS[1], *KEYS[3:5]]
+    one.release_all()
+    assert other.take(KEYS[:5]) == KEYS[:5]
+
+
+def test_each_key_goes_to_one_of_many_processes(tmp_path):
+    code = """
+    import os, sys
+    from skpneumo._claims import Claims
+    claims = Claims(sys.argv[1])
+    keys = [bytes([i]) * 40 for i in range(50)]
+    mine = [key[0] for i in range(0, 50, 5) for key in claims.take(keys[i : i + 5])]
+    print(*mine, flush=True)
+    sys.stdin.read()  # lives until all have taken what they get
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    taken = [int(key) for process in processes for key in process.stdout.readline().split()]
+    for process in processes:
+        process.communicate()
+    assert sorted(taken) == list(range(50))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for a process by its number")
+def test_claims_of_a_process_that_has_ended_are_taken_over_at_once(tmp_path):
+    code = "import sys; from skpneumo._claims import Claims; Claims(sys.argv[1]).take([b'a'])"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert Claims(tmp_path).take([b"a"]) == [b"a"]
+
+
+def test_claims_from_another_machine_are_taken_over_when_there_is_no_sign_of_life(tmp_path, monkeypatch):
+    far, near = Claims(tmp_path), Claims(tmp_path)
+    far.owner = "another-machine 1 0"
+    far.take([b"a"])
+    assert near.take([b"a"]) == []
+    monkeypatch.setattr(_claims, "_PATIENCE", 0.0)
+    far.take([b"b"])  # a sign of life
+    assert near.take([b"a"]) == []
+    assert near.take([b"a"]) == [b"a"]
+
+
+def test_where_there_can_be_no_file_everything_is_granted(tmp_path):
+    (tmp_path / "file").touch()
+    for claims in (Claims(tmp_path / "file"), Claims(tmp_path / "file" / "folder")):
+        assert claims.take(KEYS) == KEYS
+        claims.release(KEYS)
+        claims.release_all()
+
+
+def test_a_file_that_is_no_database_grants_everything(tmp_path):
+    claims = Claims(tmp_path)
+    claims.file.write_bytes(b"no database at all" * 100)
+    assert claims.take(KEYS) == KEYS
+
+
+def test_the_file_is_readable_by_its_owner_only(tmp_path):
+    claims = Claims(tmp_path)
+    claims.take(KEYS)
+    assert stat.S_IMODE(claims.file.stat().st_mode) == 0o600

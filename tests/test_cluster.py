@@ -1,0 +1,101 @@
+import os
+import signal
+
+import joblib
+import numpy as np
+import pytest
+from conftest import TINY
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from skpneumo import PneumoniaClassifier, VGG19Features, _cluster, _shelf
+from skpneumo.exceptions import ImageReadError, WeightsError
+
+distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("default")  # of Dask's own making
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A cluster of two processes on this machine."""
+    workers = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**workers) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
+def dask(client):
+    with joblib.parallel_config("dask"):
+        yield
+
+
+@pytest.fixture
+def passed_here(monkeypatch):
+    """Fails where this process computes anything itself."""
+    monkeypatch.setattr("skpneumo._extract._compute", lambda *_, **__: pytest.fail("computed in this process"))
+
+
+def test_workers_compute_and_the_caller_stores_what_they_bring_back(dask, passed_here, paths, matrix, tmp_path):
+    features = VGG19Features(**TINY, memory=tmp_path)
+    np.testing.assert_array_equal(features.fit_transform(paths), matrix)
+    with joblib.parallel_config("sequential"):
+        np.testing.assert_array_equal(features.transform(paths), matrix)
+
+
+def test_one_error_names_all_that_workers_cannot_decode(dask, passed_here, paths, tmp_path):
+    cut = [tmp_path / "a.jpeg", tmp_path / "b.jpeg"]
+    for i, path in enumerate(cut):
+        with open(paths[i], "rb") as file:
+            path.write_bytes(file.read()[:-300])
+    with pytest.raises(ImageReadError) as caught:
+        VGG19Features(**TINY, memory=None).fit_transform([cut[0], *paths, cut[1]])
+    assert [position for position, _, _ in caught.value.failures] == [0, 41]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
+def test_a_worker_that_dies_costs_time_and_nothing_else(client, dask, passed_here, paths, matrix, monkeypatch):
+    victims = list(client.run(os.getpid).values())[:1]
+    put = _shelf.Shelf.put
+
+    def put_and_kill(shelf, rows):
+        while victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+        return put(shelf, rows)
+
+    monkeypatch.setattr(_shelf.Shelf, "put", put_and_kill)
+    monkeypatch.setattr(_cluster, "_BATCHES_A_CHUNK", 1)
+    monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 2)
+    np.testing.assert_array_equal(VGG19Features(**TINY, memory=None).fit_transform(paths), matrix)
+    assert not victims
+
+
+def test_a_search_runs_on_features_that_travel_by_value(dask, paths, y, matrix):
+    search = GridSearchCV(PneumoniaClassifier(**TINY), {"alpha": [0.01, 0.1]}, cv=3)
+    search.fit(matrix, y)
+    with joblib.parallel_config("sequential"):
+        here = clone(search).fit(matrix, y)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], here.cv_results_["mean_test_score"])
+    assert search.predict(paths).shape == (40,)
+
+
+def test_a_search_on_paths_extracts_within_its_tasks(dask, paths, y, tmp_path):
+    search = GridSearchCV(PneumoniaClassifier(**TINY, memory=tmp_path), {"alpha": [0.01, 0.1]}, cv=3)
+    assert search.fit(paths, y).best_score_ > 0.5
+    tasks = joblib.Parallel()(joblib.delayed(_cluster.is_cluster)(None) for _ in range(2))
+    assert tasks == [False, False]
+    assert _cluster.is_cluster(None)
+    assert not _cluster.is_cluster(1)
+
+
+def test_joblibs_own_backends_are_no_cluster():
+    for backend in ("loky", "threading", "sequential"):
+        with joblib.parallel_config(backend, n_jobs=2):
+            assert not _cluster.is_cluster(2)
+
+
+def test_weights_that_differ_between_machines_are_an_error(tmp_path, features):
+    backbone = features._backbone()
+    other = VGG19Features(**TINY | {"n_layers": 3})._backbone()
+    object.__setattr__(backbone, "weights_digest", other.weights_digest)
+    with pytest.raises(WeightsError, match="are others on"):
+        backbone.here("auto")
