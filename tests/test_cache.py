@@ -20,7 +20,7 @@ def test_the_least_recently_used_goes_first():
 def test_what_does_not_fit_as_a_whole_pushes_nothing_out():
     cache = Cache(max_bytes=2 * (_OVERHEAD + 1))
     cache.put({b"a": b"1"})
-    cache.put({i: b"x" for i in range(3)})
+    cache.put(dict.fromkeys(range(3), b"x"))
     assert cache.get([b"a", 0, 1, 2]) == {b"a": b"1"}
 
 

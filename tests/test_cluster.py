@@ -4,10 +4,10 @@ import signal
 import joblib
 import numpy as np
 import pytest
-from conftest import TINY
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
+from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _cluster, _shelf
 from skpneumo.exceptions import ImageReadError, WeightsError
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
+from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _extract, _inputs
 from skpneumo._store import FeatureStore
 
