@@ -25,6 +25,7 @@ def client():
 
 @pytest.fixture
 def dask(client):
+    client.wait_for_workers(2, timeout=60)  # one that was killed comes back
     with joblib.parallel_config("dask"):
         yield
 
