@@ -164,15 +164,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_parameters()
-        paths = self._check_paths(X, reset=False)
-        return extract(
-            paths,
-            self._square(),
-            self._backbone(),
-            open_store(self.memory),
-            n_threads=effective_n_jobs(self.n_jobs),
-            verbose=self.verbose,
-        )
+        return self._extract(self._check_paths(X, reset=False), self._bar())
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features by row and column of their cell, from the upper left, and by channel.
@@ -196,6 +188,19 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     def _fingerprint(self) -> str:
         """Name everything that shapes features but rounding: models are fitted on those of one name."""
         return digest(self._square().key() + self._backbone().identity()).hex()
+
+    def _extract(self, paths: list[str], progress: Callable[..., Any]) -> np.ndarray:
+        return extract(
+            paths,
+            self._square(),
+            self._backbone(),
+            open_store(self.memory),
+            n_threads=effective_n_jobs(self.n_jobs),
+            progress=progress,
+        )
+
+    def _bar(self) -> Callable[..., Any]:
+        return partial(progress_bar, verbose=self.verbose)
 
     def _square(self) -> Square:
         return Square(self.image_size, self.aspect, self.contrast)
@@ -264,7 +269,7 @@ def extract(
     store: FeatureStore | None,
     *,
     n_threads: int = 1,
-    verbose: int = 0,
+    progress: Callable[..., Any],
 ) -> np.ndarray:
     """Fill the matrix of features: from the store what it knows, through the network the rest, each content once.
 
@@ -280,7 +285,7 @@ def extract(
     unfit: dict[bytes, str] = {}  # reasons, by content
 
     with ThreadPoolExecutor(n_threads) as pool:
-        run = partial(_run_ahead, pool, verbose)
+        run = partial(_run_ahead, pool, progress)
         positions: dict[bytes, list[int]] = {}
         for position, content in run("reading", lambda i: digest(read_bytes(paths[i])), range(len(paths)), failures):
             positions.setdefault(content, []).append(position)
@@ -327,7 +332,7 @@ def _decode(content: bytes, path: str, square: Square) -> np.ndarray:
 
 def _run_ahead(
     pool: ThreadPoolExecutor,
-    verbose: int,
+    progress: Callable[..., Any],
     description: str,
     function: Callable[[T], R],
     items: Sequence[T],
@@ -337,14 +342,14 @@ def _run_ahead(
     """Yield each item with its result, in order, from threads some items ahead; note what failed, show progress."""
     remaining = iter(items)
     waiting: deque[tuple[T, Future[R]]] = deque()
-    with progress_bar(len(items), description, "image", verbose) as bar:
+    with progress(len(items), description, "image") as task:
         while True:
             for item in islice(remaining, ahead - len(waiting)):
                 waiting.append((item, pool.submit(function, item)))
             if not waiting:
                 return
             item, future = waiting.popleft()
-            bar.update()
+            task.update()
             try:
                 result = future.result()
             except OSError as error:
