@@ -17,6 +17,8 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
+__all__ = ["CallbackSupportMixin", "FitTasks", "with_callbacks"]
+
 _STEPS = 100
 
 Attributes = Callable[[Any], dict[str, Any]]
@@ -37,7 +39,7 @@ class FitTasks:
         self.estimator = estimator
         self.bar = bar
         has_callbacks = hasattr(estimator, "_init_callback_context")
-        self.root = estimator._init_callback_context(max_subtasks=None) if has_callbacks else None
+        self.root: Any = estimator._init_callback_context(max_subtasks=None) if has_callbacks else None
         self.callbacks = getattr(estimator, "_skl_callbacks", [])
 
     def wants(self, name: str) -> bool:
@@ -128,7 +130,7 @@ class WatchedTask(Task):
         self.step: Any = None
         self._begin_step()
 
-    def update(self, n: int = 1, state: Callable[[], Any] | None = None) -> bool:  # noqa: D102
+    def update(self, n: int = 1, state: Callable[[], Any] | None = None) -> bool:
         super().update(n)
         self.done += n
         while self.step is not None and self.done >= self.until:

@@ -121,6 +121,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
+    From scikit-learn 1.9 on, `fit` tells its callbacks of images and epochs: ``set_callbacks(ProgressBar())``.
+
     `X` may also be a numeric matrix: features already extracted, by `VGG19Features` or otherwise. A model fitted on
     features of `VGG19Features` with the same parameters predicts on images, and the other way round.
 
@@ -247,7 +249,6 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             features = extractor.fit(X)._extract(paths, tasks)
             data["X"] = features.copy() if tasks.wants("X") else None  # what predicts at once, without the images
         fingerprint = None if paths is None else extractor._fingerprint()
-
         attributes = partial(_attributes, classes=encoder.classes_, fingerprint=fingerprint)
 
         head = self._fit_head(

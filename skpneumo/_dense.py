@@ -114,7 +114,8 @@ def train_dense(
             for start in range(0, n_samples, batch_size):
                 rows = order[start : start + batch_size]
                 figures += len(rows) * network.step(features[rows], codes[rows], weights[rows], penalty)
-            if on_epoch(*(figures / n_samples), network.weights):
+            loss, accuracy = figures / n_samples
+            if on_epoch(loss, accuracy, network.weights):
                 break
         coefs, intercepts = network.weights()
     if not all(np.isfinite(array).all() for array in [*coefs, *intercepts]):

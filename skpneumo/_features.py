@@ -16,6 +16,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._backbone import LAYERS, Backbone, backbone
+from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import DEVICES, PRECISIONS
 from skpneumo._images import ASPECTS, CONTRASTS, Square, look
 from skpneumo._inputs import as_paths, check_column, digest, read_bytes
@@ -27,7 +28,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class VGG19Features(TransformerMixin, BaseEstimator):
+class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Features of chest X-rays from the frozen first layers of VGG19.
 
     Each image becomes a gray square, passes the first `n_layers` convolution layers, and the maps that come out are
@@ -123,6 +124,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None) -> "VGG19Features":
         """Check the parameters and `X`; there is nothing to learn.
 
@@ -140,7 +142,34 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         self._check_paths(X, reset=True)
+        tasks = FitTasks(self, self._bar())
+        tasks.begin(X=X, y=y)
+        tasks.end(X=X, y=y)
         return self
+
+    @with_callbacks
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Do what `fit` and `transform` do; callbacks of scikit-learn see the images pass.
+
+        Parameters
+        ----------
+        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
+            Paths of images, str or pathlib.Path.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+            As of `transform`.
+        """
+        self._check_parameters()
+        paths = self._check_paths(X, reset=True)
+        tasks = FitTasks(self, self._bar())
+        tasks.begin(X=X, y=y)
+        features = self._extract(paths, tasks)
+        tasks.end(X=X, y=y)
+        return features
 
     def transform(self, X: Any) -> np.ndarray:
         """Compute, or look up, the features of images.
