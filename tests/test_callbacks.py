@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -261,6 +262,8 @@ def test_callbacks_of_a_search_and_of_its_estimator_see_every_fold(dense, paths,
 
     pytest.importorskip("rich")
     monkeypatch.setenv("COLUMNS", "200")
+    # A worker that has done without TensorFlow so far and starts it now would pass for one that leaks memory.
+    get_reusable_executor().shutdown()
     dense.fit(paths, y)  # fills the store
     monitor = ScoringMonitor(scoring="accuracy")
     search = GridSearchCV(dense.set_callbacks(monitor), {"alpha": [0.1, 1]}, cv=2, n_jobs=n_jobs)
