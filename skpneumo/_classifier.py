@@ -1,6 +1,7 @@
 """PneumoniaClassifier: parameters, validation, and the straight line from images to probabilities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,15 +14,17 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import resolve_device
 from skpneumo._features import VGG19Features
 from skpneumo._head import Head, fit_dense, fit_probe, standardize
 from skpneumo._inputs import as_paths, check_column
+from skpneumo._progress import progress_bar
 
 _FLOATS = (np.float64, np.float32)
 
 
-class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
+class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """Classifier of chest X-rays by transfer learning from VGG19.
 
     Images pass the first `n_layers` convolution layers of VGG19, which are frozen; the maps that come out are averaged
@@ -119,6 +122,8 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
+    From scikit-learn 1.9 on, `fit` tells its callbacks of images and epochs: ``set_callbacks(ProgressBar())``.
+
     `X` may also be a numeric matrix: features already extracted, by `VGG19Features` or otherwise. A model fitted on
     features of `VGG19Features` with the same parameters predicts on images, and the other way round.
 
@@ -185,6 +190,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "PneumoniaClassifier":
         """Extract features, or look them up, and train the head on them.
 
@@ -211,7 +217,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
             The weights cannot be reached, or do not fit.
         """
         self._check_parameters()
-        paths = as_paths(X)
+        given, paths = X, as_paths(X)
         if paths is None:
             X, y = validate_data(self, X, y, dtype=_FLOATS)
         else:
@@ -224,6 +230,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]}."
             )
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
         if not sample_weight.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
@@ -234,21 +241,29 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
             )
         random = check_random_state(self.random_state)
 
+        tasks = FitTasks(self, partial(progress_bar, verbose=self.verbose))
+        data = {"X": given, "y": y, "metadata": metadata}
+        tasks.begin(**data)
         extractor = self._extractor()
-        features = X if paths is None else extractor.fit_transform(X)
-        head = self._fit_head(
-            features, encoder.transform(y), sample_weight, loss_weight, random, overwrite=paths is not None
-        )
+        features = X
+        if paths is not None:
+            features = extractor.fit(X)._extract(paths, tasks)
+            data["X"] = features.copy() if tasks.wants("X") else None  # what predicts at once, without the images
+        fingerprint = None if paths is None else extractor._fingerprint()
+        attributes = partial(_attributes, classes=encoder.classes_, fingerprint=fingerprint)
 
-        self.backbone_fingerprint_ = None if paths is None else extractor._fingerprint()
-        self.classes_ = encoder.classes_
-        self.feature_mean_, self.feature_scale_ = head.mean, head.scale
-        self.coefs_, self.intercepts_ = head.coefs, head.intercepts
-        self.n_iter_, self.loss_curve_, self.accuracy_curve_ = (
-            head.n_iter,
-            head.loss_curve,
-            head.accuracy_curve,
+        head = self._fit_head(
+            features,
+            encoder.transform(y),
+            sample_weight,
+            loss_weight,
+            random,
+            overwrite=paths is not None,
+            progress=partial(tasks, attributes=attributes, **data),
         )
+        for name, value in attributes(head).items():
+            setattr(self, name, value)
+        tasks.end(**data)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -354,6 +369,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         loss_weight: np.ndarray,
         random: np.random.RandomState,
         overwrite: bool,
+        progress: Callable[..., Any],
     ) -> Head:
         features, mean, scale = standardize(features, sample_weight, overwrite=overwrite)
         data = (features, codes, loss_weight, mean, scale)
@@ -370,7 +386,7 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
             max_iter=self.max_iter,
             device=resolve_device(self.device),
             random=random,
-            verbose=self.verbose,
+            progress=progress,
         )
 
     def _check_parameters(self) -> None:
@@ -405,6 +421,21 @@ class PneumoniaClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         return tags
+
+
+def _attributes(head: Head, classes: np.ndarray, fingerprint: str | None) -> dict[str, Any]:
+    """All that `fit` leaves on an estimator, but for what input validation does."""
+    return {
+        "backbone_fingerprint_": fingerprint,
+        "classes_": classes,
+        "feature_mean_": head.mean,
+        "feature_scale_": head.scale,
+        "coefs_": head.coefs,
+        "intercepts_": head.intercepts,
+        "n_iter_": head.n_iter,
+        "loss_curve_": head.loss_curve,
+        "accuracy_curve_": head.accuracy_curve,
+    }
 
 
 def _two_columns(logits: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from skpneumo import _device
 _IDLE_NETWORKS = 8
 
 Shape = tuple[tuple[int, ...], float, str]
+Weights = Callable[[], tuple[list[np.ndarray], list[np.ndarray]]]
 
 _lock = threading.Lock()
 _idle: "OrderedDict[Shape, list[DenseNetwork]]" = OrderedDict()
@@ -96,9 +97,9 @@ def train_dense(
     max_iter: int,
     device: str,
     random: np.random.RandomState,
-    on_epoch: Callable[[float, float], None],
+    on_epoch: Callable[[float, float, Weights], bool],
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Train for `max_iter` epochs, tell loss and accuracy of each to `on_epoch`, and return kernels and biases."""
+    """Train for `max_iter` epochs or until `on_epoch`, told loss and accuracy, says so; return kernels and biases."""
     n_samples, n_classes = len(codes), int(codes.max()) + 1
     features = features.astype(np.float32, copy=False)
     codes = codes.astype(np.int32)
@@ -113,7 +114,9 @@ def train_dense(
             for start in range(0, n_samples, batch_size):
                 rows = order[start : start + batch_size]
                 figures += len(rows) * network.step(features[rows], codes[rows], weights[rows], penalty)
-            on_epoch(*(figures / n_samples))
+            loss, accuracy = figures / n_samples
+            if on_epoch(loss, accuracy, network.weights):
+                break
         coefs, intercepts = network.weights()
     if not all(np.isfinite(array).all() for array in [*coefs, *intercepts]):
         raise ValueError(

@@ -16,7 +16,6 @@ from skpneumo._device import n_cores
 from skpneumo._images import Square, look
 from skpneumo._inputs import digest, read_bytes, stamp
 from skpneumo._pipeline import ahead, chunks, decoded, passed, reason
-from skpneumo._progress import progress_bar
 from skpneumo._shelf import Shelf
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
@@ -33,7 +32,7 @@ def extract(
     *,
     device: str = "auto",
     n_jobs: int | None = None,
-    verbose: int = 0,
+    progress: Callable[..., Any],
 ) -> np.ndarray:
     """Fill the matrix of features.
 
@@ -45,7 +44,7 @@ def extract(
     """
     shelf = Shelf(store, digest(square.key() + backbone.key()), backbone.n_features)
     n_threads = _decoding_threads(n_jobs)
-    files = _identify(paths, store, n_threads, verbose)
+    files = _identify(paths, store, n_threads, progress)
     matrix = _Matrix(paths, files.contents, backbone.n_features)
     matrix.place(shelf.known(list(matrix.left)))
     left = dict(matrix.left)
@@ -54,8 +53,8 @@ def extract(
         fit = [content for content in left if content not in unfit]
         deque(decoded(fit, left, square, unfit, n_threads=n_threads, n_ahead=2 * n_threads), maxlen=0)
     elif left:
-        with progress_bar(len(left), "features", "image", verbose) as bar:
-            matrix.on_place = bar.update
+        with progress(len(left), "features", "image") as task:
+            matrix.on_place = task.update
             if is_cluster(n_jobs):
                 for rows in spread(left, square, backbone, unfit, device=device, n_jobs=n_jobs):
                     shelf.put(rows)
@@ -100,7 +99,7 @@ class _Files:
     digests: dict[bytes, bytes] = field(default_factory=dict)  # content by state of the file, of those that were read
 
 
-def _identify(paths: Sequence[str], store: FeatureStore | None, n_threads: int, verbose: int) -> _Files:
+def _identify(paths: Sequence[str], store: FeatureStore | None, n_threads: int, progress: Callable[..., Any]) -> _Files:
     """Name the content of each file: as remembered where it has not changed, by reading it otherwise."""
     stamps = dict(enumerate(map(stamp, paths))) if store else {}
     remembered = store.recall({state for state in stamps.values() if state}) if store else {}
@@ -123,9 +122,9 @@ def _identify(paths: Sequence[str], store: FeatureStore | None, n_threads: int, 
                 files.digests[state] = content
 
     unread = [i for i in range(len(paths)) if i not in files.contents]
-    with ThreadPoolExecutor(n_threads) as pool, progress_bar(len(unread), "reading", "image", verbose) as bar:
+    with ThreadPoolExecutor(n_threads) as pool, progress(len(unread), "reading", "image") as task:
         for _ in ahead(pool, read, unread, _READ_AHEAD):
-            bar.update()
+            task.update()
     return files
 
 

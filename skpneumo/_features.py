@@ -1,6 +1,8 @@
 """VGG19Features: images in, one row of features an image out; each image is computed once, ever."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -10,14 +12,16 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._backbone import LAYERS, Backbone, backbone
+from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import DEVICES, PRECISIONS
 from skpneumo._extract import extract
 from skpneumo._images import ASPECTS, CONTRASTS, Square
 from skpneumo._inputs import as_paths, check_column, digest
+from skpneumo._progress import progress_bar
 from skpneumo._store import open_store
 
 
-class VGG19Features(TransformerMixin, BaseEstimator):
+class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Features of chest X-rays from the frozen first layers of VGG19.
 
     Each image becomes a gray square, passes the first `n_layers` convolution layers, and the maps that come out are
@@ -114,6 +118,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None) -> "VGG19Features":
         """Check the parameters and `X`; there is nothing to learn.
 
@@ -131,7 +136,34 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         self._check_paths(X, reset=True)
+        tasks = FitTasks(self, self._bar())
+        tasks.begin(X=X, y=y)
+        tasks.end(X=X, y=y)
         return self
+
+    @with_callbacks
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Do what `fit` and `transform` do; callbacks of scikit-learn see the images pass.
+
+        Parameters
+        ----------
+        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
+            Paths of images, str or pathlib.Path.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+            As of `transform`.
+        """
+        self._check_parameters()
+        paths = self._check_paths(X, reset=True)
+        tasks = FitTasks(self, self._bar())
+        tasks.begin(X=X, y=y)
+        features = self._extract(paths, tasks)
+        tasks.end(X=X, y=y)
+        return features
 
     def transform(self, X: Any) -> np.ndarray:
         """Compute, or look up, the features of images.
@@ -155,16 +187,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_parameters()
-        paths = self._check_paths(X, reset=False)
-        return extract(
-            paths,
-            self._square(),
-            self._backbone(),
-            open_store(self.memory),
-            device=self.device,
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
-        )
+        return self._extract(self._check_paths(X, reset=False), self._bar())
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features by row and column of their cell, from the upper left, and by channel.
@@ -188,6 +211,20 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     def _fingerprint(self) -> str:
         """Name everything that shapes features but rounding: models are fitted on those of one name."""
         return digest(self._square().key() + self._backbone().identity()).hex()
+
+    def _extract(self, paths: list[str], progress: Callable[..., Any]) -> np.ndarray:
+        return extract(
+            paths,
+            self._square(),
+            self._backbone(),
+            open_store(self.memory),
+            device=self.device,
+            n_jobs=self.n_jobs,
+            progress=progress,
+        )
+
+    def _bar(self) -> Callable[..., Any]:
+        return partial(progress_bar, verbose=self.verbose)
 
     def _square(self) -> Square:
         return Square(self.image_size, self.aspect, self.contrast)

@@ -1,6 +1,6 @@
 """What is trained on features: a linear probe, or dense layers; and what it says of new ones, in numpy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +8,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from skpneumo._dense import train_dense
-from skpneumo._progress import progress_bar
+from skpneumo._dense import Weights, train_dense
 from skpneumo._threads import single_blas_thread
 
 _ROWS_AT_ONCE = 1024
@@ -98,21 +97,28 @@ def fit_dense(
     scale: np.ndarray,
     *,
     max_iter: int,
-    verbose: int,
+    progress: Callable[..., Any],
     **parameters: Any,
 ) -> Head:
-    """Train dense ReLU layers on standardised features by Adam, from random weights and zero biases."""
+    """Train dense ReLU layers on standardised features by Adam, from random weights and zero biases.
+
+    A task of `progress` is told of each epoch with the head as it stands, and may stop the training.
+    """
     loss_curve: list[float] = []
     accuracy_curve: list[float] = []
-    with progress_bar(max_iter, "head", "epoch", verbose) as bar:
 
-        def on_epoch(loss: float, accuracy: float) -> None:
+    def head(coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> Head:
+        return Head(mean, scale, coefs, intercepts, len(loss_curve), loss_curve[:], accuracy_curve[:])
+
+    with progress(max_iter, "head", "epoch") as task:
+
+        def on_epoch(loss: float, accuracy: float, weights: Weights) -> bool:
             loss_curve.append(float(loss))
             accuracy_curve.append(float(accuracy))
-            bar.set_postfix(loss=loss, accuracy=accuracy, refresh=False)
-            bar.update()
+            task.set_postfix(loss=loss, accuracy=accuracy)
+            return task.update(state=lambda: head(*weights()))
 
         coefs, intercepts = train_dense(
             features, codes, sample_weight, max_iter=max_iter, on_epoch=on_epoch, **parameters
         )
-    return Head(mean, scale, coefs, intercepts, max_iter, loss_curve, accuracy_curve)
+    return head(coefs, intercepts)

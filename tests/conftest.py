@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib.externals.loky import reusable_executor
 
-from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo import PneumoniaClassifier, VGG19Features, _inputs
 from skpneumo._backbone import load_layers
 from skpneumo.datasets import make_chest_xrays
 
@@ -65,6 +66,20 @@ def features():
 def matrix(xrays):
     """The features of all films."""
     return VGG19Features(**TINY, memory=None).fit_transform(xrays.data)
+
+
+@pytest.fixture(autouse=True)
+def no_workers_are_left():
+    """Stop joblib's workers after a test: one that starts TensorFlow in a later job looks like a leak to joblib."""
+    yield
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown()
+
+
+@pytest.fixture
+def unsettled(monkeypatch):
+    """Every file counts as just changed: its content is not remembered."""
+    monkeypatch.setattr(_inputs, "_SETTLED", float("inf"))
 
 
 @pytest.fixture(scope="session")

@@ -160,8 +160,7 @@ def test_a_warm_call_reads_no_file(tmp_path, paths, features, settled, read):
     assert len(read) == 40
 
 
-def test_a_fresh_file_is_read_again_since_it_could_change_unseen(tmp_path, paths, features, read, monkeypatch):
-    monkeypatch.setattr(_inputs, "_SETTLED", float("inf"))
+def test_a_fresh_file_is_read_again_since_it_could_change_unseen(tmp_path, paths, features, read, unsettled):
     features.set_params(memory=tmp_path).fit(paths)
     for _ in range(2):
         features.transform(paths)

@@ -1,0 +1,349 @@
+import importlib.util
+import pickle
+import re
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from conftest import TINY
+from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo._callbacks import FitTasks
+from skpneumo._dense import DenseNetwork
+from skpneumo._progress import progress_bar
+
+HAS_CALLBACKS = importlib.util.find_spec("sklearn.callback") is not None
+with_callbacks_only = pytest.mark.skipif(not HAS_CALLBACKS, reason="scikit-learn has callbacks from 1.9 on")
+DENSE = {"hidden_layer_sizes": (8,), "max_iter": 5, "dropout": 0.2, "random_state": 0}
+
+
+class Recorder:
+    """Notes every hook; asks for no data."""
+
+    def __init__(self):
+        self.events = []
+
+    def setup(self, estimator, context):
+        self.note("setup", context)
+
+    def teardown(self, estimator, context):
+        self.note("teardown", context)
+
+    def on_fit_task_begin(self, estimator, context):
+        self.note("begin", context)
+
+    def on_fit_task_end(self, estimator, context):
+        self.note("end", context)
+
+    def note(self, hook, context):
+        self.events.append((hook, context.task_name, context.max_subtasks))
+
+    def tasks(self):
+        """Tasks with steps below the fit, with the number of these."""
+        return {name: steps for hook, name, steps in self.events if hook == "begin" and steps}
+
+    def count(self, *event):
+        return sum(each[:2] == event for each in self.events)
+
+
+class Witness(Recorder):
+    """Keeps the estimators and data of every task that comes with an estimator."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_fit_task_end(self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None):
+        super().on_fit_task_end(estimator, context)
+        if fitted_estimator is not None:
+            self.seen.append((context.task_name, fitted_estimator, X, y, metadata))
+
+    def epochs(self):
+        return [estimator for name, estimator, *_ in self.seen if name == "epoch"]
+
+
+class Stops(Recorder):
+    """Asks to stop at the end of the second step of a kind."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_fit_task_end(self, estimator, context):
+        super().on_fit_task_end(estimator, context)
+        return context.task_name == self.step and self.count("end", self.step) == 2
+
+
+class Raises(Recorder):
+    def __init__(self, hook, name):
+        super().__init__()
+        self.at = hook, name
+
+    def note(self, hook, context):
+        super().note(hook, context)
+        if (hook, context.task_name) == self.at:
+            raise LookupError(f"{hook} of {context.task_name}")
+
+
+@pytest.fixture
+def dense(tmp_path):
+    return PneumoniaClassifier(**TINY, **DENSE, memory=tmp_path / "store")
+
+
+def test_the_estimators_have_callbacks_just_where_scikit_learn_has_them_and_fit_either_way(dense, paths, y):
+    for estimator in (dense, VGG19Features(**TINY)):
+        assert hasattr(estimator, "set_callbacks") == HAS_CALLBACKS
+        assert not [name for name in vars(estimator.fit(paths, y)) if "callback" in name]
+    assert dense.n_iter_ == len(dense.loss_curve_) == 5
+
+
+def test_without_callbacks_a_task_is_its_bar(capsys):
+    with FitTasks(object(), lambda *each: progress_bar(*each, verbose=0))(3, "reading", "image") as task:
+        assert not any(task.update() for _ in range(3))
+        assert task.bar.disable
+
+
+# Tasks
+
+
+@with_callbacks_only
+def test_images_and_epochs_are_steps_of_tasks(dense, paths, y):
+    callback = Recorder()
+    dense.set_callbacks(callback).fit(paths, y)
+    assert callback.tasks() == {"reading": 40, "features": 40, "head": 5}
+    assert [callback.events[0][:2], callback.events[-1][:2]] == [("setup", "fit"), ("teardown", "fit")]
+    for name, number in {"fit": 1, "reading": 1, "features": 1, "head": 1, "image": 80, "epoch": 5}.items():
+        assert callback.count("begin", name) == callback.count("end", name) == number
+
+
+@with_callbacks_only
+@pytest.mark.usefixtures("unsettled")
+def test_only_images_that_are_not_stored_are_steps_of_their_computation(dense, paths, y):
+    dense.fit(paths[:30], y[:30])
+    callback = Recorder()
+    dense.set_callbacks(callback).fit(paths, y)
+    assert callback.tasks() == {"reading": 40, "features": 10, "head": 5}
+    callback = Recorder()
+    dense.set_callbacks(callback).fit(paths, y)
+    assert callback.tasks() == {"reading": 40, "head": 5}
+
+
+@with_callbacks_only
+@pytest.mark.parametrize("at_once", [1, 7, 5000])
+@pytest.mark.parametrize("total", [1, 99, 100, 101, 250, 5000])
+def test_many_images_are_a_hundred_steps_at_most_each_begun_and_ended(clf, total, at_once):
+    callback = Recorder()
+    tasks = FitTasks(clf.set_callbacks(callback), lambda *each: progress_bar(*each, verbose=0))
+    with tasks(total, "features", "image") as task:
+        for start in range(0, total, at_once):
+            task.update(min(at_once, total - start))
+    steps = callback.tasks()["features"]
+    assert min(total, 50) <= steps <= 100
+    assert callback.count("begin", "image") == callback.count("end", "image") == steps
+
+
+@with_callbacks_only
+def test_a_task_that_ends_early_leaves_no_step_open(clf):
+    callback = Recorder()
+    with FitTasks(clf.set_callbacks(callback), lambda *each: progress_bar(*each, verbose=0))(9, "a", "image") as task:
+        task.update(2)
+    assert callback.count("begin", "image") == callback.count("end", "image") == 3
+
+
+@with_callbacks_only
+def test_an_image_that_cannot_be_read_ends_no_task_but_callbacks_are_torn_down(dense, paths, y):
+    callback = Recorder()
+    with pytest.raises(ValueError, match=r"none\.png"):
+        dense.set_callbacks(callback).fit([*paths[:3], "none.png"], y[-4:] + np.arange(4) % 2)
+    assert callback.count("end", "fit") == 0
+    assert callback.count("teardown", "fit") == 1
+
+
+# What callbacks see
+
+
+@with_callbacks_only
+def test_after_each_epoch_the_estimator_predicts_as_a_fit_of_so_many_epochs(dense, paths, y):
+    callback = Witness()
+    dense.set_callbacks(callback).fit(paths, y)
+    assert len(callback.epochs()) == 5
+    for number, then in enumerate(callback.epochs(), start=1):
+        shorter = clone(dense).set_params(max_iter=number).set_callbacks().fit(paths, y)
+        np.testing.assert_array_equal(then.predict_proba(paths), shorter.predict_proba(paths))
+        assert (then.n_iter_, then.loss_curve_) == (number, shorter.loss_curve_)
+        assert then.backbone_fingerprint_ == shorter.backbone_fingerprint_
+
+
+@with_callbacks_only
+def test_callbacks_see_features_that_predict_as_their_images_do(dense, paths, y, matrix):
+    callback = Witness()
+    weight = np.linspace(1, 2, 40)
+    dense.set_callbacks(callback).fit(paths, y, sample_weight=weight)
+    assert [name for name, *_ in callback.seen] == ["epoch"] * 5 + ["fit"]
+    for _, then, X, labels, metadata in callback.seen:
+        np.testing.assert_array_equal(X, matrix)
+        np.testing.assert_array_equal(labels, y)
+        assert metadata["sample_weight"] is weight
+        np.testing.assert_array_equal(then.decision_function(X), then.decision_function(paths))
+
+
+@with_callbacks_only
+def test_features_in_a_frame_are_handed_on_as_they_came(matrix, y):
+    frame = pd.DataFrame(matrix, columns=[f"f{i}" for i in range(matrix.shape[1])])
+    callback = Witness()
+    PneumoniaClassifier(**DENSE).set_callbacks(callback).fit(frame, y)
+    assert all(X is frame for _, _, X, *_ in callback.seen)
+    assert callback.epochs()[0].predict(frame).shape == y.shape
+
+
+@with_callbacks_only
+@pytest.mark.parametrize(("callback", "times"), [(Recorder, 1), (Witness, 6)])
+def test_weights_are_fetched_only_for_callbacks_that_want_them(dense, matrix, y, monkeypatch, callback, times):
+    fetched, weights = [], DenseNetwork.weights
+    monkeypatch.setattr(DenseNetwork, "weights", lambda network: fetched.append(1) or weights(network))
+    dense.set_callbacks(callback()).fit(matrix, y)
+    assert len(fetched) == times
+
+
+@with_callbacks_only
+def test_a_callback_may_stop_the_training_after_an_epoch(dense, paths, y):
+    callback = Stops("epoch")
+    dense.set_callbacks(callback).fit(paths, y)
+    assert dense.n_iter_ == len(dense.loss_curve_) == len(dense.accuracy_curve_) == 2
+    assert callback.count("begin", "epoch") == callback.count("end", "epoch") == 2
+    shorter = clone(dense).set_params(max_iter=2).set_callbacks().fit(paths, y)
+    np.testing.assert_array_equal(dense.predict_proba(paths), shorter.predict_proba(paths))
+
+
+@with_callbacks_only
+def test_no_callback_stops_the_extraction(dense, paths, y):
+    callback = Stops("image")
+    dense.set_callbacks(callback).fit(paths, y)
+    assert callback.count("begin", "image") == callback.count("end", "image") == 80
+
+
+# scikit-learn's own callbacks
+
+
+@with_callbacks_only
+def test_a_scoring_monitor_logs_each_epoch_and_the_fit(dense, paths, y):
+    from sklearn.callback import ScoringMonitor
+
+    monitor = ScoringMonitor(scoring=["accuracy", "neg_log_loss"])
+    dense.set_callbacks(monitor).fit(paths, y)
+    log = monitor.get_logs().data_as_pandas
+    epochs = log[log.task_name == "epoch"]
+    assert list(epochs.task_id) == [0, 1, 2, 3, 4]
+    assert epochs.neg_log_loss.is_monotonic_increasing
+    last, whole = epochs.iloc[-1], log[log.task_name == "fit"].iloc[0]
+    assert last.accuracy == whole.accuracy == dense.score(paths, y)
+    assert last.neg_log_loss == whole.neg_log_loss
+
+
+@with_callbacks_only
+def test_a_scoring_monitor_logs_the_fit_of_a_probe(clf, paths, y):
+    from sklearn.callback import ScoringMonitor
+
+    monitor = ScoringMonitor(scoring="accuracy")
+    clf.set_callbacks(monitor).fit(paths, y)
+    (row,) = monitor.get_logs().data
+    assert (row["task_name"], row["accuracy"]) == ("fit", clf.score(paths, y))
+
+
+@with_callbacks_only
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_callbacks_of_a_search_and_of_its_estimator_see_every_fold(dense, paths, y, n_jobs, capsys, monkeypatch):
+    from sklearn.callback import ProgressBar, ScoringMonitor
+
+    pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "200")
+    dense.fit(paths, y)  # fills the store
+    monitor = ScoringMonitor(scoring="accuracy")
+    search = GridSearchCV(dense.set_callbacks(monitor), {"alpha": [0.1, 1]}, cv=2, n_jobs=n_jobs)
+    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(paths, y)
+    log = monitor.get_logs().data_as_pandas
+    assert log.task_name.value_counts().to_dict() == {"epoch": 5 * (4 + 1), "fit": 4 + 1}
+    assert log[log.task_name == "epoch"].parent_task_id_path.nunique() == 5
+    assert re.search(r"candidate-split-evaluation \| PneumoniaClassifier - fit #3", capsys.readouterr().out)
+    assert search.best_estimator_._skl_callbacks == [monitor]
+
+
+@with_callbacks_only
+def test_a_progress_bar_shows_images_and_epochs(dense, paths, y, capsys, monkeypatch):
+    from sklearn.callback import ProgressBar
+
+    pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "200")
+    dense.set_callbacks(ProgressBar()).fit(paths, y)
+    shown = capsys.readouterr().out
+    for name in ("fit", "reading #0", "features #1", "head #2"):
+        assert re.search(f"PneumoniaClassifier - {name} .*100%", shown)
+
+
+@with_callbacks_only
+def test_callbacks_of_a_pipeline_see_the_images_pass(paths, y, matrix):
+    callback = Recorder()
+    callback.max_propagation_depth = None
+    pipeline = make_pipeline(VGG19Features(**TINY, memory=None), LogisticRegression(C=1e-3))
+    pipeline.set_callbacks(callback).fit(paths, y)
+    assert {"reading": 40, "features": 40}.items() <= callback.tasks().items()
+    np.testing.assert_array_equal(pipeline[0].fit_transform(paths), matrix)
+    assert "_skl_callbacks" not in vars(pipeline[0])
+
+
+# What stays
+
+
+@with_callbacks_only
+def test_callbacks_change_no_bit_of_a_model_and_leave_nothing_on_it(dense, paths, y):
+    plain = clone(dense).fit(paths, y)
+    expected = plain.decision_function(paths)
+    callback = Witness()
+    dense.set_callbacks(callback).fit(paths, y)
+    np.testing.assert_array_equal(dense.decision_function(paths), expected)
+    assert set(vars(dense)) - set(vars(plain)) == {"_skl_callbacks"}
+    assert repr(dense) == repr(plain)
+    assert set(vars(dense.set_callbacks())) == set(vars(plain))
+
+
+@with_callbacks_only
+def test_a_model_with_callbacks_is_saved_and_cloned(dense, paths, y, tmp_path):
+    from sklearn.callback import ScoringMonitor
+
+    monitor = ScoringMonitor(scoring="accuracy")
+    dense.set_callbacks(monitor).fit(paths, y)
+    expected = dense.decision_function(paths)
+    joblib.dump(dense, tmp_path / "model.joblib")
+    for copy in (joblib.load(tmp_path / "model.joblib"), pickle.loads(pickle.dumps(dense))):
+        np.testing.assert_array_equal(copy.decision_function(paths), expected)
+    np.testing.assert_array_equal(clone(dense).fit(paths, y).decision_function(paths), expected)
+    assert len(monitor.get_logs(select="all")) == 2  # a clone shares the callbacks of its estimator
+
+
+@with_callbacks_only
+@pytest.mark.parametrize(
+    ("hook", "name"),
+    [
+        ("setup", "fit"),
+        ("begin", "fit"),
+        ("end", "image"),
+        ("end", "features"),
+        ("begin", "epoch"),
+        ("end", "epoch"),
+        ("end", "fit"),
+        ("teardown", "fit"),
+    ],
+)
+def test_what_a_callback_raises_ends_the_fit_and_the_next_one_is_as_ever(dense, paths, y, hook, name):
+    callback = Raises(hook, name)
+    with pytest.raises(LookupError, match=f"{hook} of {name}"):
+        dense.set_callbacks(callback).fit(paths, y)
+    assert callback.count("teardown", "fit") == 1
+    assert [each for each in vars(dense) if "callback" in each] == ["_skl_callbacks"]
+    expected = clone(dense).set_callbacks().fit(paths, y).decision_function(paths)
+    np.testing.assert_array_equal(dense.set_callbacks().fit(paths, y).decision_function(paths), expected)
