@@ -37,6 +37,7 @@ class Claims:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.file = Path(folder) / _FILE
         self.owner = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
+        self._mine: set[bytes] = set()
         self._beat = 0
         self._seen: dict[str, tuple[int, float]] = {}  # beat of others, and when it was first seen
         self._usable = True
@@ -51,16 +52,19 @@ class Claims:
             db.executemany("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", rows)
 
         self._run(work)
+        self._mine |= set(mine)
         return mine
 
     def release(self, keys: Iterable[bytes]) -> None:
         """Give claims on `keys` up."""
         rows = [(key, self.owner) for key in keys]
-        self._run(lambda db: db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", rows))
+        if rows:
+            self._run(lambda db: db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", rows))
+            self._mine -= {key for key, _ in rows}
 
     def release_all(self) -> None:
         """Give all claims of this extraction up."""
-        self._run(lambda db: db.execute("DELETE FROM claims WHERE owner = ?", [self.owner]))
+        self.release(list(self._mine))
 
     def _run(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Do `work` in a transaction that shows a sign of life; what cannot be done is not tried again."""

@@ -92,7 +92,11 @@ def decoded(
 def ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], n_ahead: int) -> Iterator[R]:
     """Map in order, with `n_ahead` items under way."""
     remaining = iter(items)
-    waiting: deque[Future[R]] = deque()
+    first = list(islice(remaining, n_ahead))
+    if len(first) == 1 < n_ahead:  # nothing to be ahead of: no thread is started for one image
+        yield function(first[0])
+        return
+    waiting: deque[Future[R]] = deque(pool.submit(function, item) for item in first)
     while True:
         waiting.extend(pool.submit(function, item) for item in islice(remaining, n_ahead - len(waiting)))
         if not waiting:

@@ -19,7 +19,7 @@ from skpneumo.exceptions import FeatureStoreWarning
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
 
-_FOLDER, _FILE = "skpneumo-features", "features.sqlite"
+_FOLDER, _FILE, _DIGESTS_FILE = "skpneumo-features", "features.sqlite", "digests.sqlite"
 _ROWS_A_QUERY = 500
 _PATIENCE = 60.0  # seconds that one process waits for another's write
 _HELD: Cache[tuple[str, bytes]] = Cache(max_bytes=2**28)  # of all stores of this process
@@ -49,25 +49,64 @@ class FeatureStore:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser().absolute() / _FOLDER
         self.file = self.folder / _FILE
+        self._rows = _Table(self.file, is_durable=True)
+        self._digests = _Table(self.folder / _DIGESTS_FILE, is_durable=False)
 
     def get(self, keys: Iterable[bytes], n_features: int) -> Iterator[tuple[bytes, np.ndarray]]:
         """Yield the rows that are known and whole; a broken one is as good as unknown."""
-        for key, value in self._read(keys, 4 * n_features).items():
+        try:
+            found = self._rows.read(keys, 4 * n_features)
+        except (OSError, sqlite3.Error) as error:
+            self._warn(error)
+            return
+        for key, value in found.items():
             yield key, np.frombuffer(value, "<f4")
 
     def put(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
         """Keep rows, all of them in one transaction; tell whether they are kept."""
-        return self._write([(key, np.ascontiguousarray(row, "<f4").tobytes()) for key, row in rows])
+        try:
+            self._rows.write((key, np.ascontiguousarray(row, "<f4").tobytes()) for key, row in rows)
+        except (OSError, sqlite3.Error) as error:
+            self._warn(error)
+            return False
+        return True
 
     def recall(self, stamps: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the digests of content that are known for these states of files."""
-        return self._read(stamps, DIGEST_SIZE)
+        with suppress(OSError, sqlite3.Error):
+            return self._digests.read(stamps, DIGEST_SIZE)
+        return {}
 
-    def remember(self, digests: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Keep pairs of a state of a file and the digest of its content; tell whether they are kept."""
-        return self._write(list(digests))
+    def remember(self, digests: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep pairs of a state of a file and the digest of its content, if that can be done."""
+        with suppress(OSError, sqlite3.Error):
+            self._digests.write(digests)
 
-    def _read(self, keys: Iterable[bytes], n_bytes: int) -> dict[bytes, bytes]:
+    def _warn(self, error: Exception) -> None:
+        warnings.warn(
+            f"features cannot be kept in {self.folder}: {error}. They are computed, but not stored; pass another "
+            f"folder as memory, set {ENVIRONMENT_VARIABLE}, or pass memory=None.",
+            FeatureStoreWarning,
+            stacklevel=3,
+        )
+
+
+class _Table:
+    """Values of bytes under keys of bytes, with checksums, in a SQLite file of their own.
+
+    Parameters
+    ----------
+    file : path
+        Made where it does not exist, readable by its owner only, in a folder that is too.
+    is_durable : bool
+        Whether what has been written must outlast a loss of power.
+    """
+
+    def __init__(self, file: Path, *, is_durable: bool) -> None:
+        self.file = file
+        self.synchronous = "NORMAL" if is_durable else "OFF"
+
+    def read(self, keys: Iterable[bytes], n_bytes: int) -> dict[bytes, bytes]:
         """Return whole values of that size: from memory what is held there, the rest from the file in one go."""
         try:
             file = f"{self.file} {self.file.stat().st_ino}"  # what is held of a file goes with it
@@ -81,55 +120,48 @@ class FeatureStore:
         _HELD.put({(file, key): value for key, value in read.items()})
         return found | read
 
+    def write(self, values: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep values, all of them in one transaction."""
+        entries = [(key, value, _checksum(key, value)) for key, value in values]
+        insert = "INSERT OR REPLACE INTO features (key, value, checksum) VALUES (?, ?, ?)"
+        self._run(lambda db: db.executemany(insert, entries))
+
     def _fetch(self, keys: Sequence[bytes], n_bytes: int) -> Iterator[tuple[bytes, bytes]]:
         for start in range(0, len(keys), _ROWS_A_QUERY):
             some = keys[start : start + _ROWS_A_QUERY]
             marks = ",".join("?" * len(some))
             query = f"SELECT key, value, checksum FROM features WHERE key IN ({marks})"  # noqa: S608 - marks only
-            for key, value, checksum in (
-                self._run(lambda db, query=query, some=some: db.execute(query, some).fetchall()) or []
+            for key, value, checksum in self._run(
+                lambda db, query=query, some=some: db.execute(query, some).fetchall()
             ):
                 if isinstance(value, bytes) and len(value) == n_bytes and checksum == _checksum(key, value):
                     yield key, value
 
-    def _write(self, values: list[tuple[bytes, bytes]]) -> bool:
-        entries = [(key, value, _checksum(key, value)) for key, value in values]
-        insert = "INSERT OR REPLACE INTO features (key, value, checksum) VALUES (?, ?, ?)"
-        return self._run(lambda db: db.executemany(insert, entries)) is not None
-
     def _run(self, work: Any) -> Any:
         """Run `work` on an open database in a transaction; a file that is no database makes way for a new one."""
+        self._make_file()
         try:
-            self._make_folder()
-            try:
-                return self._transaction(work)
-            except sqlite3.DatabaseError as error:
-                if not _is_broken(error):
-                    raise
-                self._set_aside()
-                return self._transaction(work)
-        except (OSError, sqlite3.Error) as error:
-            warnings.warn(
-                f"features cannot be kept in {self.folder}: {error}. They are computed, but not stored; pass another "
-                f"folder as memory, set {ENVIRONMENT_VARIABLE}, or pass memory=None.",
-                FeatureStoreWarning,
-                stacklevel=2,
-            )
-            return None
+            return self._transaction(work)
+        except sqlite3.DatabaseError as error:
+            if not _is_broken(error):
+                raise
+            self._set_aside()
+            return self._transaction(work)
 
     def _transaction(self, work: Any) -> Any:
         # One connection a transaction: nothing to share between threads, to inherit by a fork, or to leave open.
         with closing(sqlite3.connect(self.file, timeout=_PATIENCE)) as db, db:
-            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA synchronous = {self.synchronous}")
             db.execute(_SCHEMA)
             return work(db)
 
-    def _make_folder(self) -> None:
+    def _make_file(self) -> None:
         if os.path.exists(self.file):
             return
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if stat.S_IMODE(self.folder.stat().st_mode) != 0o700:
-            self.folder.chmod(0o700)
+        folder = self.file.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(folder.stat().st_mode) != 0o700:
+            folder.chmod(0o700)
         os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
 
     def _set_aside(self) -> None:
@@ -137,7 +169,7 @@ class FeatureStore:
             os.replace(self.file, self.file.with_suffix(".broken"))
         with suppress(FileNotFoundError):
             os.remove(f"{self.file}-journal")
-        self._make_folder()
+        self._make_file()
 
 
 def open_store(memory: Any) -> FeatureStore | None:

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _extract, _inputs
-from skpneumo._store import FeatureStore
+from skpneumo._store import FeatureStore, _Table
 
 PATIENCE = 120  # seconds after which a test has failed
 
@@ -182,8 +182,8 @@ def test_a_change_that_keeps_size_and_time_of_change_is_seen(tmp_path, paths, fe
 def test_features_are_read_from_disk_once_a_process(tmp_path, paths, features, monkeypatch):
     features.set_params(memory=tmp_path).fit_transform(paths)
     rows = features.transform(paths)
-    fetched, fetch = [], FeatureStore._fetch
-    monkeypatch.setattr(FeatureStore, "_fetch", lambda self, keys, n: (fetched.extend(keys), fetch(self, keys, n))[1])
+    fetched, fetch = [], _Table._fetch
+    monkeypatch.setattr(_Table, "_fetch", lambda self, keys, n: (fetched.extend(keys), fetch(self, keys, n))[1])
     np.testing.assert_array_equal(clone(features).fit(paths).transform(paths[:30]), rows[:30])
     assert not [key for key in fetched if len(key) == 40]
 
