@@ -31,7 +31,7 @@ def solve_probe(
 
     Features that come out of a network are highly correlated. So the loss is first minimised over the few directions
     in which they vary most, by Newton's method, which costs next to nothing. L-BFGS goes on from there over all
-    directions, and starts with the curvature that was found.
+    directions, and is told the curvature along the few.
 
     Parameters
     ----------
@@ -54,31 +54,40 @@ def solve_probe(
     penalty, weight = penalty / sample_weight.sum(), (sample_weight / sample_weight.sum())[:, None]
     n_classes = int(codes.max()) + 1
     targets = (codes[:, None] == (np.arange(n_classes) if n_classes > 2 else 1)).astype(np.float64)
+    probabilities = np.empty_like(targets)  # at the last gradient
 
     def gradient(solution: np.ndarray) -> np.ndarray:
         coef, intercept = solution[:-1].astype(features.dtype), solution[-1]
         slopes = np.vstack([penalty * solution[:-1], np.zeros_like(intercept)])
         for rows in row_blocks(features):
-            residuals = weight[rows] * (_probabilities(features[rows] @ coef + intercept) - targets[rows])
+            probabilities[rows] = _probabilities(features[rows] @ coef + intercept)
+            residuals = weight[rows] * (probabilities[rows] - targets[rows])
             slopes[:-1] += features[rows].T @ residuals.astype(features.dtype)
             slopes[-1] += residuals.sum(axis=0)
         return slopes
 
     directions = _main_directions(features, weight, max(1, _MOST_UNKNOWNS // targets.shape[1]))
     scores = (features @ directions.astype(features.dtype)).astype(np.float64)
-    start, hessian, curvature = _solve_small(scores, targets, weight, penalty, tol)
-    factor = cho_factor(hessian)
-    # The mean curvature over the other directions, threefold: of these, the steep ones come first.
-    rest = curvature @ (np.einsum("ij,ij->i", features, features) - np.einsum("ij,ij->i", scores, scores))
-    flat = penalty + 3 * max(rest, 0) / max(min(features.shape) - directions.shape[1], 1)
+    unseen = np.einsum("ij,ij->i", features, features) - np.einsum("ij,ij->i", scores, scores)
+    n_unseen = max(min(features.shape) - directions.shape[1], 1)
+    small = _SmallProblem(scores, targets, weight, penalty)
 
-    def precondition(slopes: np.ndarray) -> np.ndarray:
-        inside = np.vstack([directions.T @ slopes[:-1], slopes[-1]])
-        step = cho_solve(factor, inside.ravel()).reshape(inside.shape)
-        return np.vstack([slopes[:-1] / flat + directions @ (step - inside / flat)[:-1], step[-1]])
+    def preconditioner() -> Callable[[np.ndarray], np.ndarray]:
+        factor = cho_factor(small.hessian(probabilities))
+        # The mean curvature over the other directions, threefold: of these, the steep ones come first.
+        curvature = (weight * probabilities * (1 - probabilities)).mean(axis=1)
+        flat = penalty + 3 * max(curvature @ unseen, 0) / n_unseen
 
+        def precondition(slopes: np.ndarray) -> np.ndarray:
+            inside = np.vstack([directions.T @ slopes[:-1], slopes[-1]])
+            step = cho_solve(factor, inside.ravel()).reshape(inside.shape)
+            return np.vstack([slopes[:-1] / flat + directions @ (step - inside / flat)[:-1], step[-1]])
+
+        return precondition
+
+    start = small.solve(tol)
     start = np.vstack([directions @ start[:-1], start[-1]])
-    solution, slopes, n_passes = _descend(gradient, _LBFGS(precondition), start, tol)
+    solution, slopes, n_passes = _descend(gradient, _LBFGS(preconditioner), start, tol)
     if not np.abs(slopes).max() <= tol:
         warnings.warn(
             f"the linear probe stopped where the loss still has a derivative of {np.abs(slopes).max():.1e}, above "
@@ -106,35 +115,37 @@ def _main_directions(features: np.ndarray, weight: np.ndarray, at_most: int) -> 
     return span @ (axes[:, kept] / np.sqrt(variances[kept]))
 
 
-def _solve_small(
-    scores: np.ndarray, targets: np.ndarray, weight: np.ndarray, penalty: float, tol: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Solve the problem by Newton's method; return its solution, and the Hessian and each sample's curvature there."""
-    inputs = np.hstack([scores, np.ones_like(weight)])
-    shape = inputs.shape[1], targets.shape[1]
-    ridge = np.full(shape, penalty)
-    ridge[-1] = 0
+class _SmallProblem:
+    """The same problem over a few directions, solved by Newton's method."""
 
-    def gradient(solution: np.ndarray) -> np.ndarray:
-        return inputs.T @ (weight * (_probabilities(inputs @ solution) - targets)) + ridge * solution
+    def __init__(self, scores: np.ndarray, targets: np.ndarray, weight: np.ndarray, penalty: float) -> None:
+        self.inputs = np.hstack([scores, np.ones_like(weight)])
+        self.targets, self.weight = targets, weight
+        self.ridge = np.full((self.inputs.shape[1], targets.shape[1]), penalty)
+        self.ridge[-1] = 0
 
-    def hessian(solution: np.ndarray) -> np.ndarray:
-        probabilities = _probabilities(inputs @ solution)
-        blocks = np.zeros(shape + shape)
-        for one, other in np.ndindex(shape[1], shape[1]):
-            curvature = weight * probabilities[:, [one]] * ((one == other) - probabilities[:, [other]])
-            blocks[:, one, :, other] = inputs.T @ (curvature * inputs)
-        blocks[-1, :, -1] += shape[1] > 1  # a shift of all intercepts changes nothing
-        matrix = blocks.reshape(ridge.size, ridge.size)
+    def solve(self, tol: float) -> np.ndarray:
+        return _descend(self._gradient, self._step, np.zeros_like(self.ridge), tol)[0]
+
+    def hessian(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the matrix of second derivatives where the samples have these probabilities."""
+        n_outputs = self.ridge.shape[1]
+        blocks = np.empty(self.ridge.shape * 2)
+        for one, other in np.ndindex(n_outputs, n_outputs):
+            curvature = self.weight * probabilities[:, [one]] * ((one == other) - probabilities[:, [other]])
+            blocks[:, one, :, other] = self.inputs.T @ (curvature * self.inputs)
+        blocks[-1, :, -1] += n_outputs > 1  # a shift of all intercepts changes nothing
+        matrix = blocks.reshape(self.ridge.size, self.ridge.size)
         # Rounding must not bring an eigenvalue below zero.
-        return matrix + np.diag(ridge.ravel() + np.finfo(np.float64).eps * np.trace(matrix))
+        return matrix + np.diag(self.ridge.ravel() + 100 * np.finfo(np.float64).eps * np.trace(matrix))
 
-    def step(solution: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-        return cho_solve(cho_factor(hessian(solution)), slopes.ravel()).reshape(shape)
+    def _gradient(self, solution: np.ndarray) -> np.ndarray:
+        residuals = _probabilities(self.inputs @ solution) - self.targets
+        return self.inputs.T @ (self.weight * residuals) + self.ridge * solution
 
-    solution, *_ = _descend(gradient, step, np.zeros(shape), tol)
-    probabilities = _probabilities(inputs @ solution)
-    return solution, hessian(solution), (weight * probabilities * (1 - probabilities)).mean(axis=1)
+    def _step(self, solution: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+        factor = cho_factor(self.hessian(_probabilities(self.inputs @ solution)))
+        return cho_solve(factor, slopes.ravel()).reshape(slopes.shape)
 
 
 def _descend(
@@ -170,20 +181,23 @@ def _descend(
 
 
 class _LBFGS:
-    """The steps of L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.4)."""
+    """The steps of L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.4), preconditioned anew at times."""
 
-    def __init__(self, precondition: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.precondition = precondition
-        self.last: tuple[np.ndarray, np.ndarray] | None = None
+    def __init__(self, preconditioner: Callable[[], Callable[[np.ndarray], np.ndarray]]) -> None:
+        self.preconditioner = preconditioner
+        self.last: list[np.ndarray] = []
         self.pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=_MEMORY)
+        self.n_steps = 0
 
     def __call__(self, solution: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+        if self.n_steps % _MEMORY == 0:
+            self.precondition = self.preconditioner()
         scale = 1.0
         if self.last:
             move, change = solution - self.last[0], slopes - self.last[1]
             self.pairs.append((move, change, np.vdot(move, change)))
             scale = np.vdot(move, change) / np.vdot(change, self.precondition(change))
-        self.last = solution, slopes
+        self.last, self.n_steps = [solution, slopes], self.n_steps + 1
         shares = []
         for move, change, product in reversed(self.pairs):
             shares.append(np.vdot(move, slopes) / product)

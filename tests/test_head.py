@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -63,6 +64,16 @@ def test_standardising_by_blocks_is_standardising_at_once(random):
     np.testing.assert_allclose(mean, reference.mean_, rtol=1e-5)
     np.testing.assert_allclose(scale, reference.scale_, rtol=1e-4)
     np.testing.assert_allclose(scaled, reference.transform(X.astype(np.float64)), atol=1e-3)
+
+
+def test_standardising_takes_little_more_memory_than_its_result():
+    X = np.random.RandomState(0).rand(4000, 2000).astype(np.float32)
+    for overwrite, copies in ((False, 1), (True, 0)):
+        tracemalloc.start()
+        standardize(X, np.ones(4000), overwrite=overwrite)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < (copies + 0.3) * X.nbytes
 
 
 @pytest.mark.parametrize("weight", [np.ones(3000), np.random.RandomState(0).rand(3000)])
