@@ -110,7 +110,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     intercepts_ : list of ndarray
         Biases of each layer, (n_outputs,). The last layer has one output for two classes, otherwise one a class.
     n_iter_ : int
-        Iterations of the solver, or epochs.
+        Passes of the solver over the features, or epochs.
     loss_curve_, accuracy_curve_ : list of float
         Loss (with its penalty) and accuracy over the training images as they passed, one an epoch. Empty for the
         linear probe.

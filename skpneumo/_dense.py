@@ -12,6 +12,7 @@ import numpy as np
 from skpneumo import _device
 
 _IDLE_NETWORKS = 8
+_MAX_LEARNING_RATE = 1e38  # that float32 holds
 
 Shape = tuple[tuple[int, ...], float, str]
 Weights = Callable[[], tuple[list[np.ndarray], list[np.ndarray]]]
@@ -42,31 +43,26 @@ class DenseNetwork:
             self.dropouts = [keras.layers.Dropout(dropout, seed=0, dtype="float32") for _ in hidden]
             for layer, n_inputs in zip(self.dense, sizes, strict=False):
                 layer.build((None, n_inputs))
-            self.learning_rate = keras.Variable(0.0, dtype="float32", trainable=False)
-            self.optimizer = keras.optimizers.Adam(lambda *_: self.learning_rate.value)  # else of the host's floatx
-            self.variables = [variable for layer in self.dense for variable in layer.trainable_variables]
-            self.optimizer.build(self.variables)
-            self.step = _device.compile_training_step(self._objective, self.variables, self.optimizer)
+            kernels, biases = [layer.kernel for layer in self.dense], [layer.bias for layer in self.dense]
+            self.step, self.forget = _device.compile_training_step(self._objective, kernels, biases)
 
-    def reset(self, random: np.random.RandomState, learning_rate: float) -> None:
-        """Draw weights anew (Glorot), set biases to zero, forget what the optimizer has gathered."""
+    def reset(self, random: np.random.RandomState) -> None:
+        """Draw weights anew (Glorot), set biases to zero, forget what the steps have gathered."""
         initializers = _device.keras().initializers
         for layer in self.dense:
             layer.kernel.assign(initializers.GlorotUniform(_seed(random))(layer.kernel.shape, dtype="float32"))
             layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
         for dropout in self.dropouts:
             dropout.seed_generator.state.assign(np.array([_seed(random), 0], np.uint32))
-        for variable in self.optimizer.variables:
-            variable.assign(np.zeros(variable.shape, variable.dtype))
-        self.learning_rate.assign(np.float32(learning_rate))
+        self.forget()
 
     def weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return kernels and biases as numpy."""
         kernels, biases = zip(*(layer.get_weights() for layer in self.dense), strict=True)
         return list(kernels), list(biases)
 
-    def _objective(self, features: Any, codes: Any, weights: Any, alpha: Any) -> tuple[Any, Any]:
-        """Return the loss that is minimised, penalty included, and the accuracy."""
+    def _objective(self, features: Any, codes: Any, weights: Any) -> tuple[Any, Any]:
+        """Return the loss without its penalty, and the accuracy."""
         keras = _device.keras()
         ops, hidden = keras.ops, features
         for layer, dropout in zip_longest(self.dense[:-1], self.dropouts):
@@ -79,9 +75,7 @@ class DenseNetwork:
         else:
             losses = ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
             called = ops.cast(ops.argmax(logits, axis=-1), "int32")
-        penalty = sum(layer.kernel.shape[0] * ops.sum(ops.square(layer.kernel)) for layer in self.dense)
-        loss = ops.mean(weights * losses) + alpha / 2 * penalty
-        return loss, ops.mean(ops.cast(called == codes, "float32"))
+        return ops.mean(weights * losses), ops.mean(ops.cast(called == codes, "float32"))
 
 
 def train_dense(
@@ -105,15 +99,17 @@ def train_dense(
     codes = codes.astype(np.int32)
     weights = (sample_weight / sample_weight.mean()).astype(np.float32)
     penalty = float(alpha / sample_weight.sum())
+    learning_rate = min(float(learning_rate_init), _MAX_LEARNING_RATE)
     sizes = (features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
     with _borrowed((sizes, float(dropout), device)) as network, network.place:
-        network.reset(random, learning_rate_init)
+        network.reset(random)
         for _ in range(max_iter):
             order = random.permutation(n_samples)
             figures = np.zeros(2)
             for start in range(0, n_samples, batch_size):
                 rows = order[start : start + batch_size]
-                figures += len(rows) * network.step(features[rows], codes[rows], weights[rows], penalty)
+                batch = features[rows], codes[rows], weights[rows]
+                figures += len(rows) * network.step(*batch, penalty, learning_rate)
             loss, accuracy = figures / n_samples
             if on_epoch(loss, accuracy, network.weights):
                 break

@@ -1,19 +1,17 @@
 """What is trained on features: a linear probe, or dense layers; and what it says of new ones, in numpy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from skpneumo._dense import Weights, train_dense
+from skpneumo._probe import row_blocks, solve_probe
 from skpneumo._threads import single_blas_thread
 
-_ROWS_AT_ONCE = 1024
-_COLUMNS_AT_ONCE = 32
-_PROBE_MAX_ITER = 10_000
+_MAX_ITER = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Head:
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return (n_samples, 1) for two classes, (n_samples, n_classes) for more."""
         with single_blas_thread():
-            return np.concatenate([self._logits(features[rows]) for rows in _row_blocks(len(features))])
+            return np.concatenate([self._logits(features[rows]) for rows in row_blocks(features)])
 
     def _logits(self, features: np.ndarray) -> np.ndarray:
         hidden = (features - self.mean) / self.scale
@@ -45,22 +43,21 @@ def standardize(
     features: np.ndarray, sample_weight: np.ndarray, *, overwrite: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bring each feature to mean 0 and standard deviation 1; return the features, the means and the deviations."""
-    # By blocks of columns, since StandardScaler takes several times the matrix that it is given.
-    columns = [slice(start, start + _COLUMNS_AT_ONCE) for start in range(0, features.shape[1], _COLUMNS_AT_ONCE)]
-    # Weights can bring the variance of a constant to a hair below zero, which StandardScaler mends, but not silently.
-    with single_blas_thread(), np.errstate(invalid="ignore"):
-        scalers = [StandardScaler().fit(features[:, block], sample_weight=sample_weight) for block in columns]
-    mean = np.concatenate([scaler.mean_ for scaler in scalers])
-    scale = np.concatenate([scaler.scale_ for scaler in scalers])
-    standardized = features if overwrite else features.copy()
-    standardized -= mean
-    standardized /= scale
+    # By blocks of rows, since StandardScaler takes several times the matrix that it is given, and longer.
+    share = sample_weight / sample_weight.sum()
+    mean, variance = np.zeros((2, features.shape[1]))
+    with single_blas_thread():
+        for rows in row_blocks(features):
+            mean += share[rows] @ features[rows].astype(np.float64, copy=False)
+        for rows in row_blocks(features):
+            variance += share[rows] @ (features[rows] - mean) ** 2
+    # What StandardScaler takes for constant too: a variance that rounding alone explains.
+    variance[np.sqrt(variance) <= len(features) * np.finfo(np.float64).eps * np.abs(mean)] = 1
+    scale = np.sqrt(variance)
+    standardized = features if overwrite else np.empty(features.shape, features.dtype)
+    for rows in row_blocks(features):
+        standardized[rows] = (features[rows] - mean) / scale
     return standardized, mean, scale
-
-
-def _row_blocks(n_rows: int) -> Iterator[slice]:
-    for start in range(0, max(n_rows, 1), _ROWS_AT_ONCE):
-        yield slice(start, start + _ROWS_AT_ONCE)
 
 
 def fit_probe(
@@ -73,20 +70,16 @@ def fit_probe(
     alpha: float,
 ) -> Head:
     """Solve the L2-penalised logistic regression on standardised features, to what their precision allows."""
-    solver = LogisticRegression(
-        C=1 / (alpha * features.shape[1]) if alpha else np.inf,
-        tol=1e-8 if features.dtype == np.float64 else 1e-5,
-        max_iter=_PROBE_MAX_ITER,
-    )
+    tol = 1e-8 if features.dtype == np.float64 else 1e-5
     with single_blas_thread():
-        solver.fit(features, codes, sample_weight=sample_weight)
-    return Head(
-        mean,
-        scale,
-        [solver.coef_.T.copy()],
-        [solver.intercept_],
-        n_iter=int(np.max(solver.n_iter_)),
-    )
+        if alpha:
+            penalty = alpha * features.shape[1]
+            coef, intercept, n_iter = solve_probe(features, codes, sample_weight, penalty=penalty, tol=tol)
+        else:
+            solver = LogisticRegression(C=np.inf, tol=tol, max_iter=_MAX_ITER)
+            solver.fit(features, codes, sample_weight=sample_weight)
+            coef, intercept, n_iter = solver.coef_.T.copy(), solver.intercept_, int(np.max(solver.n_iter_))
+    return Head(mean, scale, [coef], [intercept], n_iter=n_iter)
 
 
 def fit_dense(

@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -63,6 +64,16 @@ def test_standardising_by_blocks_is_standardising_at_once(random):
     np.testing.assert_allclose(mean, reference.mean_, rtol=1e-5)
     np.testing.assert_allclose(scale, reference.scale_, rtol=1e-4)
     np.testing.assert_allclose(scaled, reference.transform(X.astype(np.float64)), atol=1e-3)
+
+
+def test_standardising_takes_little_more_memory_than_its_result():
+    X = np.random.RandomState(0).rand(4000, 2000).astype(np.float32)
+    for overwrite, copies in ((False, 1), (True, 0)):
+        tracemalloc.start()
+        standardize(X, np.ones(4000), overwrite=overwrite)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < (copies + 0.3) * X.nbytes
 
 
 @pytest.mark.parametrize("weight", [np.ones(3000), np.random.RandomState(0).rand(3000)])
@@ -207,7 +218,38 @@ def test_a_random_state_that_is_none_is_refused_by_the_probe_too(random):
         PneumoniaClassifier(random_state="seed").fit(random.rand(4, 2), [0, 1, 0, 1])
 
 
-def test_a_training_that_diverges_is_an_error(random):
-    clf = PneumoniaClassifier(**DENSE | {"learning_rate_init": 1e30})
-    with pytest.raises(ValueError, match=r"finite numbers: choose a learning_rate_init below 1e\+30"):
+@pytest.mark.parametrize("rate", ["1e+30", "1e+300"])
+def test_a_training_that_diverges_is_an_error(random, rate):
+    clf = PneumoniaClassifier(**DENSE | {"learning_rate_init": float(rate)})
+    with pytest.raises(ValueError, match=re.escape(f"finite numbers: choose a learning_rate_init below {rate}")):
         clf.fit(random.rand(20, 3), np.arange(20) % 2)
+
+
+def test_dense_layers_are_trained_by_adam(random):
+    X, y = random.randn(40, 5).astype(np.float32), np.arange(40) % 2
+    parameters = DENSE | {"hidden_layer_sizes": (4,), "alpha": 0.5, "batch_size": 40}
+    fits = [
+        PneumoniaClassifier(**parameters | {"max_iter": n, "learning_rate_init": 0.01}).fit(X, y) for n in (1, 2, 3)
+    ]
+    start = PneumoniaClassifier(**parameters | {"max_iter": 1, "learning_rate_init": 1e-12}).fit(X, y)
+    standardized, _, _ = standardize(X, np.ones(40), overwrite=False)
+    weights, biases = (start.coefs_[0].astype(float), start.coefs_[1].astype(float)), (np.zeros(4), np.zeros(1))
+    variables, first, second = [*weights, *biases], [0] * 4, [0] * 4
+    for step, clf in enumerate(fits, start=1):
+        inner, outer, inner_bias, outer_bias = variables
+        hidden = np.maximum(standardized @ inner + inner_bias, 0)
+        residuals = (1 / (1 + np.exp(-(hidden @ outer + outer_bias))) - y[:, None]) / 40
+        back = (residuals @ outer.T) * (hidden > 0)
+        decay = 0.5 / 40
+        slopes = [
+            standardized.T @ back + decay * 5 * inner,
+            hidden.T @ residuals + decay * 4 * outer,
+            back.sum(axis=0),
+            residuals.sum(axis=0),
+        ]
+        first = [0.9 * m + 0.1 * g for m, g in zip(first, slopes, strict=True)]
+        second = [0.999 * v + 0.001 * g**2 for v, g in zip(second, slopes, strict=True)]
+        rate = 0.01 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        variables = [x - rate * m / (np.sqrt(v) + 1e-7) for x, m, v in zip(variables, first, second, strict=True)]
+        for trained, expected in zip([*clf.coefs_, *clf.intercepts_], variables, strict=True):
+            np.testing.assert_allclose(trained, expected, atol=1e-5)

@@ -54,14 +54,16 @@ def test_the_last_to_leave_restores_whoever_came_first(many):
     assert blas_threads() == many
 
 
-def fit_three_classes():
+def fit_probe(n_classes):
     random = np.random.RandomState(0)
-    X, y = random.randn(600, 2048).astype(np.float32), np.arange(600) % 3
+    X, y = random.randn(600, 2048).astype(np.float32), np.arange(600) % n_classes
     return PneumoniaClassifier().fit(X, y).decision_function(X)
 
 
-def test_a_probe_has_the_same_bits_in_the_main_thread_in_others_and_in_processes(many):
-    here = fit_three_classes()
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_probe_has_the_same_bits_in_the_main_thread_in_others_and_in_processes(many, n_classes):
+    here = fit_probe(n_classes)
     for backend in ("threading", "loky"):
-        for there in joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(fit_three_classes)() for _ in range(2)):
+        fits = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(fit_probe)(n_classes) for _ in range(2))
+        for there in fits:
             np.testing.assert_array_equal(there, here)
