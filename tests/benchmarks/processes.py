@@ -27,6 +27,7 @@ def rows(setting: Setting) -> list[Row]:
 
 def wall(setting: Setting) -> Figures:
     n_images, two, one = _searches(setting)
+    settings = _settings(setting)
     ratios = sorted(a[0] / b[0] for a, b in zip(two, one, strict=True))
     middle = len(ratios) // 2
     return Figures(
@@ -36,8 +37,8 @@ def wall(setting: Setting) -> Figures:
         ratios[middle],
         ratios[0],
         ratios[-1],
-        note=f"{n_images} JPEGs of 1,000 px, {_settings(setting)['n_layers']} layers, {_settings(setting)['image_size']} "
-        f"px, {len(ALPHAS)} candidates x 5 folds; fresh processes, each with its start of TensorFlow.",
+        note=f"{n_images} JPEGs of 1,000 px, {settings['n_layers']} layers, {settings['image_size']} px, "
+        f"{len(ALPHAS)} candidates x 5 folds; fresh processes, each with its start of TensorFlow.",
     )
 
 

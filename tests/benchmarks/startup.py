@@ -46,8 +46,8 @@ def importing(setting: Setting) -> Figures:
         lambda: _milliseconds(imports),
         setting.pick(5, 15),
         unit="ms",
-        note=f"Fresh processes. The peer runs the {len(imports.splitlines())} import lines of other packages that stand "
-        "at the top of our modules.",
+        note=f"Fresh processes. The peer runs the {len(imports.splitlines())} import lines of other packages that "
+        "stand at the top of our modules.",
     )
 
 
@@ -63,8 +63,8 @@ def loading(setting: Setting) -> Figures:
         setting.pick(5, 15),
         unit="ms",
         by=operator.sub,
-        note=f"Fresh processes. A probe on 8,192 features, {os.path.getsize(file) / 1e3:.0f} KB; TensorFlow must not be "
-        "imported.",
+        note=f"Fresh processes. A probe on 8,192 features, {os.path.getsize(file) / 1e3:.0f} KB; TensorFlow must not "
+        "be imported.",
     )
 
 
