@@ -74,7 +74,7 @@ def _note(n_images: int, side: int, seconds_a_pass: float, ours: float) -> str:
         f"{n_images} JPEGs of 1,000 px, 16 layers at {side} px, {len(LEARNING_RATES)} candidates x {FOLDS} folds x "
         f"{EPOCHS} epochs, one layer of {UNITS} units; Keras on decoded images in memory, compiled and fitted anew "
         f"each time. Here each image passes the network {here} times in Keras, once in ours; with 24 candidates x 5 "
-        f"folds {there} times and once. From the {number(1e3 * seconds_a_pass)} ms an image and epoch that Keras took here, "
+        f"folds {there} times and once. From the {number(1e3 * seconds_a_pass)} ms an image and epoch that Keras took, "
         f"that would be some {number(there * 5_000 * seconds_a_pass / 3600)} h for 5,000 images. All of ours here took "
         f"{number(1e3 * ours / n_images)} ms an image, which would be "
         f"{number(5_000 * ours / n_images / 60)} min, and then the other heads."
