@@ -60,7 +60,7 @@ def small_settings(setting: Setting) -> dict[str, Any]:
 def small_films(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, str]:
     """Draw many small X-rays and extract their features; return paths, labels, features and the folder of the store."""
     X, y = make_chest_xrays(
-        setting.pick(1_000, 5_000), setting.new_folder(), image_size=40, random_state=0, return_X_y=True
+        setting.pick(600, 5_000), setting.new_folder(), image_size=40, random_state=0, return_X_y=True
     )
     paths, memory = X.ravel().tolist(), setting.new_folder()
     matrix = VGG19Features(**small_settings(setting), memory=memory, n_jobs=-1).fit_transform(paths)

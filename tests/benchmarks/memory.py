@@ -58,7 +58,7 @@ def memory_of_fits(n_fits: int) -> tuple[float, float]:
 
 
 def growth_of_peak(setting: Setting, name: str) -> Figures:
-    few, many = setting.pick((500, 4_000), (2_000, 20_000))
+    few, many = setting.pick((2_000, 6_000), (2_000, 20_000))
     folder = _images(setting, many)
     memory = None if name == "stored nowhere" else os.path.join(setting.folder, "cache of peaks")
     if name == "stored":

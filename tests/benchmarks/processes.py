@@ -64,7 +64,7 @@ def _searches(setting: Setting) -> tuple[int, list[tuple[float, int]], list[tupl
     paths, _ = large_films(setting, n_images)
     folder = os.path.dirname(paths[0])
     two, one = [], []
-    for _ in range(setting.pick(1, 3)):
+    for _ in range(setting.pick(2, 3)):
         for n_jobs, runs in ((2, two), (1, one)):
             memory = setting.new_folder()
             elapsed = fresh.call(seconds_of_search, folder, memory, n_jobs, _settings(setting))
