@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import operator
 import os
 import re
 from functools import partial
@@ -13,7 +14,7 @@ from PIL import Image
 from skpneumo import PneumoniaClassifier
 from tests.benchmarks import fresh
 from tests.benchmarks.data import Setting
-from tests.benchmarks.table import Figures, Row
+from tests.benchmarks.table import Figures, Row, compare
 
 SETTINGS = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 8, "n_jobs": 2}
 N_FEATURES = 64 * 8 * 8
@@ -30,15 +31,12 @@ def rows(setting: Setting) -> list[Row]:
 
 def growth_of_fits(setting: Setting) -> Figures:
     before, after = fresh.call(memory_of_fits, 500)
-    growth = after - before
-    return Figures(
-        after,
-        before,
-        "MB",
-        growth,
-        growth,
-        growth,
-        "MB",
+    return compare(
+        lambda: after,
+        lambda: before,
+        1,
+        unit="MB",
+        by=operator.sub,
         note="One process, resident memory; probe and dense layers in turns, 200 x 256 features, after 20 other fits.",
     )
 
@@ -59,25 +57,18 @@ def memory_of_fits(n_fits: int) -> tuple[float, float]:
 
 def growth_of_peak(setting: Setting, name: str) -> Figures:
     few, many = setting.pick((2_000, 6_000), (2_000, 20_000))
-    folder = _images(setting, many)
-    memory = None if name == "stored nowhere" else os.path.join(setting.folder, "cache of peaks")
+    folder, store = _images(setting, many), setting.new_folder()
     if name == "stored":
-        fresh.call(peak_of_fit, folder, many, memory)
-    elif memory is not None:
-        memory = setting.new_folder()
+        fresh.call(peak_of_fit, folder, many, store)
     peaks = []
     for n_images in (few, many):
-        own = setting.new_folder() if name == "storing" else memory
-        peaks.append(fresh.call(peak_of_fit, folder, n_images, own))
-    growth, matrix = peaks[1] - peaks[0], (many - few) * N_FEATURES * 4 / MEGABYTE
-    ratio = growth / matrix
-    return Figures(
-        growth,
-        matrix,
-        "MB",
-        ratio,
-        ratio,
-        ratio,
+        memory = {"stored nowhere": None, "storing": setting.new_folder(), "stored": store}[name]
+        peaks.append(fresh.call(peak_of_fit, folder, n_images, memory))
+    return compare(
+        lambda: peaks[1] - peaks[0],
+        lambda: (many - few) * N_FEATURES * 4 / MEGABYTE,
+        1,
+        unit="MB",
         note=f"Peak of a fit on {few:,} and on {many:,} images, each in a process of its own: {peaks[0]:,.0f} and "
         f"{peaks[1]:,.0f} MB. Its growth, against that of the matrix of features.",
     )

@@ -1,6 +1,5 @@
 """Images a second from files to features, against Keras's predict and against our own pass on squares in memory."""
 
-import functools
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ def rows(setting: Setting) -> list[Row]:
 
 
 def against_keras(setting: Setting) -> Figures:
-    paths, squares, forward = _films(setting)
+    paths, squares, forward = _films(setting, setting.pick(64, 256))
     applications = import_keras().applications
     network = applications.VGG19(weights=None, include_top=False, input_shape=(SIDE, SIDE, 3))
     pixels = applications.vgg19.preprocess_input(np.repeat(squares[..., None], 3, axis=-1).astype(np.float32))
@@ -56,7 +55,7 @@ def against_keras(setting: Setting) -> Figures:
 
 
 def against_bare_pass(setting: Setting) -> Figures:
-    paths, squares, forward = _films(setting)
+    paths, squares, forward = _films(setting, setting.pick(128, 512))
     size = _backbone().batch_size
 
     def run() -> None:
@@ -82,9 +81,8 @@ def _backbone() -> Any:
     return backbone(weights=None, n_layers=16, image_size=SIDE, pool_grid=4, device="auto", precision="auto")
 
 
-@functools.cache
-def _films(setting: Setting) -> tuple[list[str], np.ndarray, Any]:
-    n_images = setting.pick(1_024, 4_096) if machine.device() == "gpu" else setting.pick(64, 256)
-    paths, _ = large_films(setting, n_images)
+def _films(setting: Setting, n_images: int) -> tuple[list[str], np.ndarray, Any]:
+    """Return files, their squares and the bare pass; a GPU, which is done sooner, gets more of them."""
+    paths, _ = large_films(setting, 16 * n_images if machine.device() == "gpu" else n_images)
     squares = np.stack([Square(SIDE).decode(Path(path).read_bytes()) for path in paths])
     return paths, squares, _backbone().forward()

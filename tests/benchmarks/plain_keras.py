@@ -1,6 +1,7 @@
 """A whole search against Keras as it is usually shown: all images through the frozen layers, in every epoch."""
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def whole_search(setting: Setting) -> Figures:
         lambda: seconds(_plain, images, y, epochs),
         setting.pick(1, 3),
     )
-    return Figures(**{**vars(figures), "note": _note(len(paths), side, float(np.median(epochs)), figures.ours)})
+    return replace(figures, note=_note(len(paths), side, float(np.median(epochs)), figures.ours))
 
 
 def _plain(images: np.ndarray, y: np.ndarray, epochs: list[float]) -> None:

@@ -12,7 +12,7 @@ from skpneumo import PneumoniaClassifier
 from skpneumo._backbone import Backbone
 from tests.benchmarks import fresh
 from tests.benchmarks.data import Setting, large_films, search
-from tests.benchmarks.table import Figures, Row, seconds
+from tests.benchmarks.table import Figures, Row, compare, seconds
 
 ALPHAS = [0.005, 0.05, 0.5, 5.0]
 LOG = "images_that_passed"
@@ -28,15 +28,10 @@ def rows(setting: Setting) -> list[Row]:
 def wall(setting: Setting) -> Figures:
     n_images, two, one = _searches(setting)
     settings = _settings(setting)
-    ratios = sorted(a[0] / b[0] for a, b in zip(two, one, strict=True))
-    middle = len(ratios) // 2
-    return Figures(
-        sorted(run[0] for run in two)[middle],
-        sorted(run[0] for run in one)[middle],
-        "s",
-        ratios[middle],
-        ratios[0],
-        ratios[-1],
+    return compare(
+        iter([elapsed for elapsed, _ in two]).__next__,
+        iter([elapsed for elapsed, _ in one]).__next__,
+        len(two),
         note=f"{n_images} JPEGs of 1,000 px, {settings['n_layers']} layers, {settings['image_size']} px, "
         f"{len(ALPHAS)} candidates x 5 folds; fresh processes, each with its start of TensorFlow.",
     )
@@ -44,15 +39,11 @@ def wall(setting: Setting) -> Figures:
 
 def computed(setting: Setting) -> Figures:
     n_images, two, _ = _searches(setting)
-    counts = sorted(run[1] for run in two)
-    middle = counts[len(counts) // 2]
-    return Figures(
-        middle,
-        n_images,
-        "images",
-        middle / n_images,
-        counts[0] / n_images,
-        counts[-1] / n_images,
+    return compare(
+        iter([count for _, count in two]).__next__,
+        lambda: n_images,
+        len(two),
+        unit="images",
         note="The same searches: images that passed the network in all processes, against distinct images.",
     )
 
