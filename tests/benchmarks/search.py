@@ -108,7 +108,7 @@ def _probe(
         peer,
         repeats,
         note=f"{len(paths):,} images x {matrix.shape[1]:,} features ({what}), {len(ALPHAS)} candidates x 5 folds; ours "
-        f"on paths, scikit-learn on the matrix, {f'{n_threads} thread' if n_threads else 'all threads'} of BLAS. {reached}",
+        f"on paths, scikit-learn on the matrix with {n_threads or 'all'} of its BLAS threads. {reached}",
     )
 
 

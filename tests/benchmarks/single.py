@@ -62,7 +62,7 @@ def later(setting: Setting) -> Figures:
     return compare(
         lambda: 1e3 * seconds(clf.predict, [next(new)]),
         bare,
-        setting.pick(15, 50),
+        setting.pick(25, 50),
         unit="ms",
         note=f"A new JPEG of 1,000 px each time, 16 layers at {SIDE} px; the bare pass has the square in memory.",
     )
@@ -73,7 +73,7 @@ def later_with_decoding(setting: Setting) -> Figures:
     return compare(
         lambda: 1e3 * seconds(clf.predict, [next(new)]),
         lambda: 1e3 * seconds(lambda: forward(Square(SIDE).decode(Path(next(new)).read_bytes())[None])),
-        setting.pick(15, 50),
+        setting.pick(25, 50),
         unit="ms",
         note="The same; the peer reads and decodes too, and stores nothing.",
     )
