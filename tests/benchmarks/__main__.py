@@ -36,6 +36,8 @@ def main() -> None:
         os.environ["SKPNEUMO_CACHE"] = os.path.join(folder, "cache")
         setting = Setting(options.quick, folder)
         chosen = list(rows(setting, options.only))
+        if not chosen:
+            parser.error(f"no row has a name that holds one of {options.only}; --list names them")
         if options.list:
             print(*(row.name for row in chosen), sep="\n")
             return
