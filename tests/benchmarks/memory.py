@@ -1,67 +1,94 @@
-"""Peak memory of a fit on 2,000 and on 20,000 images: it should grow by the matrix of features alone.
+"""Memory: what many fits leave behind, and the most that a fit on images holds beyond its matrix of features."""
 
-Run by hand from the root of the repository: ``python -m tests.benchmarks.memory`` (some five minutes on two cores).
-"""
-
+import functools
+import gc
+import operator
 import os
-import resource
-import subprocess
-import sys
-import tempfile
+import re
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from skpneumo import PneumoniaClassifier
+from tests.benchmarks import fresh
+from tests.benchmarks.data import Setting
+from tests.benchmarks.table import Figures, Row, compare
 
 SETTINGS = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 8, "n_jobs": 2}
 N_FEATURES = 64 * 8 * 8
 MEGABYTE = 1_000_000
 
 
-def write_images(folder: str, n_images: int) -> list[str]:
-    paths = [os.path.join(folder, f"{i}.png") for i in range(n_images)]
+def rows(setting: Setting) -> list[Row]:
+    peaks = [
+        Row(f"peak memory, {name} / matrix", "about 1", partial(growth_of_peak, setting, name))
+        for name in ("stored nowhere", "storing", "stored")
+    ]
+    return [Row("memory after 500 fits - before", "< 20 MB", partial(growth_of_fits, setting)), *peaks]
+
+
+def growth_of_fits(setting: Setting) -> Figures:
+    before, after = fresh.call(memory_of_fits, 500)
+    return compare(
+        lambda: after,
+        lambda: before,
+        1,
+        unit="MB",
+        by=operator.sub,
+        note="One process, resident memory; probe and dense layers in turns, 200 x 256 features, after 20 other fits.",
+    )
+
+
+def memory_of_fits(n_fits: int) -> tuple[float, float]:
     random = np.random.RandomState(0)
-    for path in paths:
-        Image.fromarray(random.randint(0, 256, (40, 40), np.uint8)).save(path)
-    return paths
+    X, y = random.rand(200, 256).astype(np.float32), np.arange(200) % 2
+    heads = [{}, {"hidden_layer_sizes": (16,), "max_iter": 2, "random_state": 0}]
+
+    def fit(times: int) -> float:
+        for i in range(times):
+            PneumoniaClassifier(**heads[i % 2]).fit(X, y)
+        gc.collect()
+        return held("VmRSS")
+
+    return fit(20), fit(n_fits)
 
 
-def peak_of_fit(folder: str, n_images: int, stored: bool) -> float:
-    """Fit in a process of its own, and return the most memory that it held, in MB."""
-    command = [sys.executable, "-m", "tests.benchmarks.memory", folder, str(n_images), "stored" if stored else "new"]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def growth_of_peak(setting: Setting, name: str) -> Figures:
+    few, many = setting.pick((2_000, 6_000), (2_000, 20_000))
+    folder, store = _images(setting, many), setting.new_folder()
+    if name == "stored":
+        fresh.call(peak_of_fit, folder, many, store)
+    peaks = []
+    for n_images in (few, many):
+        memory = {"stored nowhere": None, "storing": setting.new_folder(), "stored": store}[name]
+        peaks.append(fresh.call(peak_of_fit, folder, n_images, memory))
+    return compare(
+        lambda: peaks[1] - peaks[0],
+        lambda: (many - few) * N_FEATURES * 4 / MEGABYTE,
+        1,
+        unit="MB",
+        note=f"Peak of a fit on {few:,} and on {many:,} images, each in a process of its own: {peaks[0]:,.0f} and "
+        f"{peaks[1]:,.0f} MB. Its growth, against that of the matrix of features.",
+    )
 
 
-def fit(folder: str, n_images: int, stored: bool) -> None:
-    from skpneumo import PneumoniaClassifier
-
+def peak_of_fit(folder: str, n_images: int, memory: str | None) -> float:
     paths = [os.path.join(folder, f"{i}.png") for i in range(n_images)]
-    memory = os.path.join(folder, "cache") if stored else None
     PneumoniaClassifier(**SETTINGS, memory=memory).fit(paths, np.arange(n_images) % 2)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE)
+    return held("VmHWM")
 
 
-def main() -> None:
-    sizes = (2_000, 20_000)
-    matrices = [n_images * N_FEATURES * 4 / MEGABYTE for n_images in sizes]
-    with tempfile.TemporaryDirectory() as folder:
-        write_images(folder, max(sizes))
-        print(f"{'fit on':>24} {'peak at 2,000':>14} {'at 20,000':>10} {'growth':>8} {'matrix':>8} {'ratio':>6}")
-        for name, stored in (
-            ("images, stored nowhere", False),
-            ("images, storing them", True),
-            ("stored images", True),
-        ):
-            peaks = [peak_of_fit(folder, n_images, stored) for n_images in sizes]
-            growth, matrix = peaks[1] - peaks[0], matrices[1] - matrices[0]
-            print(
-                f"{name:>24} {peaks[0]:>11.0f} MB {peaks[1]:>7.0f} MB {growth:>5.0f} MB {matrix:>5.0f} MB "
-                f"{growth / matrix:>6.2f}",
-                flush=True,
-            )
+def held(name: str) -> float:
+    """Read VmRSS, what this process holds now, or VmHWM, the most that it has held, in MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024 / MEGABYTE
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        fit(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "stored")
-    else:
-        main()
+@functools.cache
+def _images(setting: Setting, n_images: int) -> str:
+    folder, random = setting.new_folder(), np.random.RandomState(0)
+    for i in range(n_images):
+        Image.fromarray(random.randint(0, 256, (40, 40), np.uint8)).save(os.path.join(folder, f"{i}.png"))
+    return folder

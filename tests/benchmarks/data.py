@@ -1,0 +1,74 @@
+"""Synthetic X-rays and features for the rows: drawn once a run, in the folder of the run."""
+
+import functools
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+from skpneumo import VGG19Features
+from skpneumo.datasets import make_chest_xrays
+
+T = TypeVar("T")
+
+ALPHAS = [float(alpha) for alpha in np.logspace(-3, 2, 24)]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How large a run is, and the folder that it may fill."""
+
+    quick: bool
+    folder: str
+
+    def pick(self, quick: T, full: T) -> T:
+        return quick if self.quick else full
+
+    def new_folder(self) -> str:
+        return tempfile.mkdtemp(dir=self.folder)
+
+
+@functools.cache
+def drawings(setting: Setting) -> tuple[list[bytes], list[int]]:
+    """Draw a few X-rays of the size of the Kaggle collection's; return their bytes and labels."""
+    paths, y = make_chest_xrays(
+        setting.pick(12, 48), setting.new_folder(), image_size=1000, random_state=0, return_X_y=True
+    )
+    return [Path(path).read_bytes() for path in paths.ravel()], y.tolist()
+
+
+def large_films(setting: Setting, n_images: int) -> tuple[list[str], np.ndarray]:
+    """Write distinct JPEGs of 1,000 px: the drawings in turn, with a number after the end of the image."""
+    folder = setting.new_folder()
+    contents, labels = drawings(setting)
+    paths = [os.path.join(folder, f"{i}.jpeg") for i in range(n_images)]
+    for i, path in enumerate(paths):
+        Path(path).write_bytes(contents[i % len(contents)] + str(i).encode())
+    return paths, np.resize(labels, n_images)
+
+
+def small_settings(setting: Setting) -> dict[str, Any]:
+    """A backbone that is quick to pass, with as many features as a search has to do with."""
+    return {"weights": None, "n_layers": 4, "image_size": 32, "pool_grid": setting.pick(4, 8)}
+
+
+@functools.cache
+def small_films(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, str]:
+    """Draw many small X-rays and extract their features; return paths, labels, features and the folder of the store."""
+    X, y = make_chest_xrays(
+        setting.pick(600, 5_000), setting.new_folder(), image_size=40, random_state=0, return_X_y=True
+    )
+    paths, memory = X.ravel().tolist(), setting.new_folder()
+    matrix = VGG19Features(**small_settings(setting), memory=memory, n_jobs=-1).fit_transform(paths)
+    return paths, y, matrix, memory
+
+
+def search(estimator: Any, grid: dict[str, list[Any]], X: Any, y: Any, folds: int = 5, n_jobs: int = 1) -> GridSearchCV:
+    """Fit each candidate on each fold, and no winner: the same work for every estimator."""
+    return GridSearchCV(
+        estimator, grid, cv=StratifiedKFold(folds), refit=False, n_jobs=n_jobs, error_score="raise"
+    ).fit(X, y)

@@ -1,0 +1,45 @@
+"""What the figures were measured on."""
+
+import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+from skpneumo import _device
+
+
+def device() -> str:
+    return _device.resolve_device("auto")
+
+
+def precision() -> str:
+    """What precision="auto" comes to: bfloat16 where the device computes it natively."""
+    return _device.resolve_precision("auto", device())
+
+
+def facts() -> list[str]:
+    native = "native" if precision() == "bfloat16" else "not native"
+    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "scikit-learn", "numpy"))
+    return [
+        f"{_processor()}, {os.cpu_count()} cores; GPU: {_gpu()}",
+        f"bfloat16 is {native}; precision used: {precision()}, and float32 in Keras",
+        f"Python {platform.python_version()}, {packages}",
+    ]
+
+
+def _processor() -> str:
+    try:
+        named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        named = None
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    if device() != "gpu":
+        return "none"
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return details.get("device_name", "unnamed")

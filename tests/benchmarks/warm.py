@@ -1,0 +1,56 @@
+"""What it costs to be given paths of images whose features are stored, rather than the matrix."""
+
+import functools
+import operator
+from functools import partial
+
+import numpy as np
+
+from skpneumo import PneumoniaClassifier, VGG19Features
+from tests.benchmarks.data import Setting, large_films, small_settings
+from tests.benchmarks.table import Figures, Row, compare, seconds
+
+ALPHA = 1_000.0  # the solver is done at once: what is left to see is the way to the features
+
+
+def rows(setting: Setting) -> list[Row]:
+    target = f"<= {0.15 * _n_images(setting) / 5_000:g} s"
+    return [
+        Row("warm fit, paths - matrix", target, partial(fit, setting)),
+        Row("warm predict, paths - matrix", target, partial(predict, setting)),
+    ]
+
+
+def fit(setting: Setting) -> Figures:
+    paths, y, matrix, clf = _stored(setting)
+    return compare(
+        lambda: seconds(clf.fit, paths, y),
+        lambda: seconds(clf.fit, matrix, y),
+        setting.pick(5, 7),
+        by=operator.sub,
+        note=f"{len(paths):,} JPEGs of 1,000 px, {matrix.shape[1]:,} features each; a probe with a strong penalty.",
+    )
+
+
+def predict(setting: Setting) -> Figures:
+    paths, y, matrix, clf = _stored(setting)
+    clf.fit(paths, y)
+    return compare(
+        lambda: seconds(clf.predict, paths),
+        lambda: seconds(clf.predict, matrix),
+        setting.pick(5, 7),
+        by=operator.sub,
+        note="The same images and model.",
+    )
+
+
+def _n_images(setting: Setting) -> int:
+    return setting.pick(1_000, 5_000)
+
+
+@functools.cache
+def _stored(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, PneumoniaClassifier]:
+    paths, y = large_films(setting, _n_images(setting))
+    settings = {**small_settings(setting), "memory": setting.new_folder()}
+    matrix = VGG19Features(**settings, n_jobs=-1).fit_transform(paths)
+    return paths, y, matrix, PneumoniaClassifier(**settings, alpha=ALPHA).fit(paths, y)
