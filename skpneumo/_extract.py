@@ -2,9 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +13,13 @@ from skpneumo._cluster import is_cluster, spread
 from skpneumo._device import n_cores
 from skpneumo._images import Square, look
 from skpneumo._inputs import digest, read_bytes, stamp
-from skpneumo._pipeline import ahead, chunks, decoded, passed, reason
+from skpneumo._pipeline import ahead, chunks, decoded, passed, reason, threads
 from skpneumo._shelf import Shelf
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 
-_READ_AHEAD = 64  # files
+_FILES_A_TASK = 32
+_CONTENTS_A_LOOKUP = 256
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between looks at what other processes compute
 
 
@@ -39,127 +38,172 @@ def extract(
     Raises
     ------
     ImageReadError
-        Names every image that cannot be read. Where a look at the files is enough it comes before the pass, otherwise
-        after it, when all the others are stored.
+        Names every image that cannot be read. Nothing more passes the network once a look at a file tells that there
+        will be an error; what is seen in decoding alone costs the other images nothing, they are stored.
     """
+    files = _Files(paths, store)
     shelf = Shelf(store, digest(square.key() + backbone.key()), backbone.n_features)
-    n_threads = _decoding_threads(n_jobs)
-    files = _identify(paths, store, n_threads, progress)
-    matrix = _Matrix(paths, files.contents, backbone.n_features)
-    matrix.place(shelf.known(list(matrix.left)))
-    left = dict(matrix.left)
-    unfit = {content: why for content, why in files.unfit.items() if content in left}
-    if files.failures or unfit:  # the rest is only decoded, so that one error names all
-        fit = [content for content in left if content not in unfit]
-        deque(decoded(fit, left, square, unfit, n_threads=n_threads, n_ahead=2 * n_threads), maxlen=0)
-    elif left:
-        with progress(len(left), "features", "image") as task:
+    matrix = _Matrix(len(paths), backbone.n_features)
+    for position, content in files.contents.items():
+        matrix.add(position, content)
+    matrix.place(shelf.known(list(matrix.left), hold=True))
+    unfit: dict[bytes, str] = {}  # why a content cannot be decoded
+    if matrix.n_placed < len(paths):
+        with progress(len(paths) - matrix.n_placed, "features", "image") as task:
             matrix.on_place = task.update
-            if is_cluster(n_jobs):
-                for rows in spread(left, square, backbone, unfit, device=device, n_jobs=n_jobs):
-                    shelf.put(rows)
-                    matrix.place(rows)
-            else:
-                _compute(matrix, left, square, backbone, shelf, unfit, n_threads)
-
-    failures = files.failures | {i: why for content, why in unfit.items() for i in matrix.positions[content]}
+            n_threads = _decoding_threads(n_jobs)
+            contents = _arriving(files, matrix, shelf, n_threads)
+            if not is_cluster(n_jobs):
+                _compute(contents, files, square, backbone, shelf, matrix, unfit, n_threads)
+            elif some := list(contents):
+                _compute_on_cluster(some, files, square, backbone, shelf, matrix, unfit, n_threads, device, n_jobs)
+    failures = files.failures | {i: why for content, why in unfit.items() for i in matrix.left[content]}
     if failures:
         raise ImageReadError([(i, paths[i], why) for i, why in failures.items()])
     shelf.remember(files.digests)
     return matrix.features
 
 
-class _Matrix:
-    """The features of one call, and what is still left of them."""
+class _Files:
+    """What the files of one call hold: as remembered where a file has not changed, by reading it otherwise."""
 
-    def __init__(self, paths: Sequence[str], contents: Mapping[int, bytes], n_features: int) -> None:
-        self.features = np.empty((len(paths), n_features), np.float32)
-        self.positions: dict[bytes, list[int]] = {}
-        for position, content in contents.items():
-            self.positions.setdefault(content, []).append(position)
-        self.left = {content: paths[where[0]] for content, where in self.positions.items()}
-        self.on_place: Callable[[int], object] = lambda n_rows: None
+    def __init__(self, paths: Sequence[str], store: FeatureStore | None) -> None:
+        self.paths = paths
+        self.stamps = list(map(stamp, paths)) if store else [None] * len(paths)
+        remembered = store.recall({state for state in self.stamps if state}) if store else {}
+        self.contents = {i: remembered[state] for i, state in enumerate(self.stamps) if state in remembered}
+        self.path_of = {content: paths[i] for i, content in self.contents.items()}
+        self.failures: dict[int, str] = {}  # why a file cannot be read, by position
+        self.digests: dict[bytes, bytes] = {}  # content by state of the file, of those that were read
+
+    def read(self, n_threads: int) -> Iterator[tuple[int, bytes]]:
+        """Yield position and content of the files that are not remembered; all are read as soon as can be."""
+        unread = [i for i in range(len(self.paths)) if i not in self.contents]
+        with threads(n_threads) as pool:
+            for some in ahead(pool, self._read, chunks(unread, _FILES_A_TASK), len(unread)):
+                yield from some
+
+    def _read(self, positions: Sequence[int]) -> list[tuple[int, bytes]]:
+        contents = []
+        for position in positions:
+            try:
+                data = read_bytes(self.paths[position])
+                look(data)
+            except (OSError, ValueError) as error:
+                self.failures[position] = reason(error)
+                continue
+            content = digest(data)
+            contents.append((position, content))
+            self.path_of[content] = self.paths[position]
+            state = self.stamps[position]
+            if state is not None:
+                self.digests[state] = content
+        return contents
+
+
+class _Matrix:
+    """The features of one call as they come."""
+
+    def __init__(self, n_images: int, n_features: int) -> None:
+        self.features = np.empty((n_images, n_features), np.float32)
+        self.left: dict[bytes, list[int]] = {}  # where the contents belong that have no features yet
+        self.n_placed = 0
+        self.on_place: Callable[[int], object] = lambda n_images: None
+        self._placed: dict[bytes, int] = {}  # where the others are found
+
+    def add(self, position: int, content: bytes) -> bool:
+        """Note what belongs at `position`; tell whether it is new."""
+        if content in self._placed:
+            self._copy(self.features[self._placed[content]], [position])
+            return False
+        self.left.setdefault(content, []).append(position)
+        return len(self.left[content]) == 1
 
     def place(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> None:
-        """Put rows where their content stands, and take it off what is left."""
-        n_before = len(self.left)
+        """Put rows where their content belongs."""
         for content, row in rows:
-            self.features[self.positions[content]] = row
-            del self.left[content]
-        self.on_place(n_before - len(self.left))
+            positions = self.left.pop(content)
+            self._placed[content] = positions[0]
+            self._copy(row, positions)
+
+    def _copy(self, row: np.ndarray, positions: Sequence[int]) -> None:
+        self.features[positions] = row
+        self.n_placed += len(positions)
+        self.on_place(len(positions))
 
 
-@dataclass
-class _Files:
-    """What the files of one call hold, as far as a look tells."""
-
-    contents: dict[int, bytes] = field(default_factory=dict)  # by position
-    failures: dict[int, str] = field(default_factory=dict)  # why a file cannot be read, by position
-    unfit: dict[bytes, str] = field(default_factory=dict)  # why a content cannot be decoded
-    digests: dict[bytes, bytes] = field(default_factory=dict)  # content by state of the file, of those that were read
-
-
-def _identify(paths: Sequence[str], store: FeatureStore | None, n_threads: int, progress: Callable[..., Any]) -> _Files:
-    """Name the content of each file: as remembered where it has not changed, by reading it otherwise."""
-    stamps = dict(enumerate(map(stamp, paths))) if store else {}
-    remembered = store.recall({state for state in stamps.values() if state}) if store else {}
-    files = _Files({i: remembered[state] for i, state in stamps.items() if state in remembered})
-
-    def read(position: int) -> None:
-        try:
-            data = read_bytes(paths[position])
-        except (OSError, ValueError) as error:
-            files.failures[position] = reason(error)
-            return
-        content = files.contents[position] = digest(data)
-        state = stamps.get(position)
-        try:
-            look(data)
-        except ValueError as error:
-            files.unfit[content] = reason(error)
-        else:
-            if state is not None:
-                files.digests[state] = content
-
-    unread = [i for i in range(len(paths)) if i not in files.contents]
-    with ThreadPoolExecutor(n_threads) as pool, progress(len(unread), "reading", "image") as task:
-        for _ in ahead(pool, read, unread, _READ_AHEAD):
-            task.update()
-    return files
+def _arriving(files: _Files, matrix: _Matrix, shelf: Shelf, n_threads: int) -> Iterator[bytes]:
+    """Yield contents that have no features yet: at first those that are remembered, then as files are read."""
+    yield from list(matrix.left)
+    for some in chunks(files.read(n_threads), _CONTENTS_A_LOOKUP):
+        new = [content for position, content in some if matrix.add(position, content)]
+        matrix.place(shelf.known(new))
+        yield from (content for content in new if content in matrix.left)
 
 
 def _compute(
-    matrix: _Matrix,
-    paths: Mapping[bytes, str],
+    contents: Iterable[bytes],
+    files: _Files,
     square: Square,
     backbone: Backbone,
     shelf: Shelf,
+    matrix: _Matrix,
     unfit: dict[bytes, str],
     n_threads: int,
 ) -> None:
     """Compute what no other process computes at this moment, and wait for the rest."""
 
-    def claimed(contents: Sequence[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
+    def claimed(contents: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
         for some in chunks(contents, backbone.batch_size):
             mine = shelf.take(some)
             elsewhere += set(some).difference(mine)
             matrix.place(shelf.known(mine))  # what another has stored since it was looked up
             yield from (content for content in mine if content in matrix.left)
 
-    options: dict[str, Any] = {"n_threads": n_threads, "put": shelf.put, "is_useful": shelf.keeps}
-    contents, pause = list(paths), _FIRST_PAUSE
+    def is_useful() -> bool:
+        return not files.failures and (shelf.keeps() or not unfit)
+
+    pause = _FIRST_PAUSE
     try:
-        while contents:
+        while True:
             elsewhere: list[bytes] = []
-            for rows in passed(claimed(contents, elsewhere), paths, square, backbone, unfit, **options):
+            todo = claimed(contents, elsewhere)
+            n_before = len(matrix.left)
+            for rows in passed(
+                todo, files.path_of, square, backbone, unfit, n_threads=n_threads, put=shelf.put, is_useful=is_useful
+            ):
                 matrix.place(rows)
             matrix.place(shelf.known(elsewhere))
-            n_before, contents = len(contents), [content for content in elsewhere if content in matrix.left]
-            if contents:
-                pause = _FIRST_PAUSE if len(contents) < n_before else min(2 * pause, _LONGEST_PAUSE)
-                time.sleep(pause)
+            contents = [content for content in elsewhere if content in matrix.left]
+            if not contents:
+                return
+            pause = _FIRST_PAUSE if len(matrix.left) < n_before else min(2 * pause, _LONGEST_PAUSE)
+            time.sleep(pause)
     finally:
         shelf.release_all()
+
+
+def _compute_on_cluster(
+    contents: Sequence[bytes],
+    files: _Files,
+    square: Square,
+    backbone: Backbone,
+    shelf: Shelf,
+    matrix: _Matrix,
+    unfit: dict[bytes, str],
+    n_threads: int,
+    device: str,
+    n_jobs: int | None,
+) -> None:
+    """Let workers compute, and store what they bring back as it comes."""
+    if files.failures:  # the rest is only decoded, so that one error names all
+        squares = decoded(contents, files.path_of, square, unfit, n_threads=n_threads, n_ahead=2 * n_threads)
+        deque(squares, maxlen=0)
+        return
+    paths = {content: files.path_of[content] for content in contents}
+    for rows in spread(paths, square, backbone, unfit, device=device, n_jobs=n_jobs):
+        shelf.put(rows)
+        matrix.place(rows)
 
 
 def _decoding_threads(n_jobs: int | None) -> int:

@@ -10,6 +10,8 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 VERSION = 1
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+_FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II", b"MM", b"RIFF")
+_NO_IMAGE = f"not an image in one of the formats {', '.join(FORMATS)}, or a damaged one"
 ASPECTS = ("crop", "pad", "stretch")
 CONTRASTS = (None, "equalize")
 
@@ -73,8 +75,9 @@ class Square:
 
 
 def look(data: bytes) -> None:
-    """Raise ValueError where the head of a file is enough to tell that it cannot be decoded."""
-    _open(data).close()
+    """Raise ValueError where the first bytes of a file are enough to tell that it cannot be decoded."""
+    if not data.startswith(_FIRST_BYTES):
+        raise ValueError(_NO_IMAGE)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -82,8 +85,7 @@ def _open(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         pages = getattr(image, "n_frames", 1)
     except UnidentifiedImageError:
-        formats = ", ".join(FORMATS)
-        raise ValueError(f"not an image in one of the formats {formats}, or a damaged one") from None
+        raise ValueError(_NO_IMAGE) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"absurdly large: {_sentence(error)}") from None
     except Exception as error:

@@ -73,17 +73,21 @@ def _describe(X: Any, items: np.ndarray) -> str:
 
 def read_bytes(path: str) -> bytes:
     """Read a whole file; what stands in the way is said in the words of `ImageReadError`."""
-    if not os.path.exists(path):
-        raise ValueError("no such file")
-    if os.path.isdir(path):
-        raise ValueError("a folder, not an image")
-    size = os.path.getsize(path)
-    if size == 0:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise ValueError(f"absurdly large: {size} bytes, more than {MAX_FILE_BYTES}")
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError("no such file") from None
+    except OSError:
+        if os.path.isdir(path):
+            raise ValueError("a folder, not an image") from None
+        raise
+    if not data:
         raise ValueError("an empty file")
-    if size > MAX_FILE_BYTES:
-        raise ValueError(f"absurdly large: {size} bytes, more than {MAX_FILE_BYTES}")
-    with open(path, "rb") as file:
-        return file.read()
+    return data
 
 
 def digest(data: bytes) -> bytes:
@@ -95,7 +99,7 @@ def stamp(path: str) -> bytes | None:
     """Name a state of a file by its path, size and times; None where it has changed just now, or cannot be told."""
     try:
         state = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     if time.time() - max(state.st_mtime, state.st_ctime) < _SETTLED:
         return None

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -45,11 +46,11 @@ def passed(
     put : callable
         Called with the rows of each batch, in a thread of its own.
     is_useful : callable
-        Once something is unfit: whether what follows shall pass the network all the same.
+        Asked before each batch: whether it shall pass the network. It is decoded in any case.
     """
 
     def forward(batch: list[tuple[bytes, np.ndarray]]) -> Rows:
-        if unfit and not is_useful():
+        if not is_useful():
             return []
         rows = backbone.forward()(np.stack([gray for _, gray in batch]))
         return [(content, row) for (content, _), row in zip(batch, rows, strict=True)]
@@ -59,7 +60,7 @@ def passed(
         return rows
 
     size = backbone.batch_size
-    with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as disk:
+    with threads(1) as device, threads(1) as disk:
         squares = decoded(contents, paths, square, unfit, n_threads=n_threads, n_ahead=2 * size)
         yield from ahead(disk, keep, ahead(device, forward, chunks(squares, size), 2), 2)
 
@@ -85,8 +86,18 @@ def decoded(
             unfit[content] = reason(error)
             return None
 
-    with ThreadPoolExecutor(n_threads) as pool:
+    with threads(n_threads) as pool:
         yield from filter(None, ahead(pool, decode, contents, n_ahead))
+
+
+@contextmanager
+def threads(n_threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Lend a pool of threads; after an error nothing more of what waits for them is done."""
+    pool = ThreadPoolExecutor(n_threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], n_ahead: int) -> Iterator[R]:

@@ -31,10 +31,10 @@ class Shelf:
         """Tell whether it is of use to put something."""
         return self.store is not None
 
-    def known(self, contents: Iterable[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
-        """Yield what is there."""
+    def known(self, contents: Iterable[bytes], *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
+        """Yield what is there; `hold` it in the memory of the process for the next time."""
         if self.store is not None:
-            for key, row in self.store.get(self._keys(contents), self.n_features):
+            for key, row in self.store.get(self._keys(contents), self.n_features, hold=hold):
                 yield key[len(self.way) :], row
 
     def put(self, rows: Rows) -> None:

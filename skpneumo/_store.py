@@ -52,10 +52,13 @@ class FeatureStore:
         self._rows = _Table(self.file, is_durable=True)
         self._digests = _Table(self.folder / _DIGESTS_FILE, is_durable=False)
 
-    def get(self, keys: Iterable[bytes], n_features: int) -> Iterator[tuple[bytes, np.ndarray]]:
-        """Yield the rows that are known and whole; a broken one is as good as unknown."""
+    def get(self, keys: Iterable[bytes], n_features: int, *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
+        """Yield the rows that are known and whole; a broken one is as good as unknown.
+
+        With `hold`, they stay in the memory of the process if all of them fit in there.
+        """
         try:
-            found = self._rows.read(keys, 4 * n_features)
+            found = self._rows.read(keys, 4 * n_features, hold=hold)
         except (OSError, sqlite3.Error) as error:
             self._warn(error)
             return
@@ -74,7 +77,7 @@ class FeatureStore:
     def recall(self, stamps: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the digests of content that are known for these states of files."""
         with suppress(OSError, sqlite3.Error):
-            return self._digests.read(stamps, DIGEST_SIZE)
+            return self._digests.read(stamps, DIGEST_SIZE, hold=True)
         return {}
 
     def remember(self, digests: Iterable[tuple[bytes, bytes]]) -> None:
@@ -106,8 +109,8 @@ class _Table:
         self.file = file
         self.synchronous = "NORMAL" if is_durable else "OFF"
 
-    def read(self, keys: Iterable[bytes], n_bytes: int) -> dict[bytes, bytes]:
-        """Return whole values of that size: from memory what is held there, the rest from the file in one go."""
+    def read(self, keys: Iterable[bytes], n_bytes: int, *, hold: bool) -> dict[bytes, bytes]:
+        """Return whole values of that size: from memory what is held there, the rest from the file."""
         try:
             file = f"{self.file} {self.file.stat().st_ino}"  # what is held of a file goes with it
         except OSError:
@@ -117,7 +120,8 @@ class _Table:
         found = {key: value for (_, key), value in held.items() if len(value) == n_bytes}
         missing = [key for key in keys if key not in found]
         read = dict(self._fetch(missing, n_bytes))
-        _HELD.put({(file, key): value for key, value in read.items()})
+        if hold:
+            _HELD.put({(file, key): value for key, value in read.items()})
         return found | read
 
     def write(self, values: Iterable[tuple[bytes, bytes]]) -> None:

@@ -77,6 +77,12 @@ def no_workers_are_left():
 
 
 @pytest.fixture
+def settled(monkeypatch):
+    """Files count as settled however young they are: their content is remembered."""
+    monkeypatch.setattr(_inputs, "_SETTLED", float("-inf"))
+
+
+@pytest.fixture
 def unsettled(monkeypatch):
     """Every file counts as just changed: its content is not remembered."""
     monkeypatch.setattr(_inputs, "_SETTLED", float("inf"))

@@ -115,22 +115,22 @@ def test_without_callbacks_a_task_is_its_bar(capsys):
 def test_images_and_epochs_are_steps_of_tasks(dense, paths, y):
     callback = Recorder()
     dense.set_callbacks(callback).fit(paths, y)
-    assert callback.tasks() == {"reading": 40, "features": 40, "head": 5}
+    assert callback.tasks() == {"features": 40, "head": 5}
     assert [callback.events[0][:2], callback.events[-1][:2]] == [("setup", "fit"), ("teardown", "fit")]
-    for name, number in {"fit": 1, "reading": 1, "features": 1, "head": 1, "image": 80, "epoch": 5}.items():
+    for name, number in {"fit": 1, "features": 1, "head": 1, "image": 40, "epoch": 5}.items():
         assert callback.count("begin", name) == callback.count("end", name) == number
 
 
 @with_callbacks_only
-@pytest.mark.usefixtures("unsettled")
+@pytest.mark.usefixtures("settled")
 def test_only_images_that_are_not_stored_are_steps_of_their_computation(dense, paths, y):
     dense.fit(paths[:30], y[:30])
     callback = Recorder()
     dense.set_callbacks(callback).fit(paths, y)
-    assert callback.tasks() == {"reading": 40, "features": 10, "head": 5}
+    assert callback.tasks() == {"features": 10, "head": 5}
     callback = Recorder()
     dense.set_callbacks(callback).fit(paths, y)
-    assert callback.tasks() == {"reading": 40, "head": 5}
+    assert callback.tasks() == {"head": 5}
 
 
 @with_callbacks_only
@@ -224,7 +224,7 @@ def test_a_callback_may_stop_the_training_after_an_epoch(dense, paths, y):
 def test_no_callback_stops_the_extraction(dense, paths, y):
     callback = Stops("image")
     dense.set_callbacks(callback).fit(paths, y)
-    assert callback.count("begin", "image") == callback.count("end", "image") == 80
+    assert callback.count("begin", "image") == callback.count("end", "image") == 40
 
 
 # scikit-learn's own callbacks
@@ -281,7 +281,7 @@ def test_a_progress_bar_shows_images_and_epochs(dense, paths, y, capsys, monkeyp
     monkeypatch.setenv("COLUMNS", "200")
     dense.set_callbacks(ProgressBar()).fit(paths, y)
     shown = capsys.readouterr().out
-    for name in ("fit", "reading #0", "features #1", "head #2"):
+    for name in ("fit", "features #0", "head #1"):
         assert re.search(f"PneumoniaClassifier - {name} .*100%", shown)
 
 
@@ -291,7 +291,7 @@ def test_callbacks_of_a_pipeline_see_the_images_pass(paths, y, matrix):
     callback.max_propagation_depth = None
     pipeline = make_pipeline(VGG19Features(**TINY, memory=None), LogisticRegression(C=1e-3))
     pipeline.set_callbacks(callback).fit(paths, y)
-    assert {"reading": 40, "features": 40}.items() <= callback.tasks().items()
+    assert {"features": 40}.items() <= callback.tasks().items()
     np.testing.assert_array_equal(pipeline[0].fit_transform(paths), matrix)
     assert "_skl_callbacks" not in vars(pipeline[0])
 

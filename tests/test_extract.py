@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _extract, _inputs
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _extract
 from skpneumo._store import FeatureStore, _Table
 
 PATIENCE = 120  # seconds after which a test has failed
@@ -56,12 +56,6 @@ def passed(monkeypatch):
         _backbone.Backbone, "forward", lambda self: lambda batch: (sizes.append(len(batch)), forward(self)(batch))[1]
     )
     return sizes
-
-
-@pytest.fixture
-def settled(monkeypatch):
-    """Files count as settled however young they are."""
-    monkeypatch.setattr(_inputs, "_SETTLED", float("-inf"))
 
 
 @pytest.fixture
@@ -179,7 +173,7 @@ def test_a_change_that_keeps_size_and_time_of_change_is_seen(tmp_path, paths, fe
     assert passed == [1, 1]
 
 
-def test_features_are_read_from_disk_once_a_process(tmp_path, paths, features, monkeypatch):
+def test_features_are_read_from_disk_once_a_process(tmp_path, paths, features, monkeypatch, settled):
     features.set_params(memory=tmp_path).fit_transform(paths)
     rows = features.transform(paths)
     fetched, fetch = [], _Table._fetch
@@ -188,7 +182,7 @@ def test_features_are_read_from_disk_once_a_process(tmp_path, paths, features, m
     assert not [key for key in fetched if len(key) == 40]
 
 
-def test_what_is_held_in_memory_goes_with_its_store(tmp_path, paths, features, passed):
+def test_what_is_held_in_memory_goes_with_its_store(tmp_path, paths, features, passed, settled):
     features.set_params(memory=tmp_path).fit_transform(paths)
     features.transform(paths)
     shutil.rmtree(FeatureStore(tmp_path).folder)
@@ -197,7 +191,7 @@ def test_what_is_held_in_memory_goes_with_its_store(tmp_path, paths, features, p
     assert len(list(FeatureStore(tmp_path).folder.iterdir())) > 0
 
 
-def test_rows_handed_out_are_the_callers_own(tmp_path, paths, features):
+def test_rows_handed_out_are_the_callers_own(tmp_path, paths, features, settled):
     features.set_params(memory=tmp_path).fit_transform(paths)
     rows = features.transform(paths)
     copy = rows.copy()

@@ -519,10 +519,8 @@ def test_a_png_whose_header_fails_its_checksum_is_refused():
     [png(2**31 - 1, 2**31 - 1), png(20000, 20000), png(10000, 10000), png(10**8, 1)],
     ids=["header", "bomb", "large", "long"],
 )
-def test_what_is_absurdly_large_is_refused_at_a_glance(data):
+def test_what_is_absurdly_large_is_refused_by_its_head(data):
     assert reason(data).startswith("absurdly large")
-    with pytest.raises(ValueError, match=r"^absurdly large"):
-        look(data)
 
 
 def test_what_is_absurdly_large_is_refused_where_warnings_are_errors():
@@ -538,10 +536,8 @@ def test_text_that_unpacks_to_a_bomb_is_refused():
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP"])
-def test_a_file_of_several_images_is_refused_at_a_glance(kind):
+def test_a_file_of_several_images_is_refused(kind):
     assert reason(pages(kind, 3)).startswith("holds 3 images")
-    with pytest.raises(ValueError, match=r"^holds 3 images"):
-        look(pages(kind, 3))
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -1,0 +1,62 @@
+"""Searches other than a grid, on paths, with what each of them needs of an estimator."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import loguniform
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
+
+from skpneumo.model_selection import PatientGroupKFold
+
+FOLDS = PatientGroupKFold(3)
+DISTRIBUTIONS = {"alpha": loguniform(1e-3, 10), "class_weight": [None, "balanced"]}
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_random_search_draws_from_distributions(clf, paths, y, n_jobs, tmp_path):
+    search = RandomizedSearchCV(
+        clf.set_params(memory=tmp_path), DISTRIBUTIONS, n_iter=4, cv=FOLDS, random_state=0, n_jobs=n_jobs
+    )
+    search.fit(paths, y)
+    assert len(set(search.cv_results_["param_alpha"])) == 4
+    assert all(1e-3 <= alpha <= 10 for alpha in search.cv_results_["param_alpha"])
+    assert search.score(paths, y) > 0.8
+
+
+@pytest.mark.parametrize("kind", [HalvingGridSearchCV, HalvingRandomSearchCV])
+def test_halving_gives_more_images_to_fewer_candidates(clf, paths, y, kind, tmp_path):
+    choices = {"alpha": [0.01, 0.1, 1.0, 10.0]} if kind is HalvingGridSearchCV else {"alpha": loguniform(1e-3, 10)}
+    search = kind(clf.set_params(memory=tmp_path), choices, cv=3, factor=2, min_resources=20, random_state=0)
+    search.fit(paths, y)
+    assert search.n_resources_ == [20, 40]
+    assert search.n_candidates_[0] > search.n_candidates_[1]
+    assert search.predict(paths).shape == (40,)
+
+
+def test_halving_over_epochs(clf, paths, y, tmp_path):
+    clf.set_params(memory=tmp_path, hidden_layer_sizes=(8,), random_state=0)
+    search = HalvingGridSearchCV(
+        clf, {"alpha": [0.01, 1.0]}, cv=FOLDS, factor=2, resource="max_iter", min_resources=2, max_resources=4
+    )
+    search.fit(paths, y)
+    assert search.best_estimator_.n_iter_ == 4
+
+
+def test_optuna_searches_on_the_same_estimator(clf, paths, y, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Optuna's own making
+        optuna = pytest.importorskip("optuna")
+        integration = pytest.importorskip("optuna_integration")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        search = integration.OptunaSearchCV(
+            clf.set_params(memory=tmp_path),
+            {"alpha": optuna.distributions.FloatDistribution(1e-3, 10, log=True)},
+            cv=FOLDS,
+            n_trials=5,
+            random_state=0,
+        )
+        search.fit(np.array(paths), y)
+    assert 1e-3 <= search.best_params_["alpha"] <= 10
+    assert search.score(paths, y) > 0.8
