@@ -167,8 +167,8 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def batch_size(image_size: int, device: str) -> int:
-    """Images a batch: as many as hold the activations of the first block within some 0.4 GB (CPU) or 3 GB (GPU)."""
-    at_224 = 128 if device == "gpu" else 16
+    """Images a batch: as many as hold the activations of the first block within some 0.4 GB (CPU) or 1.6 GB (GPU)."""
+    at_224 = 64 if device == "gpu" else 16
     return int(np.clip(at_224 * 224**2 // image_size**2, 1, 512))
 
 

@@ -19,6 +19,7 @@ from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 
 _FILES_A_TASK = 32
+_MOST_THREADS = 8  # beyond that they wait for each other more than they decode
 _CONTENTS_A_LOOKUP = 256
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between looks at what other processes compute
 
@@ -207,6 +208,6 @@ def _compute_on_cluster(
 
 
 def _decoding_threads(n_jobs: int | None) -> int:
-    """As many as asked for; by default as many as keep the device busy."""
+    """As many as asked for; by default one a core, as long as Python lets them run side by side."""
     n_threads = effective_n_jobs(n_jobs)
-    return n_cores() if n_jobs is None and n_threads == 1 else n_threads
+    return min(n_cores(), _MOST_THREADS) if n_jobs is None and n_threads == 1 else n_threads

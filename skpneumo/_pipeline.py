@@ -60,9 +60,10 @@ def passed(
         return rows
 
     size = backbone.batch_size
-    with threads(1) as device, threads(1) as disk:
+    n_calls = 2 if backbone.device == "gpu" else 1  # the next one waits on the GPU itself, not for Python
+    with threads(n_calls) as device, threads(1) as disk:
         squares = decoded(contents, paths, square, unfit, n_threads=n_threads, n_ahead=2 * size)
-        yield from ahead(disk, keep, ahead(device, forward, chunks(squares, size), 2), 2)
+        yield from ahead(disk, keep, ahead(device, forward, chunks(squares, size), n_calls + 1), 2)
 
 
 def decoded(
@@ -103,11 +104,7 @@ def threads(n_threads: int) -> Iterator[ThreadPoolExecutor]:
 def ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], n_ahead: int) -> Iterator[R]:
     """Map in order, with `n_ahead` items under way."""
     remaining = iter(items)
-    first = list(islice(remaining, n_ahead))
-    if len(first) == 1 < n_ahead:  # nothing to be ahead of: no thread is started for one image
-        yield function(first[0])
-        return
-    waiting: deque[Future[R]] = deque(pool.submit(function, item) for item in first)
+    waiting: deque[Future[R]] = deque()
     while True:
         waiting.extend(pool.submit(function, item) for item in islice(remaining, n_ahead - len(waiting)))
         if not waiting:

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _cluster, _shelf
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _cluster, _shelf
 from skpneumo.exceptions import ImageReadError, WeightsError
 
 distributed = pytest.importorskip("distributed")
@@ -32,8 +32,8 @@ def dask(client):
 
 @pytest.fixture
 def passed_here(monkeypatch):
-    """Fails where this process computes anything itself."""
-    monkeypatch.setattr("skpneumo._extract._compute", lambda *_, **__: pytest.fail("computed in this process"))
+    """Fails where an image passes the network in this process."""
+    monkeypatch.setattr(_backbone.Backbone, "forward", lambda _: pytest.fail("computed in this process"))
 
 
 def test_workers_compute_and_the_caller_stores_what_they_bring_back(dask, passed_here, paths, matrix, tmp_path):
