@@ -1,5 +1,6 @@
 import os
 import signal
+from contextlib import contextmanager
 
 import joblib
 import numpy as np
@@ -15,17 +16,22 @@ distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")  # of Dask's own making
 
 
-@pytest.fixture(scope="module")
-def client():
+@contextmanager
+def start():
     """A cluster of two processes on this machine."""
     workers = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**workers) as cluster, distributed.Client(cluster) as client:
         yield client
 
 
+@pytest.fixture(scope="module")
+def client():
+    with start() as client:
+        yield client
+
+
 @pytest.fixture
 def dask(client):
-    client.wait_for_workers(2, timeout=60)  # one that was killed comes back
     with joblib.parallel_config("dask"):
         yield
 
@@ -51,23 +57,6 @@ def test_one_error_names_all_that_workers_cannot_decode(dask, passed_here, paths
     with pytest.raises(ImageReadError) as caught:
         VGG19Features(**TINY, memory=None).fit_transform([cut[0], *paths, cut[1]])
     assert [position for position, _, _ in caught.value.failures] == [0, 41]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
-def test_a_worker_that_dies_costs_time_and_nothing_else(client, dask, passed_here, paths, matrix, monkeypatch):
-    victims = list(client.run(os.getpid).values())[:1]
-    put = _shelf.Shelf.put
-
-    def put_and_kill(shelf, rows):
-        while victims:
-            os.kill(victims.pop(), signal.SIGKILL)
-        return put(shelf, rows)
-
-    monkeypatch.setattr(_shelf.Shelf, "put", put_and_kill)
-    monkeypatch.setattr(_cluster, "_BATCHES_A_CHUNK", 1)
-    monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 2)
-    np.testing.assert_array_equal(VGG19Features(**TINY, memory=None).fit_transform(paths), matrix)
-    assert not victims
 
 
 def test_a_search_runs_on_features_that_travel_by_value(dask, paths, y, matrix):
@@ -100,3 +89,22 @@ def test_weights_that_differ_between_machines_are_an_error(tmp_path, features):
     object.__setattr__(backbone, "weights_digest", other.weights_digest)
     with pytest.raises(WeightsError, match="are others on"):
         backbone.here("auto")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
+def test_a_worker_that_dies_costs_time_and_nothing_else(passed_here, paths, matrix, monkeypatch):
+    put = _shelf.Shelf.put
+
+    def put_and_kill(shelf, rows):
+        while victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+        return put(shelf, rows)
+
+    monkeypatch.setattr(_shelf.Shelf, "put", put_and_kill)
+    monkeypatch.setattr(_cluster, "_BATCHES_A_CHUNK", 1)
+    monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 2)
+    with start() as client, joblib.parallel_config("dask"):
+        victims = list(client.run(os.getpid).values())[:1]
+        rows = VGG19Features(**TINY, memory=None).fit_transform(paths)
+    np.testing.assert_array_equal(rows, matrix)
+    assert not victims
