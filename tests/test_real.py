@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo._device import resolve_precision
 from skpneumo.datasets import load_chest_xrays
 from skpneumo.model_selection import PatientGroupKFold
 
@@ -68,3 +69,36 @@ def test_films_as_published_are_read_like_their_small_copies(shared, weights):
     large, copies = (features.fit_transform(list(paths)) for paths in zip(*both, strict=True))
     for one, other in zip(large, copies, strict=True):
         assert np.corrcoef(one, other)[0, 1] > 0.98
+
+
+@pytest.mark.skipif(resolve_precision("auto", "cpu") != "bfloat16", reason="no native bfloat16 here, it would be slow")
+def test_bfloat16_moves_features_little_and_hardly_a_prediction(shared, weights, capsys):
+    films = load_chest_xrays(shared / "xrays" / "kermany")
+    X, y = films.data[::4], films.target[::4]
+    exact, rounded = (
+        VGG19Features(weights, n_layers=8, precision=precision, device="cpu").fit_transform(X).astype(float)
+        for precision in ("float32", "bfloat16")
+    )
+    difference = np.linalg.norm(rounded - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    deviation = exact.std(axis=0)
+    spread = np.abs(rounded - exact)[:, deviation > 0] / deviation[deviation > 0]
+    rarest = np.median(deviation) / deviation[deviation > 0][spread.max(axis=0).argmax()]
+    cv = list(PatientGroupKFold(5).split(X, y))
+    probabilities = [
+        cross_val_predict(PneumoniaClassifier(), features.astype(np.float32), y, cv=cv, method="predict_proba")[:, 1]
+        for features in (exact, rounded)
+    ]
+    agreement = np.mean((probabilities[0] > 0.5) == (probabilities[1] > 0.5))
+    moved = np.abs(probabilities[0] - probabilities[1]).max()
+    aucs = [roc_auc_score(y, each) for each in probabilities]
+    with capsys.disabled():
+        print(
+            f"\nbfloat16 against float32, {len(y)} films: features of a film differ by {np.median(difference):.2%} "
+            f"(largest {difference.max():.2%}) of their norm; one feature by {np.median(spread):.4f} (one in "
+            f"1,000 by {np.quantile(spread, 0.999):.2f}, the largest by {spread.max():.1f}, where a feature varies "
+            f"{rarest:,.0f} times less than most) standard deviations. Grouped 5-fold: calls agree in {agreement:.2%}, the largest "
+            f"change of a probability is {moved:.4f}, AUC {aucs[0]:.5f} and {aucs[1]:.5f}."
+        )
+    assert difference.max() < 0.02
+    assert agreement >= 0.99
+    assert abs(aucs[0] - aucs[1]) < 0.001
