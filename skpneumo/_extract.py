@@ -52,7 +52,7 @@ def extract(
     if matrix.n_placed < len(paths):
         with progress(len(paths) - matrix.n_placed, "features", "image") as task:
             matrix.on_place = task.update
-            n_threads = _decoding_threads(n_jobs)
+            n_threads = _decoding_threads(n_jobs) if len(paths) - matrix.n_placed > 1 else 0
             contents = _arriving(files, matrix, shelf, n_threads)
             if not is_cluster(n_jobs):
                 _compute(contents, files, square, backbone, shelf, matrix, unfit, n_threads)
@@ -198,7 +198,7 @@ def _compute_on_cluster(
 ) -> None:
     """Let workers compute, and store what they bring back as it comes."""
     if files.failures:  # the rest is only decoded, so that one error names all
-        squares = decoded(contents, files.path_of, square, unfit, n_threads=n_threads, n_ahead=2 * n_threads)
+        squares = decoded(contents, files.path_of, square, unfit, n_threads=n_threads, n_ahead=2 * n_threads + 1)
         deque(squares, maxlen=0)
         return
     paths = {content: files.path_of[content] for content in contents}

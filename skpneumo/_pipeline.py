@@ -2,10 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def passed(
     unfit : dict
         Takes the contents that cannot be decoded, with the reason.
     n_threads : int
-        Threads that decode.
+        Threads that decode; 0: everything is done in this one.
     put : callable
         Called with the rows of each batch, in a thread of its own.
     is_useful : callable
@@ -61,7 +61,7 @@ def passed(
 
     size = backbone.batch_size
     n_calls = 2 if backbone.device == "gpu" else 1  # the next one waits on the GPU itself, not for Python
-    with threads(n_calls) as device, threads(1) as disk:
+    with threads(min(n_calls, n_threads)) as device, threads(min(1, n_threads)) as disk:
         squares = decoded(contents, paths, square, unfit, n_threads=n_threads, n_ahead=2 * size)
         yield from ahead(disk, keep, ahead(device, forward, chunks(squares, size), n_calls + 1), 2)
 
@@ -91,17 +91,26 @@ def decoded(
         yield from filter(None, ahead(pool, decode, contents, n_ahead))
 
 
+class _Here(Executor):
+    """No thread but this one: for a single image, where starting others costs more than they save."""
+
+    def submit(self, function: Callable[..., R], /, *items: Any, **options: Any) -> Future[R]:
+        future: Future[R] = Future()
+        future.set_result(function(*items, **options))
+        return future
+
+
 @contextmanager
-def threads(n_threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Lend a pool of threads; after an error nothing more of what waits for them is done."""
-    pool = ThreadPoolExecutor(n_threads)
+def threads(n_threads: int) -> Iterator[Executor]:
+    """Lend a pool of threads, with 0 of them this thread; after an error nothing more of what waits is done."""
+    pool = ThreadPoolExecutor(n_threads) if n_threads else _Here()
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], n_ahead: int) -> Iterator[R]:
+def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], n_ahead: int) -> Iterator[R]:
     """Map in order, with `n_ahead` items under way."""
     remaining = iter(items)
     waiting: deque[Future[R]] = deque()

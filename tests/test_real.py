@@ -96,7 +96,8 @@ def test_bfloat16_moves_features_little_and_hardly_a_prediction(shared, weights,
             f"\nbfloat16 against float32, {len(y)} films: features of a film differ by {np.median(difference):.2%} "
             f"(largest {difference.max():.2%}) of their norm; one feature by {np.median(spread):.4f} (one in "
             f"1,000 by {np.quantile(spread, 0.999):.2f}, the largest by {spread.max():.1f}, where a feature varies "
-            f"{rarest:,.0f} times less than most) standard deviations. Grouped 5-fold: calls agree in {agreement:.2%}, the largest "
+            f"{rarest:,.0f} times less than most) standard deviations. "
+            f"Grouped 5-fold: calls agree in {agreement:.2%}, the largest "
             f"change of a probability is {moved:.4f}, AUC {aucs[0]:.5f} and {aucs[1]:.5f}."
         )
     assert difference.max() < 0.02
