@@ -1,3 +1,4 @@
+import joblib
 import numpy as np
 import pytest
 
@@ -51,3 +52,23 @@ def test_one_trace_serves_every_number_of_images():
         squares = np.full((n_images, 4, 4), 7, np.uint8)
         np.testing.assert_array_equal(forward(squares), np.full((n_images, 4, 4), 14, np.float32))
     assert len(traces) == 1
+
+
+def threads_of_tensorflow():
+    _device.keras()
+    import tensorflow as tf
+
+    return _device.n_cores(), tf.config.threading.get_intra_op_parallelism_threads()
+
+
+@pytest.mark.skipif(joblib.cpu_count() < 2, reason="there is one core only")
+def test_workers_of_joblib_keep_tensorflow_to_their_share_of_the_cores():
+    share = joblib.cpu_count() // 2
+    with joblib.Parallel(n_jobs=2, backend="loky") as parallel:
+        assert parallel(joblib.delayed(threads_of_tensorflow)() for _ in range(2)) == [(share, share)] * 2
+
+
+@pytest.mark.parametrize(("granted", "expected"), [("1", 1), ("1,2", 1), ("", None), ("0", None), ("many", None)])
+def test_cores_are_all_or_what_is_granted(granted, expected, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", granted)
+    assert _device.n_cores() == (expected or joblib.cpu_count())

@@ -150,6 +150,24 @@ def test_a_fork_after_tensorflow_is_an_error_and_no_hang(paths):
     assert "forked after TensorFlow had started" in run(code, *paths[:2]).stdout
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_joblibs_multiprocessing_backend_after_tensorflow_is_an_error_and_no_hang(paths):
+    code = f"""
+    import sys
+    import joblib
+    from skpneumo import VGG19Features
+    features = VGG19Features(**{TINY!r}, memory=None)
+    features.fit_transform(sys.argv[1:])
+    try:
+        joblib.Parallel(2, backend="multiprocessing")(
+            joblib.delayed(features.transform)([path]) for path in sys.argv[1:]
+        )
+    except RuntimeError as error:
+        print(error)
+    """
+    assert "use joblib's 'loky' or 'threading' backend" in run(code, *paths[:2]).stdout
+
+
 def test_what_the_host_writes_while_tensorflow_starts_is_handed_on():
     code = """
     import os, sys
