@@ -52,6 +52,12 @@ class Cache(Generic[K]):
             while self.n_bytes > self.max_bytes:
                 self.n_bytes -= _size(self._entries.popitem(last=False)[1])
 
+    def drop(self, keys: Iterable[K]) -> None:
+        """Let go of `keys`."""
+        with self._lock:
+            for key in keys:
+                self.n_bytes -= _size(self._entries.pop(key, None))
+
 
 def _size(value: bytes | None) -> int:
     return 0 if value is None else len(value) + _OVERHEAD

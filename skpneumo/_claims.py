@@ -6,12 +6,13 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
+
+from skpneumo._database import Database
 
 _FILE = "claims.sqlite"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL, beat INTEGER NOT NULL)"
-_PATIENCE = 60.0  # seconds in which an owner that lives shows a sign of it
+_LIFELESS = 60.0  # seconds without a sign after which an owner counts as dead
 
 
 class Claims:
@@ -36,11 +37,12 @@ class Claims:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.file = Path(folder) / _FILE
+        self._database = Database(self.file, _SCHEMA, is_durable=False)  # after a loss of power no claim is of use
         self.owner = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
         self._mine: set[bytes] = set()
         self._beat = 0
         self._seen: dict[str, tuple[int, float]] = {}  # beat of others, and when it was first seen
-        self._usable = True
+        self._is_usable = True
 
     def take(self, keys: Sequence[bytes]) -> list[bytes]:
         """Claim `keys`; return those that are now this extraction's own."""
@@ -68,20 +70,18 @@ class Claims:
 
     def _run(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Do `work` in a transaction that shows a sign of life; what cannot be done is not tried again."""
-        if not self._usable:
-            return
-        try:
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
-            with closing(sqlite3.connect(self.file, timeout=_PATIENCE)) as db, db:
-                db.execute("PRAGMA synchronous = OFF")  # after a loss of power no claim is of use
-                db.execute(_SCHEMA)
-                db.execute("BEGIN IMMEDIATE")
-                self._beat += 1
-                db.execute("UPDATE claims SET beat = ? WHERE owner = ?", [self._beat, self.owner])
-                work(db)
-        except (OSError, sqlite3.Error):
-            self._usable = False
+
+        def sign_and_work(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            self._beat += 1
+            db.execute("UPDATE claims SET beat = ? WHERE owner = ?", [self._beat, self.owner])
+            work(db)
+
+        if self._is_usable:
+            try:
+                self._database.run(sign_and_work)
+            except (OSError, sqlite3.Error):
+                self._is_usable = False
 
     def _is_free(self, db: sqlite3.Connection, key: bytes) -> bool:
         claim = db.execute("SELECT owner, beat FROM claims WHERE key = ?", [key]).fetchone()
@@ -94,7 +94,7 @@ class Claims:
         now = time.monotonic()
         last, since = self._seen.get(owner, (None, now))
         self._seen[owner] = (beat, since if beat == last else now)
-        return now - self._seen[owner][1] > _PATIENCE
+        return now - self._seen[owner][1] > _LIFELESS
 
 
 def _is_running(process: int) -> bool:

@@ -1,19 +1,18 @@
 """From paths to the matrix of features: each content is looked up, waited for or computed, once."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
 
-from skpneumo._backbone import Backbone
 from skpneumo._cluster import is_cluster, spread
 from skpneumo._device import n_cores
-from skpneumo._images import Square, look
+from skpneumo._images import look
 from skpneumo._inputs import digest, read_bytes, stamp
-from skpneumo._pipeline import ahead, chunks, decoded, passed, reason, threads
+from skpneumo._pipeline import Reasons, Way, ahead, chunks, passed, reason, threads
 from skpneumo._shelf import Shelf
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
@@ -26,8 +25,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between looks at what other 
 
 def extract(
     paths: Sequence[str],
-    square: Square,
-    backbone: Backbone,
+    way: Way,
     store: FeatureStore | None,
     *,
     device: str = "auto",
@@ -42,27 +40,108 @@ def extract(
         Names every image that cannot be read. Nothing more passes the network once a look at a file tells that there
         will be an error; what is seen in decoding alone costs the other images nothing, they are stored.
     """
-    files = _Files(paths, store)
-    shelf = Shelf(store, digest(square.key() + backbone.key()), backbone.n_features)
-    matrix = _Matrix(len(paths), backbone.n_features)
-    for position, content in files.contents.items():
-        matrix.add(position, content)
-    matrix.place(shelf.known(list(matrix.left), hold=True))
-    unfit: dict[bytes, str] = {}  # why a content cannot be decoded
-    if matrix.n_placed < len(paths):
-        with progress(len(paths) - matrix.n_placed, "features", "image") as task:
-            matrix.on_place = task.update
-            n_threads = _decoding_threads(n_jobs) if len(paths) - matrix.n_placed > 1 else 0
-            contents = _arriving(files, matrix, shelf, n_threads)
-            if not is_cluster(n_jobs):
-                _compute(contents, files, square, backbone, shelf, matrix, unfit, n_threads)
-            elif some := list(contents):
-                _compute_on_cluster(some, files, square, backbone, shelf, matrix, unfit, n_threads, device, n_jobs)
-    failures = files.failures | {i: why for content, why in unfit.items() for i in matrix.left[content]}
-    if failures:
-        raise ImageReadError([(i, paths[i], why) for i, why in failures.items()])
-    shelf.remember(files.digests)
-    return matrix.features
+    extraction = _Extraction(paths, way, store)
+    extraction.look_up()
+    if n_left := len(paths) - extraction.matrix.n_placed:
+        with progress(n_left, "features", "image") as task:
+            extraction.matrix.on_place = task.update
+            if is_cluster(n_jobs):
+                extraction.compute_on_cluster(device, n_jobs)
+            else:
+                extraction.compute(_decoding_threads(n_jobs) if n_left > 1 else 0)
+    return extraction.result()
+
+
+class _Extraction:
+    """One call: what its files hold, what the store knows of it, what has come and what cannot come."""
+
+    def __init__(self, paths: Sequence[str], way: Way, store: FeatureStore | None) -> None:
+        self.way = way
+        self.files = _Files(paths, store)
+        self.shelf = Shelf(store, way.key(), way.backbone.n_features)
+        self.matrix = _Matrix(len(paths), way.backbone.n_features)
+        self.unfit: Reasons = {}
+
+    def look_up(self) -> None:
+        """Take from the store what it knows of files that are remembered, all in one go."""
+        for position, content in self.files.contents.items():
+            self.matrix.add(position, content)
+        self.matrix.place(self.shelf.known(list(self.matrix.left), hold=True))
+
+    def compute(self, n_threads: int) -> None:
+        """Compute what no other process computes at this moment, and wait for the rest."""
+        pause = _FIRST_PAUSE
+        with closing(self._arriving(n_threads)) as arriving:
+            contents: Iterable[bytes] = arriving
+            try:
+                while True:
+                    n_before, elsewhere = len(self.matrix.left), list[bytes]()
+                    self._pass(self._claimed(contents, elsewhere), n_threads)
+                    self.matrix.place(self.shelf.known(elsewhere))
+                    contents = [content for content in elsewhere if content in self.matrix.left]
+                    if not contents:
+                        return
+                    self.shelf.release_all()  # what is not stored by now never will be, and others may wait for it
+                    pause = _FIRST_PAUSE if len(self.matrix.left) < n_before else min(2 * pause, _LONGEST_PAUSE)
+                    time.sleep(pause)
+            finally:
+                self.shelf.release_all()
+
+    def compute_on_cluster(self, device: str, n_jobs: int | None) -> None:
+        """Let workers compute, and store what they bring back as it comes."""
+        n_threads = _decoding_threads(None)
+        with closing(self._arriving(n_threads)) as arriving:
+            paths = {content: self.files.path_of[content] for content in arriving}
+        if self.files.failures:
+            self._pass(paths, n_threads)  # is only decoded, so that one error names all
+        elif paths:
+            for rows, unfit in spread(paths, self.way, device=device, n_jobs=n_jobs):
+                self.shelf.put(rows)
+                self.matrix.place(rows)
+                self.unfit |= unfit
+
+    def result(self) -> np.ndarray:
+        """Return the matrix, or raise the one error that names all that is missing in it."""
+        positions = [(i, why) for content, why in self.unfit.items() for i in self.matrix.left.get(content, ())]
+        self.shelf.remember(self.files.digests)
+        self.shelf.forget([state for i, _ in positions if (state := self.files.stamps[i])])  # may be wrong about these
+        failures = self.files.failures | dict(positions)
+        if failures:
+            raise ImageReadError([(i, self.files.paths[i], why) for i, why in failures.items()])
+        return self.matrix.features
+
+    def _arriving(self, n_threads: int) -> Generator[bytes, None, None]:
+        """Yield contents that have no features yet: at first those that are remembered, then as files are read."""
+        yield from list(self.matrix.left)
+        with closing(self.files.read(n_threads)) as read:
+            for some in chunks(read, _CONTENTS_A_LOOKUP):
+                new = [content for position, content in some if self.matrix.add(position, content)]
+                self.matrix.place(self.shelf.known(new))
+                yield from (content for content in new if content in self.matrix.left)
+
+    def _claimed(self, contents: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
+        """Yield those of `contents` that nobody else computes; the others go to `elsewhere`."""
+        for some in chunks(contents, self.way.backbone.batch_size):
+            mine = self.shelf.take(some) if self._is_useful() else some
+            elsewhere += set(some).difference(mine)
+            self.matrix.place(self.shelf.known(mine))  # what another has stored since it was looked up
+            yield from (content for content in mine if content in self.matrix.left)
+
+    def _pass(self, contents: Iterable[bytes], n_threads: int) -> None:
+        for rows, unfit in passed(
+            contents,
+            self.files.path_of,
+            self.way,
+            n_threads=n_threads,
+            put=self.shelf.put,
+            is_useful=self._is_useful,
+        ):
+            self.matrix.place(rows)
+            self.unfit |= unfit
+
+    def _is_useful(self) -> bool:
+        """Tell whether what passes the network will be of use: returned, or at least stored."""
+        return not self.files.failures and (self.shelf.is_writable or not self.unfit)
 
 
 class _Files:
@@ -77,7 +156,7 @@ class _Files:
         self.failures: dict[int, str] = {}  # why a file cannot be read, by position
         self.digests: dict[bytes, bytes] = {}  # content by state of the file, of those that were read
 
-    def read(self, n_threads: int) -> Iterator[tuple[int, bytes]]:
+    def read(self, n_threads: int) -> Generator[tuple[int, bytes], None, None]:
         """Yield position and content of the files that are not remembered; all are read as soon as can be."""
         unread = [i for i in range(len(self.paths)) if i not in self.contents]
         with threads(n_threads) as pool:
@@ -131,80 +210,6 @@ class _Matrix:
         self.features[positions] = row
         self.n_placed += len(positions)
         self.on_place(len(positions))
-
-
-def _arriving(files: _Files, matrix: _Matrix, shelf: Shelf, n_threads: int) -> Iterator[bytes]:
-    """Yield contents that have no features yet: at first those that are remembered, then as files are read."""
-    yield from list(matrix.left)
-    for some in chunks(files.read(n_threads), _CONTENTS_A_LOOKUP):
-        new = [content for position, content in some if matrix.add(position, content)]
-        matrix.place(shelf.known(new))
-        yield from (content for content in new if content in matrix.left)
-
-
-def _compute(
-    contents: Iterable[bytes],
-    files: _Files,
-    square: Square,
-    backbone: Backbone,
-    shelf: Shelf,
-    matrix: _Matrix,
-    unfit: dict[bytes, str],
-    n_threads: int,
-) -> None:
-    """Compute what no other process computes at this moment, and wait for the rest."""
-
-    def claimed(contents: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
-        for some in chunks(contents, backbone.batch_size):
-            mine = shelf.take(some)
-            elsewhere += set(some).difference(mine)
-            matrix.place(shelf.known(mine))  # what another has stored since it was looked up
-            yield from (content for content in mine if content in matrix.left)
-
-    def is_useful() -> bool:
-        return not files.failures and (shelf.keeps() or not unfit)
-
-    pause = _FIRST_PAUSE
-    try:
-        while True:
-            elsewhere: list[bytes] = []
-            todo = claimed(contents, elsewhere)
-            n_before = len(matrix.left)
-            for rows in passed(
-                todo, files.path_of, square, backbone, unfit, n_threads=n_threads, put=shelf.put, is_useful=is_useful
-            ):
-                matrix.place(rows)
-            matrix.place(shelf.known(elsewhere))
-            contents = [content for content in elsewhere if content in matrix.left]
-            if not contents:
-                return
-            pause = _FIRST_PAUSE if len(matrix.left) < n_before else min(2 * pause, _LONGEST_PAUSE)
-            time.sleep(pause)
-    finally:
-        shelf.release_all()
-
-
-def _compute_on_cluster(
-    contents: Sequence[bytes],
-    files: _Files,
-    square: Square,
-    backbone: Backbone,
-    shelf: Shelf,
-    matrix: _Matrix,
-    unfit: dict[bytes, str],
-    n_threads: int,
-    device: str,
-    n_jobs: int | None,
-) -> None:
-    """Let workers compute, and store what they bring back as it comes."""
-    if files.failures:  # the rest is only decoded, so that one error names all
-        squares = decoded(contents, files.path_of, square, unfit, n_threads=n_threads, n_ahead=2 * n_threads + 1)
-        deque(squares, maxlen=0)
-        return
-    paths = {content: files.path_of[content] for content in contents}
-    for rows in spread(paths, square, backbone, unfit, device=device, n_jobs=n_jobs):
-        shelf.put(rows)
-        matrix.place(rows)
 
 
 def _decoding_threads(n_jobs: int | None) -> int:

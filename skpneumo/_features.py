@@ -17,6 +17,7 @@ from skpneumo._device import DEVICES, PRECISIONS
 from skpneumo._extract import extract
 from skpneumo._images import ASPECTS, CONTRASTS, Square
 from skpneumo._inputs import as_paths, check_column, digest
+from skpneumo._pipeline import Way
 from skpneumo._progress import progress_bar
 from skpneumo._store import open_store
 
@@ -215,8 +216,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _extract(self, paths: list[str], progress: Callable[..., Any]) -> np.ndarray:
         return extract(
             paths,
-            self._square(),
-            self._backbone(),
+            Way(self._square(), self._backbone()),
             open_store(self.memory),
             device=self.device,
             n_jobs=self.n_jobs,

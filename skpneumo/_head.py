@@ -12,6 +12,7 @@ from skpneumo._probe import row_blocks, solve_probe
 from skpneumo._threads import single_blas_thread
 
 _MAX_ITER = 10_000
+_MANY_CLASSES = 10  # from here on scikit-learn is faster
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,13 @@ def fit_probe(
     """Solve the L2-penalised logistic regression on standardised features, to what their precision allows."""
     tol = 1e-8 if features.dtype == np.float64 else 1e-5
     with single_blas_thread():
-        if alpha:
+        if alpha and codes.max() < _MANY_CLASSES:
             penalty = alpha * features.shape[1]
             coef, intercept, n_iter = solve_probe(features, codes, sample_weight, penalty=penalty, tol=tol)
         else:
-            solver = LogisticRegression(C=np.inf, tol=tol, max_iter=_MAX_ITER)
+            solver = LogisticRegression(
+                C=1 / (alpha * features.shape[1]) if alpha else np.inf, tol=tol, max_iter=_MAX_ITER
+            )
             solver.fit(features, codes, sample_weight=sample_weight)
             coef, intercept, n_iter = solver.coef_.T.copy(), solver.intercept_, int(np.max(solver.n_iter_))
     return Head(mean, scale, [coef], [intercept], n_iter=n_iter)

@@ -96,12 +96,12 @@ def digest(data: bytes) -> bytes:
 
 
 def stamp(path: str) -> bytes | None:
-    """Name a state of a file by its path, size and times; None where it has changed just now, or cannot be told."""
+    """Name a state of a file by its path, number, size and times; None where it has changed just now."""
     try:
         state = os.stat(path)
     except (OSError, ValueError):
         return None
     if time.time() - max(state.st_mtime, state.st_ctime) < _SETTLED:
         return None
-    name = f"{os.path.abspath(path)}\0{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
+    name = f"{os.path.abspath(path)}\0{state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
     return digest(os.fsencode(name))

@@ -91,7 +91,7 @@ def solve_probe(
     if not np.abs(slopes).max() <= tol:
         warnings.warn(
             f"the linear probe stopped where the loss still has a derivative of {np.abs(slopes).max():.1e}, above "
-            f"{tol:.0e}: choose a larger alpha.",
+            f"{tol:.0e}: choose another alpha.",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -25,11 +25,8 @@ class Shelf:
 
     def __init__(self, store: FeatureStore | None, way: bytes, n_features: int) -> None:
         self.store, self.way, self.n_features = store, way, n_features
+        self.is_writable = store is not None
         self.claims = None if store is None else Claims(store.folder)
-
-    def keeps(self) -> bool:
-        """Tell whether it is of use to put something."""
-        return self.store is not None
 
     def known(self, contents: Iterable[bytes], *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
         """Yield what is there; `hold` it in the memory of the process for the next time."""
@@ -40,15 +37,20 @@ class Shelf:
     def put(self, rows: Rows) -> None:
         """Keep rows, and end the claims on them."""
         keys = self._keys(content for content, _ in rows)
-        if self.store is not None and not self.store.put(zip(keys, (row for _, row in rows), strict=True)):
-            self.store = None  # it has said why, and is not waited for again
+        if self.store is not None and self.is_writable:  # a store that fails has said why, and is not tried again
+            self.is_writable = self.store.put(zip(keys, (row for _, row in rows), strict=True))
         if self.claims is not None:
             self.claims.release(keys)
 
     def remember(self, digests: Mapping[bytes, bytes]) -> None:
         """Keep what files hold, by their state."""
-        if self.store is not None and digests:
+        if self.store is not None and self.is_writable and digests:
             self.store.remember(digests.items())
+
+    def forget(self, stamps: Sequence[bytes]) -> None:
+        """Do away with what files in these states are said to hold."""
+        if self.store is not None and stamps:
+            self.store.forget(stamps)
 
     def take(self, contents: Sequence[bytes]) -> list[bytes]:
         """Claim `contents`; return those that nobody else computes."""

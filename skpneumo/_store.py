@@ -2,11 +2,11 @@
 
 import os
 import sqlite3
-import stat
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import platformdirs
 
 from skpneumo._cache import Cache
+from skpneumo._database import Database
 from skpneumo._inputs import DIGEST_SIZE
 from skpneumo.exceptions import FeatureStoreWarning
 
@@ -21,7 +22,6 @@ ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
 
 _FOLDER, _FILE, _DIGESTS_FILE = "skpneumo-features", "features.sqlite", "digests.sqlite"
 _ROWS_A_QUERY = 500
-_PATIENCE = 60.0  # seconds that one process waits for another's write
 _HELD: Cache[tuple[str, bytes]] = Cache(max_bytes=2**28)  # of all stores of this process
 _SCHEMA = "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
 
@@ -85,6 +85,11 @@ class FeatureStore:
         with suppress(OSError, sqlite3.Error):
             self._digests.write(digests)
 
+    def forget(self, stamps: Sequence[bytes]) -> None:
+        """Do away with what these states of files are said to hold."""
+        with suppress(OSError, sqlite3.Error):
+            self._digests.remove(stamps)
+
     def _warn(self, error: Exception) -> None:
         warnings.warn(
             f"features cannot be kept in {self.folder}: {error}. They are computed, but not stored; pass another "
@@ -95,31 +100,22 @@ class FeatureStore:
 
 
 class _Table:
-    """Values of bytes under keys of bytes, with checksums, in a SQLite file of their own.
-
-    Parameters
-    ----------
-    file : path
-        Made where it does not exist, readable by its owner only, in a folder that is too.
-    is_durable : bool
-        Whether what has been written must outlast a loss of power.
-    """
+    """Values of bytes under keys of bytes, with checksums, in a file of their own."""
 
     def __init__(self, file: Path, *, is_durable: bool) -> None:
         self.file = file
-        self.synchronous = "NORMAL" if is_durable else "OFF"
+        self.database = Database(file, _SCHEMA, is_durable=is_durable)
 
     def read(self, keys: Iterable[bytes], n_bytes: int, *, hold: bool) -> dict[bytes, bytes]:
         """Return whole values of that size: from memory what is held there, the rest from the file."""
         try:
-            file = f"{self.file} {self.file.stat().st_ino}"  # what is held of a file goes with it
+            file = self._name()
         except OSError:
             return {}
         keys = list(keys)
         held = _HELD.get((file, key) for key in keys)
         found = {key: value for (_, key), value in held.items() if len(value) == n_bytes}
-        missing = [key for key in keys if key not in found]
-        read = dict(self._fetch(missing, n_bytes))
+        read = dict(self._fetch([key for key in keys if key not in found], n_bytes))
         if hold:
             _HELD.put({(file, key): value for key, value in read.items()})
         return found | read
@@ -128,52 +124,28 @@ class _Table:
         """Keep values, all of them in one transaction."""
         entries = [(key, value, _checksum(key, value)) for key, value in values]
         insert = "INSERT OR REPLACE INTO features (key, value, checksum) VALUES (?, ?, ?)"
-        self._run(lambda db: db.executemany(insert, entries))
+        self.database.run(lambda db: db.executemany(insert, entries))
+
+    def remove(self, keys: Sequence[bytes]) -> None:
+        """Forget values."""
+        _HELD.drop((self._name(), key) for key in keys)
+        self.database.run(lambda db: db.executemany("DELETE FROM features WHERE key = ?", [(key,) for key in keys]))
+
+    def _name(self) -> str:
+        return f"{self.file} {self.file.stat().st_ino}"  # what is held of a file goes with it
 
     def _fetch(self, keys: Sequence[bytes], n_bytes: int) -> Iterator[tuple[bytes, bytes]]:
         for start in range(0, len(keys), _ROWS_A_QUERY):
             some = keys[start : start + _ROWS_A_QUERY]
             marks = ",".join("?" * len(some))
             query = f"SELECT key, value, checksum FROM features WHERE key IN ({marks})"  # noqa: S608 - marks only
-            for key, value, checksum in self._run(
-                lambda db, query=query, some=some: db.execute(query, some).fetchall()
-            ):
+            for key, value, checksum in self.database.run(partial(_fetch_all, query, some)):
                 if isinstance(value, bytes) and len(value) == n_bytes and checksum == _checksum(key, value):
                     yield key, value
 
-    def _run(self, work: Any) -> Any:
-        """Run `work` on an open database in a transaction; a file that is no database makes way for a new one."""
-        self._make_file()
-        try:
-            return self._transaction(work)
-        except sqlite3.DatabaseError as error:
-            if not _is_broken(error):
-                raise
-            self._set_aside()
-            return self._transaction(work)
 
-    def _transaction(self, work: Any) -> Any:
-        # One connection a transaction: nothing to share between threads, to inherit by a fork, or to leave open.
-        with closing(sqlite3.connect(self.file, timeout=_PATIENCE)) as db, db:
-            db.execute(f"PRAGMA synchronous = {self.synchronous}")
-            db.execute(_SCHEMA)
-            return work(db)
-
-    def _make_file(self) -> None:
-        if os.path.exists(self.file):
-            return
-        folder = self.file.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if stat.S_IMODE(folder.stat().st_mode) != 0o700:
-            folder.chmod(0o700)
-        os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
-
-    def _set_aside(self) -> None:
-        with suppress(FileNotFoundError):
-            os.replace(self.file, self.file.with_suffix(".broken"))
-        with suppress(FileNotFoundError):
-            os.remove(f"{self.file}-journal")
-        self._make_file()
+def _fetch_all(query: str, arguments: Sequence[bytes], db: sqlite3.Connection) -> list[tuple[bytes, Any, int]]:
+    return db.execute(query, arguments).fetchall()
 
 
 def open_store(memory: Any) -> FeatureStore | None:
@@ -189,8 +161,3 @@ def open_store(memory: Any) -> FeatureStore | None:
 
 def _checksum(key: bytes, value: bytes) -> int:
     return zlib.crc32(value, zlib.crc32(key))
-
-
-def _is_broken(error: sqlite3.DatabaseError) -> bool:
-    text = str(error)
-    return "malformed" in text or "not a database" in text or "no such column" in text or "no column" in text

@@ -54,7 +54,7 @@ def test_claims_from_another_machine_are_taken_over_when_there_is_no_sign_of_lif
     far.owner = "another-machine 1 0"
     far.take([b"a"])
     assert near.take([b"a"]) == []
-    monkeypatch.setattr(_claims, "_PATIENCE", 0.0)
+    monkeypatch.setattr(_claims, "_LIFELESS", 0.0)
     far.take([b"b"])  # a sign of life
     assert near.take([b"a"]) == []
     assert near.take([b"a"]) == [b"a"]
@@ -78,3 +78,25 @@ def test_the_file_is_readable_by_its_owner_only(tmp_path):
     claims = Claims(tmp_path)
     claims.take(KEYS)
     assert stat.S_IMODE(claims.file.stat().st_mode) == 0o600
+
+
+def test_threads_of_one_process_keep_the_lock_that_another_thread_holds(tmp_path):
+    """A file that is opened and closed beside SQLite drops all locks of the process on it."""
+    claims = Claims(tmp_path)
+    claims.take(KEYS[:1])
+    elsewhere = f"""
+    import sqlite3
+    db = sqlite3.connect({str(claims.file)!r}, timeout=0)
+    try:
+        db.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        print(error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(elsewhere)]
+
+    def work(db):
+        db.execute("BEGIN IMMEDIATE")
+        claims._database._make_file()  # as another thread does meanwhile
+        assert "locked" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    claims._database.run(work)

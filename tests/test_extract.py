@@ -14,8 +14,9 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _extract
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _device, _extract, _inputs
 from skpneumo._store import FeatureStore, _Table
+from skpneumo.exceptions import ImageReadError
 
 PATIENCE = 120  # seconds after which a test has failed
 
@@ -197,3 +198,90 @@ def test_rows_handed_out_are_the_callers_own(tmp_path, paths, features, settled)
     copy = rows.copy()
     rows[:] = 0
     np.testing.assert_array_equal(features.transform(paths), copy)
+
+
+# Errors
+
+
+@pytest.mark.parametrize("bad", ["missing", "cut"])
+def test_calls_that_share_a_store_and_meet_the_same_bad_images_do_not_wait_for_each_other(
+    tmp_path, paths, monkeypatch, bad
+):
+    films = []
+    for i in range(2):
+        films.append(tmp_path / f"{bad}{i}.jpeg")
+        if bad == "cut":
+            films[-1].write_bytes(Path(paths[i]).read_bytes()[:-300])
+    monkeypatch.setattr(_device, "batch_size", lambda *_: 4)
+    images, reported = [*paths, *map(str, films)], []
+
+    def extract(images):
+        with pytest.raises(ImageReadError) as caught:
+            VGG19Features(**TINY, memory=tmp_path).fit_transform(images)
+        reported.append({path for _, path, _ in caught.value.failures})
+
+    threads = [threading.Thread(target=extract, args=(order,), daemon=True) for order in (images, images[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert reported == [set(map(str, films))] * 2
+
+
+def test_after_an_error_no_more_files_are_read(tmp_path, paths, features, read, monkeypatch):
+    many = [str(tmp_path / f"{i}.jpeg") for i in range(1000)]
+    for i, path in enumerate(many):
+        Path(path).write_bytes(Path(paths[0]).read_bytes() + str(i).encode())
+    failed, read_bytes = threading.Event(), _extract.read_bytes
+
+    def fail(_):
+        failed.set()
+        raise OSError("the device is lost")
+
+    def wait_for_the_error(path):
+        if len(read) >= 300:
+            assert failed.wait(PATIENCE)
+        return read_bytes(path)
+
+    monkeypatch.setattr(_backbone.Backbone, "forward", fail)
+    monkeypatch.setattr(_device, "batch_size", lambda *_: 1)
+    monkeypatch.setattr(_extract, "read_bytes", wait_for_the_error)
+    with pytest.raises(OSError, match="the device is lost") as caught:
+        features.set_params(memory=None).fit_transform(many)
+    assert caught.tb is not None  # the frames are still there
+    assert len(read) < 1000
+    assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+
+
+def test_what_has_passed_is_stored_when_the_next_batch_fails(tmp_path, paths, monkeypatch):
+    forward, calls = _backbone.Backbone.forward, []
+
+    def once(backbone):
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError("the device is lost")
+        return forward(backbone)
+
+    monkeypatch.setattr(_device, "batch_size", lambda *_: 4)
+    monkeypatch.setattr(_backbone.Backbone, "forward", once)
+    with pytest.raises(OSError, match="the device is lost"):
+        VGG19Features(**TINY, memory=tmp_path).fit_transform(paths)
+    with sqlite3.connect(FeatureStore(tmp_path).file) as db:
+        assert db.execute("SELECT count(*) FROM features").fetchone() == (4,)
+    db.close()
+
+
+def test_one_bad_image_does_not_cost_what_is_known_of_the_other_files(tmp_path, paths, features, settled, read):
+    features.set_params(memory=tmp_path).fit(paths)
+    for _ in range(2):
+        with pytest.raises(ImageReadError, match="no such file"):
+            features.transform([*paths, "none.jpeg"])
+    assert len(read) == 40 + 1 + 1
+
+
+def test_a_digest_that_is_wrong_costs_one_call(tmp_path, paths, features, settled):
+    features.set_params(memory=tmp_path).fit(paths)
+    FeatureStore(tmp_path).remember([(_inputs.stamp(paths[0]), b"x" * 20)])
+    with pytest.raises(ImageReadError, match="changed while it was being read"):
+        features.transform(paths)
+    assert features.transform(paths).shape[0] == 40
