@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,15 +48,15 @@ def _import_keras() -> ModuleType:
     if "keras" not in sys.modules and backend != "tensorflow":
         raise RuntimeError(_OTHER_BACKEND.format(backend))
     _process.append(os.getpid())
+    is_ours = "tensorflow" not in sys.modules  # else its threads are the host application's
     with _without_chatter():
         import keras
         import tensorflow as tf
 
         if keras.backend.backend() != "tensorflow":
             raise RuntimeError(_OTHER_BACKEND.format(keras.backend.backend()))
-        if n_cores() < cpu_count():
-            with suppress(RuntimeError):  # the host application uses it already, in its own way
-                tf.config.threading.set_intra_op_parallelism_threads(n_cores())
+        if is_ours and n_cores() < cpu_count():
+            tf.config.threading.set_intra_op_parallelism_threads(n_cores())
         for gpu in tf.config.list_physical_devices("GPU"):
             try:
                 tf.config.experimental.set_memory_growth(gpu, True)

@@ -89,5 +89,5 @@ def test_a_penalty_near_zero_is_no_error_where_a_line_separates_the_classes(rand
 
 def test_a_tolerance_out_of_reach_is_warned_of(random):
     X, codes = correlated(random, 100, 50).astype(np.float32), np.arange(100) % 2
-    with pytest.warns(ConvergenceWarning, match="above 1e-30: choose a larger alpha"):
+    with pytest.warns(ConvergenceWarning, match="above 1e-30: choose another alpha"):
         solve_probe(X, codes, np.ones(100), penalty=1.0, tol=1e-30)
