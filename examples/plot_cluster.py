@@ -34,7 +34,7 @@ settings = {"weights": None, "n_layers": 4, "image_size": 96}
 # %%
 # Extract, then search
 # --------------------
-# Within ``joblib.parallel_config("dask")``, ``fit_transform`` sends paths to the workers and stores what comes back. The
+# Within ``joblib.parallel_config("dask")``, ``fit_transform`` sends paths to workers and stores what comes back. The
 # search runs on the matrix: its tasks need neither images nor TensorFlow. A matrix has no file names, so the patients
 # are passed as groups. Processes that are started anew import the script, hence the function and the last lines of it.
 
@@ -50,10 +50,10 @@ def search_on_a_cluster(folder):
         cv=PatientGroupKFold(5),
         random_state=0,
     )
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
-        with joblib.parallel_config("dask"):
-            matrix = features.fit_transform(X)
-            search.fit(matrix, y, groups=patient_ids(X))
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, Client(cluster), joblib.parallel_config("dask"):
+        matrix = features.fit_transform(X)
+        search.fit(matrix, y, groups=patient_ids(X))
     print(search.best_params_, f"AUC {search.best_score_:.3f}")
     print(search.predict_proba(X[:2]))  # of paths: the model is an ordinary one
     return search

@@ -102,7 +102,7 @@ class _Extraction:
 
     def result(self) -> np.ndarray:
         """Return the matrix, or raise the one error that names all that is missing in it."""
-        positions = [(i, why) for content, why in self.unfit.items() for i in self.matrix.left.get(content, ())]
+        positions = [(i, why) for content, why in self.unfit.items() for i in self.matrix.where(content)]
         self.shelf.remember(self.files.digests)
         self.shelf.forget([state for i, _ in positions if (state := self.files.stamps[i])])  # may be wrong about these
         failures = self.files.failures | dict(positions)
@@ -198,6 +198,10 @@ class _Matrix:
             return False
         self.left.setdefault(content, []).append(position)
         return len(self.left[content]) == 1
+
+    def where(self, content: bytes) -> list[int]:
+        """Return where a content belongs, or the first place where it is."""
+        return self.left[content] if content in self.left else [self._placed[content]]
 
     def place(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> None:
         """Put rows where their content belongs."""

@@ -1,6 +1,7 @@
 import os
 import signal
 from contextlib import contextmanager
+from unittest import mock
 
 import joblib
 import numpy as np
@@ -20,7 +21,11 @@ pytestmark = pytest.mark.filterwarnings("default")  # of Dask's own making
 def start():
     """A cluster of two processes on this machine."""
     workers = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with distributed.LocalCluster(**workers) as cluster, distributed.Client(cluster) as client:
+    with (
+        mock.patch.dict(os.environ),  # Dask sets variables in this process, too
+        distributed.LocalCluster(**workers) as cluster,
+        distributed.Client(cluster) as client,
+    ):
         yield client
 
 

@@ -3,6 +3,7 @@
 import functools
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from skpneumo import VGG19Features
+from skpneumo._inputs import _SETTLED
 from skpneumo.datasets import make_chest_xrays
 
 T = TypeVar("T")
@@ -63,8 +65,14 @@ def small_films(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, st
         setting.pick(600, 5_000), setting.new_folder(), image_size=40, random_state=0, return_X_y=True
     )
     paths, memory = X.ravel().tolist(), setting.new_folder()
+    settle()
     matrix = VGG19Features(**small_settings(setting), memory=memory, n_jobs=-1).fit_transform(paths)
     return paths, y, matrix, memory
+
+
+def settle() -> None:
+    """Wait until files count as unchanged: what has just been written is read again in each call."""
+    time.sleep(_SETTLED + 1)
 
 
 def search(estimator: Any, grid: dict[str, list[Any]], X: Any, y: Any, folds: int = 5, n_jobs: int = 1) -> GridSearchCV:

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from skpneumo import PneumoniaClassifier, VGG19Features
-from tests.benchmarks.data import Setting, large_films, small_settings
+from tests.benchmarks.data import Setting, large_films, settle, small_settings
 from tests.benchmarks.table import Figures, Row, compare, seconds
 
 ALPHA = 1_000.0  # the solver is done at once: what is left to see is the way to the features
@@ -51,6 +51,7 @@ def _n_images(setting: Setting) -> int:
 @functools.cache
 def _stored(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, PneumoniaClassifier]:
     paths, y = large_films(setting, _n_images(setting))
+    settle()
     settings = {**small_settings(setting), "memory": setting.new_folder()}
     matrix = VGG19Features(**settings, n_jobs=-1).fit_transform(paths)
     return paths, y, matrix, PneumoniaClassifier(**settings, alpha=ALPHA).fit(paths, y)
