@@ -58,12 +58,10 @@ class FeatureStore:
         With `hold`, they stay in the memory of the process if all of them fit in there.
         """
         try:
-            found = self._rows.read(keys, 4 * n_features, hold=hold)
+            for key, value in self._rows.read(keys, 4 * n_features, hold=hold):
+                yield key, np.frombuffer(value, "<f4")
         except (OSError, sqlite3.Error) as error:
             self._warn(error)
-            return
-        for key, value in found.items():
-            yield key, np.frombuffer(value, "<f4")
 
     def put(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
         """Keep rows, all of them in one transaction; tell whether they are kept."""
@@ -77,7 +75,7 @@ class FeatureStore:
     def recall(self, stamps: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the digests of content that are known for these states of files."""
         with suppress(OSError, sqlite3.Error):
-            return self._digests.read(stamps, DIGEST_SIZE, hold=True)
+            return dict(self._digests.read(stamps, DIGEST_SIZE, hold=True))
         return {}
 
     def remember(self, digests: Iterable[tuple[bytes, bytes]]) -> None:
@@ -106,19 +104,24 @@ class _Table:
         self.file = file
         self.database = Database(file, _SCHEMA, is_durable=is_durable)
 
-    def read(self, keys: Iterable[bytes], n_bytes: int, *, hold: bool) -> dict[bytes, bytes]:
-        """Return whole values of that size: from memory what is held there, the rest from the file."""
+    def read(self, keys: Iterable[bytes], n_bytes: int, *, hold: bool) -> Iterator[tuple[bytes, bytes]]:
+        """Yield whole values of that size: from memory what is held there, the rest from the file, some at a time."""
         try:
             file = self._name()
         except OSError:
-            return {}
+            return
         keys = list(keys)
         held = _HELD.get((file, key) for key in keys)
         found = {key: value for (_, key), value in held.items() if len(value) == n_bytes}
-        read = dict(self._fetch([key for key in keys if key not in found], n_bytes))
-        if hold:
-            _HELD.put({(file, key): value for key, value in read.items()})
-        return found | read
+        yield from found.items()
+        missing = [key for key in keys if key not in found]
+        fits = hold and len(missing) * n_bytes <= _HELD.max_bytes
+        read: dict[tuple[str, bytes], bytes] = {}
+        for key, value in self._fetch(missing, n_bytes):
+            if fits:
+                read[file, key] = value
+            yield key, value
+        _HELD.put(read)
 
     def write(self, values: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep values, all of them in one transaction."""

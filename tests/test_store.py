@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pytest
 
+from skpneumo._database import Database
 from skpneumo._store import FeatureStore, open_store
 from skpneumo.exceptions import FeatureStoreWarning
 
@@ -39,6 +40,17 @@ def test_more_keys_than_one_query_takes_come_back(tmp_path):
     store = FeatureStore(tmp_path)
     store.put(many.items())
     assert {key: row[0] for key, row in store.get(many, 1)} == {key: row[0] for key, row in many.items()}
+
+
+def test_rows_come_some_at_a_time_so_that_they_are_never_in_memory_twice(tmp_path, monkeypatch):
+    store, queries, transaction = FeatureStore(tmp_path), [], Database._transaction
+    store.put((i.to_bytes(4, "little"), np.full(1, i, np.float32)) for i in range(1000))
+    monkeypatch.setattr(Database, "_transaction", lambda *each: (queries.append(1), transaction(*each))[1])
+    rows = store.get((i.to_bytes(4, "little") for i in range(1000)), 1)
+    next(rows)
+    assert len(queries) == 1
+    assert len(list(rows)) == 999
+    assert len(queries) == 2
 
 
 def test_a_store_without_a_file_knows_nothing_and_makes_nothing(tmp_path):
