@@ -27,14 +27,14 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, value BLOB
 
 
 class FeatureStore:
-    """Rows of float32 under keys of bytes in one SQLite file.
+    """Rows of float32 under keys of bytes in one SQLite file; in another, what files held when they were read.
 
     A store only ever saves work: where it cannot be read or written, one warning says so and the work is done again.
 
     Parameters
     ----------
     folder : str or path
-        Made where it does not exist, readable by its owner only. The file lies in a folder of its own inside it.
+        Made where it does not exist, readable by its owner only. The files lie in a folder of its own inside it.
 
     Examples
     --------
