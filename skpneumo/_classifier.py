@@ -20,6 +20,7 @@ from skpneumo._features import VGG19Features
 from skpneumo._head import Head, fit_dense, fit_probe, standardize
 from skpneumo._inputs import as_paths, check_column
 from skpneumo._progress import progress_bar
+from skpneumo._views import Augmentation
 
 _FLOATS = (np.float64, np.float32)
 
@@ -156,6 +157,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         aspect: str = "crop",
         contrast: str | None = None,
         pool_grid: int = 4,
+        n_views: int = 1,
+        augmentation: Mapping[str, float] | str = "xray",
+        n_views_predict: int = 1,
         hidden_layer_sizes: Sequence[int] | int = (),
         alpha: float = 0.05,
         dropout: float = 0.0,
@@ -176,6 +180,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.aspect = aspect
         self.contrast = contrast
         self.pool_grid = pool_grid
+        self.n_views = n_views
+        self.augmentation = augmentation
+        self.n_views_predict = n_views_predict
         self.hidden_layer_sizes = hidden_layer_sizes
         self.alpha = alpha
         self.dropout = dropout
@@ -245,16 +252,19 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         data = {"X": given, "y": y, "metadata": metadata}
         tasks.begin(**data)
         extractor = self._extractor()
-        features = X
+        features, codes = X, encoder.transform(y)
         if paths is not None:
-            features = extractor.fit(X)._extract(paths, tasks)
+            augmentation = Augmentation.of(self.augmentation)
+            features = extractor.fit(X)._extract(paths, tasks, n_views=self.n_views, augmentation=augmentation)
+            codes = np.repeat(codes, self.n_views)
+            sample_weight, loss_weight = (np.repeat(w / self.n_views, self.n_views) for w in (sample_weight, loss_weight))
             data["X"] = features.copy() if tasks.wants("X") else None  # what predicts at once, without the images
         fingerprint = None if paths is None else extractor._fingerprint()
         attributes = partial(_attributes, classes=encoder.classes_, fingerprint=fingerprint)
 
         head = self._fit_head(
             features,
-            encoder.transform(y),
+            codes,
             sample_weight,
             loss_weight,
             random,
@@ -282,6 +292,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         head = Head(self.feature_mean_, self.feature_scale_, self.coefs_, self.intercepts_)
         logits = head.logits(self._features(X))
+        logits = logits.reshape(-1, self._n_views_of(X), logits.shape[1]).mean(axis=1)
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict(self, X: Any) -> np.ndarray:
@@ -332,6 +343,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         logits = self.decision_function(X)
         return log_expit(_two_columns(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
 
+    def _n_views_of(self, X: Any) -> int:
+        return 1 if as_paths(X) is None else self.n_views_predict
+
     def _extractor(self) -> VGG19Features:
         parameters = {name: getattr(self, name) for name in VGG19Features().get_params()}
         return VGG19Features(**parameters).set_output(transform="default")
@@ -353,7 +367,12 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                         "The weights, or parameters that shape features, are others than in fit: restore them, or fit "
                         "anew."
                     )
-            features = extractor.transform(X)
+            features = extractor._extract(
+                paths,
+                extractor._bar(),
+                n_views=self.n_views_predict,
+                augmentation=Augmentation.of(self.augmentation),
+            )
         if features.shape[1] != len(self.feature_mean_):
             raise ValueError(
                 f"X {'gives' if paths else 'has'} {features.shape[1]} features, but {type(self).__name__} is expecting "

@@ -2,14 +2,14 @@
 
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from skpneumo._device import n_cores
-from skpneumo._pipeline import Reasons, Way, chunks, passed
+from skpneumo._pipeline import Reasons, Way, chunks, content_of, passed
 from skpneumo._shelf import Rows
 
 _BATCHES_A_CHUNK = 4  # at most; a chunk is what is lost with a worker
@@ -23,22 +23,27 @@ def is_cluster(n_jobs: int | None) -> bool:
     return next((n for n in (n_jobs, n_jobs_here) if n is not None), backend.default_n_jobs) != 1
 
 
-def spread(paths: Mapping[bytes, str], way: Way, *, device: str, n_jobs: int | None) -> Iterator[tuple[Rows, Reasons]]:
+def spread(
+    items: Sequence[bytes], paths: Mapping[bytes, str], way: Way, *, device: str, n_jobs: int | None
+) -> Iterator[tuple[Rows, Reasons]]:
     """Spread chunks of images over the workers, and yield what they bring back, by value."""
-    size = min(_BATCHES_A_CHUNK * way.backbone.batch_size, -(-len(paths) // (2 * effective_n_jobs(n_jobs))))
+    size = min(_BATCHES_A_CHUNK * way.backbone.batch_size, -(-len(items) // (2 * effective_n_jobs(n_jobs))))
     backend, _ = get_active_backend()
     parallel = Parallel(n_jobs, batch_size=1, return_as="generator" if backend.supports_return_generator else "list")
-    yield from parallel(delayed(compute)(dict(chunk), way, device) for chunk in chunks(paths.items(), size))
+    yield from parallel(
+        delayed(compute)(chunk, {content: paths[content] for content in map(content_of, chunk)}, way, device)
+        for chunk in chunks(items, size)
+    )
 
 
-def compute(paths: Mapping[bytes, str], way: Way, device: str) -> tuple[Rows, Reasons]:
+def compute(items: Sequence[bytes], paths: Mapping[bytes, str], way: Way, device: str) -> tuple[Rows, Reasons]:
     """Compute features of images on the machine where this is called; say also what cannot be decoded, and why."""
     way = replace(way, backbone=way.backbone.here(device))
     rows: Rows = []
     reasons: Reasons = {}
-    for some, unfit in passed(paths, paths, way, n_threads=n_cores()):
+    for some, unfit in passed(items, paths, way, n_threads=n_cores()):
         rows += some
-        reasons |= {content: f"{why} (on {platform.node()})" for content, why in unfit.items()}
+        reasons |= {item: f"{why} (on {platform.node()})" for item, why in unfit.items()}
     return rows, reasons
 
 

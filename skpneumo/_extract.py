@@ -1,4 +1,4 @@
-"""From paths to the matrix of features: each content is looked up, waited for or computed, once."""
+"""From paths to the matrix of features: each view of each content is looked up, waited for or computed, once."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ def extract(
     n_jobs: int | None = None,
     progress: Callable[..., Any],
 ) -> np.ndarray:
-    """Fill the matrix of features.
+    """Fill the matrix of features: for each path the rows of its views, one after the other.
 
     Raises
     ------
@@ -42,8 +42,8 @@ def extract(
     """
     extraction = _Extraction(paths, way, store)
     extraction.look_up()
-    if n_left := len(paths) - extraction.matrix.n_placed:
-        with progress(n_left, "features", "image") as task:
+    if n_left := len(extraction.matrix.features) - extraction.matrix.n_placed:
+        with progress(n_left, "features", "image" if len(way.views) == 1 else "view") as task:
             extraction.matrix.on_place = task.update
             if is_cluster(n_jobs):
                 extraction.compute_on_cluster(device, n_jobs)
@@ -59,27 +59,27 @@ class _Extraction:
         self.way = way
         self.files = _Files(paths, store)
         self.shelf = Shelf(store, way.key(), way.backbone.n_features)
-        self.matrix = _Matrix(len(paths), way.backbone.n_features)
+        self.matrix = _Matrix(len(paths) * len(way.views), way.backbone.n_features)
         self.unfit: Reasons = {}
 
     def look_up(self) -> None:
         """Take from the store what it knows of files that are remembered, all in one go."""
         for position, content in self.files.contents.items():
-            self.matrix.add(position, content)
+            self._add(position, content)
         self.matrix.place(self.shelf.known(list(self.matrix.left), hold=True))
 
     def compute(self, n_threads: int) -> None:
         """Compute what no other process computes at this moment, and wait for the rest."""
         pause = _FIRST_PAUSE
         with closing(self._arriving(n_threads)) as arriving:
-            contents: Iterable[bytes] = arriving
+            items: Iterable[bytes] = arriving
             try:
                 while True:
                     n_before, elsewhere = len(self.matrix.left), list[bytes]()
-                    self._pass(self._claimed(contents, elsewhere), n_threads)
+                    self._pass(self._claimed(items, elsewhere), n_threads)
                     self.matrix.place(self.shelf.known(elsewhere))
-                    contents = [content for content in elsewhere if content in self.matrix.left]
-                    if not contents:
+                    items = [item for item in elsewhere if item in self.matrix.left]
+                    if not items:
                         return
                     self.shelf.release_all()  # what is not stored by now never will be, and others may wait for it
                     pause = _FIRST_PAUSE if len(self.matrix.left) < n_before else min(2 * pause, _LONGEST_PAUSE)
@@ -91,45 +91,51 @@ class _Extraction:
         """Let workers compute, and store what they bring back as it comes."""
         n_threads = _decoding_threads(None)
         with closing(self._arriving(n_threads)) as arriving:
-            paths = {content: self.files.path_of[content] for content in arriving}
+            items = list(arriving)
         if self.files.failures:
-            self._pass(paths, n_threads)  # is only decoded, so that one error names all
-        elif paths:
-            for rows, unfit in spread(paths, self.way, device=device, n_jobs=n_jobs):
+            self._pass(items, n_threads)  # is only decoded, so that one error names all
+        elif items:
+            for rows, unfit in spread(items, self.files.path_of, self.way, device=device, n_jobs=n_jobs):
                 self.shelf.put(rows)
                 self.matrix.place(rows)
                 self.unfit |= unfit
 
     def result(self) -> np.ndarray:
         """Return the matrix, or raise the one error that names all that is missing in it."""
-        positions = [(i, why) for content, why in self.unfit.items() for i in self.matrix.where(content)]
+        n_views = len(self.way.views)
+        unfit = {i // n_views: why for item, why in self.unfit.items() for i in self.matrix.where(item)}
         self.shelf.remember(self.files.digests)
-        self.shelf.forget([state for i, _ in positions if (state := self.files.stamps[i])])  # may be wrong about these
-        failures = self.files.failures | dict(positions)
+        self.shelf.forget([state for i in unfit if (state := self.files.stamps[i])])  # may be wrong about these
+        failures = self.files.failures | unfit
         if failures:
             raise ImageReadError([(i, self.files.paths[i], why) for i, why in failures.items()])
         return self.matrix.features
 
     def _arriving(self, n_threads: int) -> Generator[bytes, None, None]:
-        """Yield contents that have no features yet: at first those that are remembered, then as files are read."""
+        """Yield items that have no features yet: at first those that are remembered, then as files are read."""
         yield from list(self.matrix.left)
         with closing(self.files.read(n_threads)) as read:
             for some in chunks(read, _CONTENTS_A_LOOKUP):
-                new = [content for position, content in some if self.matrix.add(position, content)]
+                new = [item for position, content in some for item in self._add(position, content)]
                 self.matrix.place(self.shelf.known(new))
-                yield from (content for content in new if content in self.matrix.left)
+                yield from (item for item in new if item in self.matrix.left)
 
-    def _claimed(self, contents: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
-        """Yield those of `contents` that nobody else computes; the others go to `elsewhere`."""
-        for some in chunks(contents, self.way.backbone.batch_size):
+    def _add(self, position: int, content: bytes) -> list[bytes]:
+        """Note what an image is and where its rows belong; return those of its views that are new."""
+        items = enumerate(self.way.items(content), position * len(self.way.views))
+        return [item for row, item in items if self.matrix.add(row, item)]
+
+    def _claimed(self, items: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
+        """Yield those of `items` that nobody else computes; the others go to `elsewhere`."""
+        for some in chunks(items, self.way.backbone.batch_size):
             mine = self.shelf.take(some) if self._is_useful() else some
             elsewhere += set(some).difference(mine)
             self.matrix.place(self.shelf.known(mine))  # what another has stored since it was looked up
-            yield from (content for content in mine if content in self.matrix.left)
+            yield from (item for item in mine if item in self.matrix.left)
 
-    def _pass(self, contents: Iterable[bytes], n_threads: int) -> None:
+    def _pass(self, items: Iterable[bytes], n_threads: int) -> None:
         for rows, unfit in passed(
-            contents,
+            items,
             self.files.path_of,
             self.way,
             n_threads=n_threads,
@@ -184,36 +190,36 @@ class _Files:
 class _Matrix:
     """The features of one call as they come."""
 
-    def __init__(self, n_images: int, n_features: int) -> None:
-        self.features = np.empty((n_images, n_features), np.float32)
-        self.left: dict[bytes, list[int]] = {}  # where the contents belong that have no features yet
+    def __init__(self, n_rows: int, n_features: int) -> None:
+        self.features = np.empty((n_rows, n_features), np.float32)
+        self.left: dict[bytes, list[int]] = {}  # where the items belong that have no features yet
         self.n_placed = 0
-        self.on_place: Callable[[int], object] = lambda n_images: None
+        self.on_place: Callable[[int], object] = lambda n_rows: None
         self._placed: dict[bytes, int] = {}  # where the others are found
 
-    def add(self, position: int, content: bytes) -> bool:
-        """Note what belongs at `position`; tell whether it is new."""
-        if content in self._placed:
-            self._copy(self.features[self._placed[content]], [position])
+    def add(self, row: int, item: bytes) -> bool:
+        """Note what belongs in `row`; tell whether it is new."""
+        if item in self._placed:
+            self._copy(self.features[self._placed[item]], [row])
             return False
-        self.left.setdefault(content, []).append(position)
-        return len(self.left[content]) == 1
+        self.left.setdefault(item, []).append(row)
+        return len(self.left[item]) == 1
 
-    def where(self, content: bytes) -> list[int]:
-        """Return where a content belongs, or the first place where it is."""
-        return self.left[content] if content in self.left else [self._placed[content]]
+    def where(self, item: bytes) -> list[int]:
+        """Return the rows where an item belongs, or the first one where it is."""
+        return self.left[item] if item in self.left else [self._placed[item]]
 
     def place(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> None:
-        """Put rows where their content belongs."""
-        for content, row in rows:
-            positions = self.left.pop(content)
-            self._placed[content] = positions[0]
-            self._copy(row, positions)
+        """Put features in the rows where their item belongs."""
+        for item, features in rows:
+            places = self.left.pop(item)
+            self._placed[item] = places[0]
+            self._copy(features, places)
 
-    def _copy(self, row: np.ndarray, positions: Sequence[int]) -> None:
-        self.features[positions] = row
-        self.n_placed += len(positions)
-        self.on_place(len(positions))
+    def _copy(self, features: np.ndarray, places: Sequence[int]) -> None:
+        self.features[places] = features
+        self.n_placed += len(places)
+        self.on_place(len(places))
 
 
 def _decoding_threads(n_jobs: int | None) -> int:

@@ -20,6 +20,7 @@ from skpneumo._inputs import as_paths, check_column, digest
 from skpneumo._pipeline import Way
 from skpneumo._progress import progress_bar
 from skpneumo._store import open_store
+from skpneumo._views import Augmentation
 
 
 class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
@@ -213,10 +214,18 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Name everything that shapes features but rounding: models are fitted on those of one name."""
         return digest(self._square().key() + self._backbone().identity()).hex()
 
-    def _extract(self, paths: list[str], progress: Callable[..., Any]) -> np.ndarray:
+    def _extract(
+        self,
+        paths: list[str],
+        progress: Callable[..., Any],
+        *,
+        n_views: int = 1,
+        augmentation: Augmentation = Augmentation(),
+    ) -> np.ndarray:
+        """Return the rows of the first `n_views` views of each image, one after the other."""
         return extract(
             paths,
-            Way(self._square(), self._backbone()),
+            Way(self._square(), self._backbone(), tuple(range(n_views)), augmentation),
             open_store(self.memory),
             device=self.device,
             n_jobs=self.n_jobs,

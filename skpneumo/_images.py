@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from skpneumo._views import View
+
 # Whatever changes a single gray value of what `decode` returns must raise this number: stored features carry it.
 VERSION = 1
 
@@ -62,16 +64,37 @@ class Square:
         ValueError
             The reason why it cannot be done.
         """
+        return self.cut(self.gray(data))
+
+    def gray(self, data: bytes) -> Image.Image:
+        """Turn the bytes of an image file into a gray image, not much larger than needed.
+
+        Raises
+        ------
+        ValueError
+            The reason why it cannot be done.
+        """
         with _open(data) as image:
             try:
                 # A JPEG decoder halves the scale at a fraction of the cost; twice the target is
                 # left to resample well.
                 image.draft("L", (2 * self.size, 2 * self.size))
                 image.load()
-                gray = _upright(_gray(image), image)
+                return _upright(_gray(image), image)
             except Exception as error:
                 raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
-        return np.asarray(_square(gray, self))
+
+    def cut(self, gray: Image.Image, view: View | None = None) -> np.ndarray:
+        """Cut the square, or a view of it, out of a gray image; (size, size) uint8."""
+        return np.asarray(_square(gray, self) if view is None else self._view(gray, view))
+
+    def _view(self, gray: Image.Image, view: View) -> Image.Image:
+        short, long = min(gray.size), max(gray.size)
+        whole = {"crop": (short, short), "pad": (long, long), "stretch": gray.size}[self.aspect]
+        square = view.expose(view.frame(gray, whole, self.size))
+        if self.contrast == "equalize":
+            square = ImageOps.equalize(square, mask=view.frame(Image.new("L", gray.size, 255), whole, self.size))
+        return square
 
 
 def look(data: bytes) -> None:

@@ -5,36 +5,62 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, TypeVar
 
 import numpy as np
 
 from skpneumo._backbone import Backbone
 from skpneumo._images import Square
-from skpneumo._inputs import digest, read_bytes
+from skpneumo._inputs import DIGEST_SIZE, digest, read_bytes
 from skpneumo._shelf import Rows
+from skpneumo._views import Augmentation
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-Reasons = dict[bytes, str]  # contents that cannot be decoded, and why
+Reasons = dict[bytes, str]  # items that cannot be decoded, and why
 
 
 @dataclass(frozen=True)
 class Way:
-    """The way from the bytes of an image to a row of features."""
+    """The way from the bytes of an image to a row of features for each of its views.
+
+    An item is what makes one row: the digest of an image, followed by the name of a view if it is not the plain one.
+    """
 
     square: Square
     backbone: Backbone
+    views: tuple[int, ...] = (0,)
+    augmentation: Augmentation = Augmentation()
 
     def key(self) -> bytes:
-        """Name everything that shapes the features."""
+        """Name everything that shapes the features of an item."""
         return digest(self.square.key() + self.backbone.key())
+
+    def items(self, content: bytes) -> list[bytes]:
+        """Name the views of an image."""
+        return [self.augmentation.item(content, number) for number in self.views]
+
+    def squares(self, data: bytes, items: Iterable[bytes]) -> list[np.ndarray]:
+        """Decode an image once, and cut all of `items` out of it.
+
+        Raises
+        ------
+        ValueError
+            The reason why it cannot be done.
+        """
+        gray = self.square.gray(data)
+        return [self.square.cut(gray, self.augmentation.view(item, content_of(item))) for item in items]
+
+
+def content_of(item: bytes) -> bytes:
+    """Return the digest of the image that an item is a view of."""
+    return item[:DIGEST_SIZE]
 
 
 def passed(
-    contents: Iterable[bytes],
+    items: Iterable[bytes],
     paths: Mapping[bytes, str],
     way: Way,
     *,
@@ -46,10 +72,10 @@ def passed(
 
     Parameters
     ----------
-    contents : iterable of bytes
-        Digests of images, drawn as they are needed.
+    items : iterable of bytes
+        Views of images, drawn as they are needed; those of one image are decoded together where they are neighbours.
     paths : mapping
-        A file of each.
+        A file of each content.
     way : Way
         What is made of it.
     n_threads : int
@@ -67,17 +93,17 @@ def passed(
     unfit: Reasons = {}
 
     def squares(images: Iterable[tuple[bytes, np.ndarray | str]]) -> Iterator[tuple[bytes, np.ndarray]]:
-        for content, square in images:
+        for item, square in images:
             if isinstance(square, str):
-                unfit[content] = square
+                unfit[item] = square
             else:
-                yield content, square
+                yield item, square
 
     def forward(batch: list[tuple[bytes, np.ndarray]]) -> Rows:
         if not is_useful():
             return []
         rows = way.backbone.forward()(np.stack([square for _, square in batch]))
-        return [(content, row) for (content, _), row in zip(batch, rows, strict=True)]
+        return [(item, row) for (item, _), row in zip(batch, rows, strict=True)]
 
     def keep(rows: Rows) -> Rows:
         put(rows)
@@ -88,7 +114,7 @@ def passed(
     with (
         threads(min(1, n_threads), finishes=True) as disk,
         threads(min(n_calls, n_threads)) as device,
-        closing(decoded(contents, paths, way.square, n_threads=n_threads, n_ahead=2 * size)) as images,
+        closing(decoded(items, paths, way, n_threads=n_threads, n_ahead=2 * size)) as images,
     ):
         batches = ahead(device, forward, chunks(squares(images), size), n_calls + 1)
         for rows in ahead(disk, keep, batches, 2):
@@ -97,21 +123,24 @@ def passed(
 
 
 def decoded(
-    contents: Iterable[bytes], paths: Mapping[bytes, str], square: Square, *, n_threads: int, n_ahead: int
+    items: Iterable[bytes], paths: Mapping[bytes, str], way: Way, *, n_threads: int, n_ahead: int
 ) -> Generator[tuple[bytes, np.ndarray | str], None, None]:
-    """Yield contents, each with its square, or with the reason why there is none."""
+    """Yield items, each with its square, or with the reason why there is none."""
 
-    def decode(content: bytes) -> tuple[bytes, np.ndarray | str]:
+    def decode(items: list[bytes]) -> list[tuple[bytes, np.ndarray | str]]:
+        content = content_of(items[0])
         try:
             data = read_bytes(paths[content])
             if digest(data) != content:
                 raise ValueError("changed while it was being read")
-            return content, square.decode(data)
+            return list(zip(items, way.squares(data, items), strict=True))
         except (OSError, ValueError) as error:
-            return content, reason(error)
+            return [(item, reason(error)) for item in items]
 
+    images = (list(views) for _, views in groupby(items, content_of))
     with threads(n_threads) as pool:
-        yield from ahead(pool, decode, contents, n_ahead)
+        for squares in ahead(pool, decode, images, -(-n_ahead // len(way.views))):
+            yield from squares
 
 
 class _Here(Executor):

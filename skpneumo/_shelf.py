@@ -7,11 +7,11 @@ import numpy as np
 from skpneumo._claims import Claims
 from skpneumo._store import FeatureStore
 
-Rows = list[tuple[bytes, np.ndarray]]  # contents, and the features of each
+Rows = list[tuple[bytes, np.ndarray]]  # views of images, and the features of each
 
 
 class Shelf:
-    """The part of a store that belongs to one way from images to features, by content.
+    """The part of a store that belongs to one way from images to features, by image and view.
 
     Parameters
     ----------
@@ -28,15 +28,15 @@ class Shelf:
         self.is_writable = store is not None
         self.claims = None if store is None else Claims(store.folder)
 
-    def known(self, contents: Iterable[bytes], *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
+    def known(self, items: Iterable[bytes], *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
         """Yield what is there; `hold` it in the memory of the process for the next time."""
         if self.store is not None:
-            for key, row in self.store.get(self._keys(contents), self.n_features, hold=hold):
+            for key, row in self.store.get(self._keys(items), self.n_features, hold=hold):
                 yield key[len(self.way) :], row
 
     def put(self, rows: Rows) -> None:
         """Keep rows, and end the claims on them."""
-        keys = self._keys(content for content, _ in rows)
+        keys = self._keys(item for item, _ in rows)
         if self.store is not None and self.is_writable:  # a store that fails has said why, and is not tried again
             self.is_writable = self.store.put(zip(keys, (row for _, row in rows), strict=True))
         if self.claims is not None:
@@ -52,16 +52,16 @@ class Shelf:
         if self.store is not None and stamps:
             self.store.forget(stamps)
 
-    def take(self, contents: Sequence[bytes]) -> list[bytes]:
-        """Claim `contents`; return those that nobody else computes."""
+    def take(self, items: Sequence[bytes]) -> list[bytes]:
+        """Claim `items`; return those that nobody else computes."""
         if self.claims is None:
-            return list(contents)
-        return [key[len(self.way) :] for key in self.claims.take(self._keys(contents))]
+            return list(items)
+        return [key[len(self.way) :] for key in self.claims.take(self._keys(items))]
 
     def release_all(self) -> None:
         """End all claims."""
         if self.claims is not None:
             self.claims.release_all()
 
-    def _keys(self, contents: Iterable[bytes]) -> list[bytes]:
-        return [self.way + content for content in contents]
+    def _keys(self, items: Iterable[bytes]) -> list[bytes]:
+        return [self.way + item for item in items]

@@ -24,7 +24,7 @@ from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsErro
 def count(monkeypatch):
     """Count images decoded, images that pass the network, and networks asked for, while the real ones work."""
     counts = {"decoded": 0, "passed": 0, "networks": 0}
-    decode, forward = _images.Square.decode, _backbone.Backbone.forward
+    decode, forward = _images.Square.gray, _backbone.Backbone.forward
 
     lock = threading.Lock()  # images are decoded in several threads
 
@@ -43,7 +43,7 @@ def count(monkeypatch):
 
         return counted
 
-    monkeypatch.setattr(_images.Square, "decode", counted_decode)
+    monkeypatch.setattr(_images.Square, "gray", counted_decode)
     monkeypatch.setattr(_backbone.Backbone, "forward", counted_forward)
     return counts
 

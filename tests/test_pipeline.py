@@ -32,7 +32,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
     """Each step of the first batch waits until the step before it has gone on to a later one."""
     decoded, passed = threading.Semaphore(0), threading.Semaphore(0)
     first = {"forward": True, "put": True}
-    decode, forward, put = _images.Square.decode, _backbone.Backbone.forward, _shelf.Shelf.put
+    decode, forward, put = _images.Square.gray, _backbone.Backbone.forward, _shelf.Shelf.put
 
     def counted_decode(square, data):
         decoded.release()
@@ -53,7 +53,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
         return put(shelf, rows)
 
     monkeypatch.setattr(_device, "batch_size", lambda *_: 4)
-    monkeypatch.setattr(_images.Square, "decode", counted_decode)
+    monkeypatch.setattr(_images.Square, "gray", counted_decode)
     monkeypatch.setattr(_backbone.Backbone, "forward", waiting_forward)
     monkeypatch.setattr(_shelf.Shelf, "put", waiting_put)
     rows = features.set_params(memory=tmp_path).fit_transform(paths)
@@ -66,7 +66,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
 
 def test_squares_under_way_are_bounded_however_many_images_there_are(paths, features, monkeypatch):
     under_way, most, lock = 0, 0, threading.Lock()
-    decode, forward = _images.Square.decode, _backbone.Backbone.forward
+    decode, forward = _images.Square.gray, _backbone.Backbone.forward
 
     def counted_decode(square, data):
         nonlocal under_way, most
@@ -85,7 +85,7 @@ def test_squares_under_way_are_bounded_however_many_images_there_are(paths, feat
         return run
 
     monkeypatch.setattr(_device, "batch_size", lambda *_: 2)
-    monkeypatch.setattr(_images.Square, "decode", counted_decode)
+    monkeypatch.setattr(_images.Square, "gray", counted_decode)
     monkeypatch.setattr(_backbone.Backbone, "forward", counted_forward)
     features.set_params(memory=None).fit_transform(paths)
     assert under_way == 0
