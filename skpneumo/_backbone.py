@@ -15,18 +15,11 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _device
+from skpneumo._network import LAYERS, Stretch, map_side, n_channels, shapes
 from skpneumo.exceptions import WeightsError
 
-# (name, filters, whether the layer completes its block, so that a pooling layer follows)
-LAYERS = tuple(
-    (f"block{block}_conv{conv}", filters, conv == convs)
-    for block, (convs, filters) in enumerate([(2, 64), (2, 128), (4, 256), (4, 512), (4, 512)], 1)
-    for conv in range(1, convs + 1)
-)
 SUFFIXES = (".npz", ".h5", ".keras")
 
-# What Keras subtracts from blue, green and red for the weights of the Visual Geometry Group.
-_CHANNEL_MEANS = (103.939, 116.779, 123.68)
 _UNTRAINED_SEED = 19
 
 _WAYS_OUT = (
@@ -44,30 +37,39 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Backbone:
-    """The frozen first `n_layers` of VGG19, of one set of weights, for one size of image on one device."""
+    """The frozen first `n_layers` of VGG19, of one set of weights, for one size of image on one device.
+
+    Without a `pool_grid` it gives the maps themselves; without layers, the squares.
+    """
 
     weights: str | None
     weights_digest: bytes
     n_layers: int
     image_size: int
-    pool_grid: int
+    pool_grid: int | None
     device: str
     precision: str
 
     @property
     def n_channels(self) -> int:
         """Channels of the maps that the last layer gives."""
-        return LAYERS[self.n_layers - 1][1]
+        return n_channels(self.n_layers)
 
     @property
     def grid(self) -> int:
-        """Side of the grid that the maps are averaged over: at most their own."""
-        return min(self.pool_grid, map_side(self.n_layers, self.image_size))
+        """Side of the grid that the maps are averaged over, at most their own; or of the maps."""
+        side = map_side(self.n_layers, self.image_size)
+        return side if self.pool_grid is None else min(self.pool_grid, side)
 
     @property
     def n_features(self) -> int:
-        """Features an image."""
+        """Numbers an image."""
         return self.n_channels * self.grid**2
+
+    @property
+    def dtype(self) -> str:
+        """Type of the numbers."""
+        return "|u1" if self.n_layers == 0 else "<f2" if self.pool_grid is None else "<f4"
 
     @property
     def batch_size(self) -> int:
@@ -76,7 +78,8 @@ class Backbone:
 
     def identity(self) -> bytes:
         """Name everything that shapes the features of a square, but for rounding."""
-        return f"VGG19 {self.n_layers} {self.image_size} {self.grid} ".encode() + self.weights_digest
+        rows = "maps" if self.pool_grid is None else self.grid
+        return f"VGG19 {self.n_layers} {self.image_size} {rows} ".encode() + self.weights_digest
 
     def key(self) -> bytes:
         """Name everything that shapes the features of a square."""
@@ -95,13 +98,15 @@ class Backbone:
         return replace(self, device=_device.resolve_device(device))
 
     def forward(self) -> Callable[[np.ndarray], np.ndarray]:
-        """Return the compiled pass: (n, image_size, image_size) uint8 -> (n, n_features) float32."""
+        """Return the compiled pass: (n, image_size, image_size) uint8 -> (n, n_features)."""
+        if self.n_layers == 0:
+            return lambda squares: squares.reshape(len(squares), -1)
         with _lock:
             return _forward(self)
 
 
 def backbone(
-    *, weights: Any, n_layers: int, image_size: int, pool_grid: int, device: str, precision: str, verbose: int = 0
+    *, weights: Any, n_layers: int, image_size: int, pool_grid: int | None, device: str, precision: str, verbose: int = 0
 ) -> Backbone:
     """Settle what "auto" means and which weights are meant, without running anything.
 
@@ -123,59 +128,14 @@ def backbone(
     )
 
 
-def map_side(n_layers: int, image_size: int) -> int:
-    """Side of the maps that leave the first `n_layers` layers."""
-    return image_size // 2 ** sum(completes for _, _, completes in LAYERS[:n_layers])
-
-
-def pooling_matrix(side: int, grid: int) -> np.ndarray:
-    """Averages over `grid` cells that cover `side` places, overlapping by one where it does not divide them.
-
-    Examples
-    --------
-    >>> pooling_matrix(3, 2)
-    array([[0.5, 0.5, 0. ],
-           [0. , 0.5, 0.5]], dtype=float32)
-    """
-    matrix = np.zeros((grid, side), np.float32)
-    for cell in range(grid):
-        start, stop = cell * side // grid, -(-(cell + 1) * side // grid)
-        matrix[cell, start:stop] = 1 / (stop - start)
-    return matrix
-
-
 @functools.lru_cache(maxsize=4)
 def _forward(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
     keras = _device.keras()
+    grid = backbone.grid if backbone.pool_grid else None
     with keras.device(f"{backbone.device}:0"):
-        network = _network(keras, load_layers(backbone.weights, backbone.n_layers), backbone.precision)
-    pooling = pooling_matrix(map_side(backbone.n_layers, backbone.image_size), backbone.grid)
-
-    def features(squares: Any) -> Any:
-        gray = keras.ops.cast(squares, "float32")
-        pixels = keras.ops.stack([gray - mean for mean in _CHANNEL_MEANS], axis=-1)
-        maps = keras.ops.cast(network(pixels, training=False), "float32")
-        rows = keras.ops.einsum("gh,nhwc->ngwc", pooling, maps)
-        cells = keras.ops.einsum("kw,ngwc->ngkc", pooling, rows)
-        return keras.ops.reshape(cells, (-1, backbone.n_features))
-
-    return _device.compile_forward(features, backbone.image_size, backbone.device)
-
-
-def _network(keras: Any, arrays: Arrays, precision: str) -> Any:
-    # Said to each layer, so that the host's global settings of Keras stay out.
-    settings = {
-        "dtype": "mixed_bfloat16" if precision == "bfloat16" else "float32",
-        "data_format": "channels_last",
-    }
-    pixels = maps = keras.Input((None, None, 3), dtype="float32")
-    for name, filters, completes in LAYERS[: len(arrays) // 2]:
-        layer = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name, **settings)
-        maps = layer(maps)
-        layer.set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])
-        if completes:
-            maps = keras.layers.MaxPooling2D(2, **settings)(maps)
-    return keras.Model(pixels, maps)
+        stretch = Stretch(0, backbone.n_layers, backbone.image_size, grid, backbone.precision)
+        stretch.load(load_layers(backbone.weights, backbone.n_layers))
+    return _device.compile_forward(stretch, backbone.image_size, backbone.device)
 
 
 # Weights
@@ -204,7 +164,7 @@ def _untrained(n_layers: int) -> Arrays:
     """He-uniform kernels and zero biases; sums and products of a frozen stream alone, so equal on every machine."""
     random = np.random.RandomState(_UNTRAINED_SEED)
     arrays = {}
-    for name, shape in _shapes(n_layers).items():
+    for name, shape in shapes(0, n_layers).items():
         if name.endswith("/bias"):
             arrays[name] = np.zeros(shape, np.float32)
         else:
@@ -213,19 +173,10 @@ def _untrained(n_layers: int) -> Arrays:
     return arrays
 
 
-def _shapes(n_layers: int) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    channels = 3
-    for name, filters, _ in LAYERS[:n_layers]:
-        shapes |= {f"{name}/kernel": (3, 3, channels, filters), f"{name}/bias": (filters,)}
-        channels = filters
-    return shapes
-
-
 def _fit(arrays: Mapping[str, np.ndarray], source: str, n_layers: int) -> Arrays:
     """Take what the first `n_layers` layers need, or name everything that is missing or of the wrong shape."""
     faults = []
-    for name, shape in _shapes(n_layers).items():
+    for name, shape in shapes(0, n_layers).items():
         if name not in arrays:
             faults.append(f"{name} is missing")
         elif arrays[name].shape != shape:
@@ -236,7 +187,7 @@ def _fit(arrays: Mapping[str, np.ndarray], source: str, n_layers: int) -> Arrays
         raise WeightsError(
             f"weights={source!r} do not fit the first {n_layers} layers of VGG19: {'; '.join(faults)}. {_WAYS_OUT}"
         )
-    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in _shapes(n_layers)}
+    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in shapes(0, n_layers)}
 
 
 def _read_file(path: str) -> Arrays:

@@ -37,6 +37,25 @@ def extract(
     Raises
     ------
     ImageReadError
+        As `extract_items`.
+    """
+    return extract_items(paths, way, store, device=device, n_jobs=n_jobs, progress=progress)[0]
+
+
+def extract_items(
+    paths: Sequence[str],
+    way: Way,
+    store: FeatureStore | None,
+    *,
+    device: str = "auto",
+    n_jobs: int | None = None,
+    progress: Callable[..., Any],
+) -> tuple[np.ndarray, list[bytes]]:
+    """Fill the matrix of features; return also what its rows are named by in the store.
+
+    Raises
+    ------
+    ImageReadError
         Names every image that cannot be read. Nothing more passes the network once a look at a file tells that there
         will be an error; what is seen in decoding alone costs the other images nothing, they are stored.
     """
@@ -49,7 +68,7 @@ def extract(
                 extraction.compute_on_cluster(device, n_jobs)
             else:
                 extraction.compute(_decoding_threads(n_jobs) if n_left > 1 else 0)
-    return extraction.result()
+    return extraction.result(), extraction.items()
 
 
 class _Extraction:
@@ -58,15 +77,21 @@ class _Extraction:
     def __init__(self, paths: Sequence[str], way: Way, store: FeatureStore | None) -> None:
         self.way = way
         self.files = _Files(paths, store)
-        self.shelf = Shelf(store, way.key(), way.backbone.n_features)
-        self.matrix = _Matrix(len(paths) * len(way.views), way.backbone.n_features)
+        backbone = way.backbone
+        self.shelf = Shelf(store, way.key(), backbone.n_features, backbone.dtype)
+        self.matrix = _Matrix(len(paths) * len(way.views), backbone.n_features, backbone.dtype)
         self.unfit: Reasons = {}
+        self._items: dict[int, bytes] = {}
+
+    def items(self) -> list[bytes]:
+        """Name the rows of the matrix, once all have come."""
+        return [self._items[row] for row in range(len(self.matrix.features))]
 
     def look_up(self) -> None:
         """Take from the store what it knows of files that are remembered, all in one go."""
         for position, content in self.files.contents.items():
             self._add(position, content)
-        self.matrix.place(self.shelf.known(list(self.matrix.left), hold=True))
+        self.matrix.place(self.shelf.known(list(self.matrix.left), hold=self.way.backbone.pool_grid is not None))
 
     def compute(self, n_threads: int) -> None:
         """Compute what no other process computes at this moment, and wait for the rest."""
@@ -122,8 +147,9 @@ class _Extraction:
 
     def _add(self, position: int, content: bytes) -> list[bytes]:
         """Note what an image is and where its rows belong; return those of its views that are new."""
-        items = enumerate(self.way.items(content), position * len(self.way.views))
-        return [item for row, item in items if self.matrix.add(row, item)]
+        items = dict(enumerate(self.way.items(content), position * len(self.way.views)))
+        self._items |= items
+        return [item for row, item in items.items() if self.matrix.add(row, item)]
 
     def _claimed(self, items: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
         """Yield those of `items` that nobody else computes; the others go to `elsewhere`."""
@@ -190,8 +216,8 @@ class _Files:
 class _Matrix:
     """The features of one call as they come."""
 
-    def __init__(self, n_rows: int, n_features: int) -> None:
-        self.features = np.empty((n_rows, n_features), np.float32)
+    def __init__(self, n_rows: int, n_features: int, dtype: str) -> None:
+        self.features = np.empty((n_rows, n_features), dtype)
         self.left: dict[bytes, list[int]] = {}  # where the items belong that have no features yet
         self.n_placed = 0
         self.on_place: Callable[[int], object] = lambda n_rows: None

@@ -11,12 +11,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skpneumo._backbone import LAYERS, Backbone, backbone
+from skpneumo._backbone import Backbone, backbone
 from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import DEVICES, PRECISIONS
 from skpneumo._extract import extract
 from skpneumo._images import ASPECTS, CONTRASTS, Square
 from skpneumo._inputs import as_paths, check_column, digest
+from skpneumo._network import LAYERS
 from skpneumo._pipeline import Way
 from skpneumo._progress import progress_bar
 from skpneumo._store import open_store

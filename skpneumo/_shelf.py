@@ -21,24 +21,26 @@ class Shelf:
         Name of the preprocessing and the backbone.
     n_features : int
         Length of a row.
+    dtype : str
+        Type of its numbers.
     """
 
-    def __init__(self, store: FeatureStore | None, way: bytes, n_features: int) -> None:
-        self.store, self.way, self.n_features = store, way, n_features
+    def __init__(self, store: FeatureStore | None, way: bytes, n_features: int, dtype: str = "<f4") -> None:
+        self.store, self.way, self.n_features, self.dtype = store, way, n_features, dtype
         self.is_writable = store is not None
         self.claims = None if store is None else Claims(store.folder)
 
     def known(self, items: Iterable[bytes], *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
         """Yield what is there; `hold` it in the memory of the process for the next time."""
         if self.store is not None:
-            for key, row in self.store.get(self._keys(items), self.n_features, hold=hold):
+            for key, row in self.store.get(self._keys(items), self.n_features, dtype=self.dtype, hold=hold):
                 yield key[len(self.way) :], row
 
     def put(self, rows: Rows) -> None:
         """Keep rows, and end the claims on them."""
         keys = self._keys(item for item, _ in rows)
         if self.store is not None and self.is_writable:  # a store that fails has said why, and is not tried again
-            self.is_writable = self.store.put(zip(keys, (row for _, row in rows), strict=True))
+            self.is_writable = self.store.put(zip(keys, (row for _, row in rows), strict=True), dtype=self.dtype)
         if self.claims is not None:
             self.claims.release(keys)
 

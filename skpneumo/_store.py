@@ -20,14 +20,14 @@ from skpneumo.exceptions import FeatureStoreWarning
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
 
-_FOLDER, _FILE, _DIGESTS_FILE = "skpneumo-features", "features.sqlite", "digests.sqlite"
+_FOLDER, _DIGESTS_FILE = "skpneumo-features", "digests.sqlite"
 _ROWS_A_QUERY = 500
 _HELD: Cache[tuple[str, bytes]] = Cache(max_bytes=2**28)  # of all stores of this process
 _SCHEMA = "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
 
 
 class FeatureStore:
-    """Rows of float32 under keys of bytes in one SQLite file; in another, what files held when they were read.
+    """Rows of numbers under keys of bytes in one SQLite file; in another, what files held when they were read.
 
     A store only ever saves work: where it cannot be read or written, one warning says so and the work is done again.
 
@@ -35,6 +35,8 @@ class FeatureStore:
     ----------
     folder : str or path
         Made where it does not exist, readable by its owner only. The files lie in a folder of its own inside it.
+    name : str
+        What is kept: the name of its file.
 
     Examples
     --------
@@ -46,27 +48,29 @@ class FeatureStore:
     {b'one': array([1., 1.], dtype=float32)}
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], name: str = "features") -> None:
         self.folder = Path(folder).expanduser().absolute() / _FOLDER
-        self.file = self.folder / _FILE
+        self.file = self.folder / f"{name}.sqlite"
         self._rows = _Table(self.file, is_durable=True)
         self._digests = _Table(self.folder / _DIGESTS_FILE, is_durable=False)
 
-    def get(self, keys: Iterable[bytes], n_features: int, *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
+    def get(
+        self, keys: Iterable[bytes], n_features: int, *, dtype: str = "<f4", hold: bool = False
+    ) -> Iterator[tuple[bytes, np.ndarray]]:
         """Yield the rows that are known and whole; a broken one is as good as unknown.
 
         With `hold`, they stay in the memory of the process if all of them fit in there.
         """
         try:
-            for key, value in self._rows.read(keys, 4 * n_features, hold=hold):
-                yield key, np.frombuffer(value, "<f4")
+            for key, value in self._rows.read(keys, np.dtype(dtype).itemsize * n_features, hold=hold):
+                yield key, np.frombuffer(value, dtype)
         except (OSError, sqlite3.Error) as error:
             self._warn(error)
 
-    def put(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
+    def put(self, rows: Iterable[tuple[bytes, np.ndarray]], *, dtype: str = "<f4") -> bool:
         """Keep rows, all of them in one transaction; tell whether they are kept."""
         try:
-            self._rows.write((key, np.ascontiguousarray(row, "<f4").tobytes()) for key, row in rows)
+            self._rows.write((key, np.ascontiguousarray(row, dtype).tobytes()) for key, row in rows)
         except (OSError, sqlite3.Error) as error:
             self._warn(error)
             return False
@@ -151,15 +155,15 @@ def _fetch_all(query: str, arguments: Sequence[bytes], db: sqlite3.Connection) -
     return db.execute(query, arguments).fetchall()
 
 
-def open_store(memory: Any) -> FeatureStore | None:
+def open_store(memory: Any, name: str = "features") -> FeatureStore | None:
     """Turn the parameter `memory` into a store: "auto", None, a folder, or a joblib ``Memory``."""
     if memory is None:
         return None
     if isinstance(memory, str) and memory == "auto":
         folder = os.environ.get(ENVIRONMENT_VARIABLE) or platformdirs.user_cache_dir("skpneumo", appauthor=False)
-        return FeatureStore(folder)
+        return FeatureStore(folder, name)
     location = getattr(memory, "location", memory)
-    return None if location is None else FeatureStore(location)
+    return None if location is None else FeatureStore(location, name)
 
 
 def _checksum(key: bytes, value: bytes) -> int:

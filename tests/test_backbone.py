@@ -7,7 +7,8 @@ import pytest
 
 from conftest import write_keras_vgg19
 from skpneumo import VGG19Features, _device
-from skpneumo._backbone import LAYERS, _weights_digest, backbone, load_layers, map_side, pooling_matrix
+from skpneumo._backbone import _weights_digest, backbone, load_layers
+from skpneumo._network import LAYERS, map_side, pooling_matrix
 from skpneumo.exceptions import WeightsError
 
 

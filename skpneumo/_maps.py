@@ -1,0 +1,122 @@
+"""The maps that enter the first trainable layer, one row a view of an image: on disk, and read as they are needed."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from skpneumo._extract import extract, extract_items
+from skpneumo._pipeline import Way, ahead, threads
+from skpneumo._shelf import Shelf
+from skpneumo._store import FeatureStore
+from skpneumo.exceptions import ImageReadError
+
+_BYTES_AT_ONCE = 2**26  # of maps in memory while they are computed
+_READ_AHEAD = 2
+
+
+class Maps:
+    """Rows of maps of the views of images, never all of them in memory.
+
+    Where no layer is frozen the rows are squares, which are cut out of the images anew each time, and a new epoch
+    draws new views.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        The images.
+    way : Way
+        From them to the maps of each of their views.
+    store : FeatureStore or None
+        Where they lie. None: they are computed each time.
+    settings : dict
+        Of `extract`: device, n_jobs.
+    """
+
+    def __init__(self, paths: Sequence[str], way: Way, store: FeatureStore | None, **settings: Any) -> None:
+        self.paths, self.way, self.settings = list(paths), way, settings
+        self.store = store if way.backbone.n_layers else None
+        self.shelf = Shelf(self.store, way.key(), way.backbone.n_features, way.backbone.dtype)
+        self.items: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self.paths) * len(self.way.views)
+
+    def first_pass(self, progress: Callable[..., Any]) -> Iterator[np.ndarray]:
+        """Compute what is not there yet; yield all rows in order, some at a time.
+
+        Raises
+        ------
+        ImageReadError
+            Names every image that cannot be read.
+        """
+        n_views, row_bytes = len(self.way.views), self.way.backbone.n_features * np.dtype(self.way.backbone.dtype).itemsize
+        size = max(self.way.backbone.batch_size, _BYTES_AT_ONCE // (n_views * row_bytes))
+        self.items = []
+        failures: list[tuple[int, str, str]] = []
+        with progress(len(self), "maps", "image" if n_views == 1 else "view") as task:
+            for start in range(0, len(self.paths), size):
+                some = self.paths[start : start + size]
+                way, store = (_only_decoded(self.way), None) if failures else (self.way, self.store)
+                try:
+                    rows, items = extract_items(some, way, store, progress=_silent, **self.settings)
+                except ImageReadError as error:
+                    failures += [(start + position, path, why) for position, path, why in error.failures]
+                if not failures:
+                    self.items += items
+                    task.update(len(rows))
+                    yield rows
+        if failures:
+            raise ImageReadError(failures)
+
+    def batches(self, batches: Iterable[np.ndarray], epoch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield numbers of rows, as given, and the rows; the next ones are read meanwhile."""
+        with threads(1) as pool:
+            yield from ahead(pool, lambda numbers: (numbers, self._read(numbers, epoch)), batches, _READ_AHEAD)
+
+    def _read(self, numbers: np.ndarray, epoch: int) -> np.ndarray:
+        rows = np.empty((len(numbers), self.way.backbone.n_features), self.way.backbone.dtype)
+        wanted: dict[bytes, list[int]] = {}
+        for place, number in enumerate(numbers):
+            wanted.setdefault(self.items[number], []).append(place)
+        for item, row in self.shelf.known(wanted):
+            rows[wanted.pop(item)] = row
+        missing = np.array(sorted(place for places in wanted.values() for place in places), int)
+        images, views = np.divmod(np.asarray(numbers)[missing], len(self.way.views))
+        for view in np.unique(views):
+            chosen = views == view
+            way = replace(self.way, views=(self._view_number(int(view), epoch),))
+            paths = [self.paths[image] for image in images[chosen]]
+            rows[missing[chosen]] = extract(paths, way, self.store, progress=_silent, **self.settings)
+        return rows
+
+    def _view_number(self, view: int, epoch: int) -> int:
+        """The plain image is the same in each epoch; the other views are drawn anew where nothing is stored."""
+        number = self.way.views[view]
+        n_others = sum(other > 0 for other in self.way.views)
+        return number + epoch * n_others if number and self.store is None else number
+
+
+def _only_decoded(way: Way) -> Way:
+    """What tells of the rest of the images whether they can be read, at little cost."""
+    return replace(way, backbone=replace(way.backbone, n_layers=0))
+
+
+@contextmanager
+def room_for_maps(store: FeatureStore | None) -> Iterator[FeatureStore]:
+    """Lend `store`, or a temporary one where there is none."""
+    with ExitStack() as stack:
+        yield store or FeatureStore(stack.enter_context(tempfile.TemporaryDirectory(prefix="skpneumo-")), "maps")
+
+
+@contextmanager
+def _silent(*_: Any) -> Iterator[Any]:
+    yield _Nobody()
+
+
+class _Nobody:
+    def update(self, n: int) -> None:
+        """Say nothing: the pass as a whole has a bar."""

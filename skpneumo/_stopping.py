@@ -1,0 +1,41 @@
+"""Early stopping: a score an epoch, the best weights kept."""
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class EarlyStopping(Generic[T]):
+    """Keeps the best state and says when the score has ceased to rise.
+
+    Parameters
+    ----------
+    n_iter_no_change : int
+        Epochs without a rise after which it is over.
+    tol : float
+        What counts as a rise of the score.
+
+    Examples
+    --------
+    >>> stopping = EarlyStopping(n_iter_no_change=2, tol=0.1)
+    >>> [stopping.add(score, name) for score, name in [(0.5, "a"), (0.7, "b"), (0.75, "c"), (0.6, "d")]]
+    [False, False, False, True]
+    >>> stopping.best, stopping.best_iter
+    ('c', 2)
+    """
+
+    def __init__(self, n_iter_no_change: int, tol: float) -> None:
+        self.n_iter_no_change, self.tol = n_iter_no_change, tol
+        self.scores: list[float] = []
+        self.best: T | None = None
+        self.best_iter = -1  # index of the best score
+        self._waited = 0
+
+    def add(self, score: float, state: T) -> bool:
+        """Note the score of an epoch and the state that has it; tell whether to stop."""
+        best = self.scores[self.best_iter] if self.scores else -float("inf")
+        self.scores.append(score)
+        self._waited = 0 if score >= best + self.tol else self._waited + 1
+        if score > best:
+            self.best, self.best_iter = state, len(self.scores) - 1
+        return self._waited >= self.n_iter_no_change

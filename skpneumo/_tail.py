@@ -1,0 +1,108 @@
+"""The trainable layers of VGG19 with the head behind them: what they make of maps, and a step of their training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skpneumo import _device
+from skpneumo._dense import DenseLayers
+from skpneumo._network import Stretch, map_side, n_channels
+from skpneumo._pool import Pool
+
+_CLIP_NORM = 1.0
+_WEIGHT_DECAY = 0.01  # of kernels, times the learning rate; the head has the penalty of its own
+_MAX_IDLE = 2  # their weights and moments take some 100 MB each
+
+
+@dataclass(frozen=True)
+class TailShape:
+    """What makes one compiled tail different from another.
+
+    Parameters
+    ----------
+    n_frozen, n_layers : int
+        The tail begins after the first and ends after the second number of layers.
+    image_size, grid : int
+        Side of the squares in pixels; side of the grid that the last maps are averaged over.
+    device, precision : str
+        Where and how it computes.
+    sizes : tuple of int
+        Features, units of the hidden layers, logits of a head to train. (): no training.
+    dropout : float
+        Of the head.
+    """
+
+    n_frozen: int
+    n_layers: int
+    image_size: int
+    grid: int
+    device: str
+    precision: str
+    sizes: tuple[int, ...] = ()
+    dropout: float = 0.0
+
+    @property
+    def signature(self) -> tuple[tuple[int | None, ...], str]:
+        """Shape and type of the rows that enter."""
+        n_numbers = map_side(self.n_frozen, self.image_size) ** 2 * n_channels(self.n_frozen)
+        return (None, n_numbers), "float16" if self.n_frozen else "uint8"
+
+    @property
+    def batch_size(self) -> int:
+        """Rows a call."""
+        return _device.batch_size(self.image_size, self.device)
+
+
+class Tail:
+    """A compiled tail of one shape; its weights are set before each use.
+
+    Parameters
+    ----------
+    shape : TailShape
+        What it is compiled for.
+    """
+
+    def __init__(self, shape: TailShape) -> None:
+        self.shape = shape
+        keras = _device.keras()
+        with _device.place(shape.device):
+            self.stretch = Stretch(shape.n_frozen, shape.n_layers, shape.image_size, shape.grid, shape.precision)
+            if shape.sizes:
+                self.head = DenseLayers(shape.sizes, shape.dropout)
+                self.mean, self.scale = (keras.Variable(np.ones(shape.sizes[0], np.float32)) for _ in range(2))
+        self._forward = _device.compile_forward(
+            self.stretch, self.stretch.variables, [shape.signature], shape.device, full_batch=shape.batch_size
+        )
+        if shape.sizes:
+            layers, head = self.stretch.variables, self.head.variables
+            self.step = _device.compile_step(
+                self._objective,
+                [*layers, *head],
+                [*self.head.states, self.mean, self.scale],
+                [shape.signature, ((None,), "int32"), ((None,), "float32"), ((), "float32")],
+                shape.device,
+                clip_norm=_CLIP_NORM,
+                weight_decay=[_WEIGHT_DECAY * (len(each.shape) == 4) for each in layers] + [0.0] * len(head),
+            )
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Set the weights of the layers, keyed "block1_conv1/kernel" and so on."""
+        self.stretch.load(arrays)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the weights of the layers."""
+        return self.stretch.arrays()
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Return the features of maps, (n, n_features) float32; batch by batch, so that no row depends on others."""
+        size = self.shape.batch_size
+        with _device.place(self.shape.device):
+            return np.concatenate([self._forward(rows[i : i + size]) for i in range(0, len(rows), size)])
+
+    def _objective(self, rows: Any, codes: Any, weights: Any, alpha: Any) -> tuple[Any, list[Any]]:
+        return self.head.objective((self.stretch(rows) - self.mean) / self.scale, codes, weights, alpha)
+
+
+TAILS = Pool(Tail, _MAX_IDLE)
