@@ -130,12 +130,14 @@ def backbone(
 
 @functools.lru_cache(maxsize=4)
 def _forward(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
-    keras = _device.keras()
     grid = backbone.grid if backbone.pool_grid else None
-    with keras.device(f"{backbone.device}:0"):
+    with _device.place(backbone.device):
         stretch = Stretch(0, backbone.n_layers, backbone.image_size, grid, backbone.precision)
         stretch.load(load_layers(backbone.weights, backbone.n_layers))
-    return _device.compile_forward(stretch, backbone.image_size, backbone.device)
+    signature = [((None, backbone.image_size, backbone.image_size), "uint8")]
+    return _device.compile_forward(
+        stretch, stretch.variables, signature, backbone.device, full_batch=backbone.batch_size
+    )
 
 
 # Weights

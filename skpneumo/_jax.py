@@ -8,6 +8,7 @@ import numpy as np
 from skpneumo._adam import Adam, Signature
 
 NAME = "JAX"
+CPU = "cpu:0"
 
 
 def start(n_cores: int | None) -> None:  # JAX has no setting for it
@@ -46,7 +47,7 @@ def l2_loss(variable: Any) -> Any:
 def compile_forward(
     function: Callable[..., Any],
     variables: Sequence[Any],
-    signature: Signature,  # JAX reads it from the arrays
+    signature: Signature,
     full_batch: int | None,
 ) -> Callable[..., np.ndarray]:
     """Compile `function` for a few lengths of the first axis, to which shorter batches are padded."""
@@ -60,9 +61,9 @@ def compile_forward(
 
     def forward(*arrays: np.ndarray) -> np.ndarray:
         n_rows = len(arrays[0])
-        length = _padded_length(n_rows, full_batch)
-        padded = [np.pad(array, [(0, length - n_rows)] + [(0, 0)] * (array.ndim - 1)) for array in arrays]
-        return np.array(compiled([variable.value for variable in variables], *padded)[:n_rows])
+        n_missing = _padded_length(n_rows, full_batch) - n_rows
+        padded = [np.pad(array, [(0, n_missing)] + [(0, 0)] * (array.ndim - 1)) for array in _cast(arrays, signature)]
+        return np.array(compiled([variable.value for variable in variables], *padded))[:n_rows]
 
     return forward
 
@@ -83,7 +84,6 @@ def compile_step(
 
     beta_1, beta_2 = adam.BETA_1, adam.BETA_2
     variables = (list(adam.trained), list(adam.others), (adam.count, list(adam.firsts), list(adam.seconds)))
-    dtypes = [dtype for _, dtype in signature]
 
     def losses(values: list[Any], other_values: list[Any], arrays: tuple[Any, ...]) -> Any:
         mapping = [*zip(adam.trained, values, strict=True), *zip(adam.others, other_values, strict=True)]
@@ -111,9 +111,12 @@ def compile_step(
 
     def run(*arrays: Any, learning_rate: float) -> np.ndarray:
         state = jax.tree_util.tree_map(lambda variable: variable.value, variables)
-        cast = [np.asarray(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
-        figures, state = compiled(state, np.float32(learning_rate), *cast)
+        figures, state = compiled(state, np.float32(learning_rate), *_cast(arrays, signature))
         jax.tree_util.tree_map(lambda variable, value: variable.assign(value), variables, state)
         return np.array(figures)
 
     return run
+
+
+def _cast(arrays: Sequence[Any], signature: Signature) -> list[np.ndarray]:
+    return [np.asarray(array, dtype) for array, (_, dtype) in zip(arrays, signature, strict=True)]

@@ -8,6 +8,7 @@ import numpy as np
 from skpneumo._adam import Adam, Signature
 
 NAME = "TensorFlow"
+CPU = "cpu:0"
 
 
 def start(n_cores: int | None) -> None:
@@ -63,11 +64,10 @@ def compile_forward(
     import tensorflow as tf
 
     # One concrete function: TensorFlow counts calls to others and warns when it takes them for too many.
-    spec = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
-    compiled = tf.function(function, input_signature=spec).get_concrete_function()
+    compiled = tf.function(function, input_signature=_spec(signature)).get_concrete_function()
 
     def forward(*arrays: np.ndarray, _alive: Any = function) -> np.ndarray:
-        return compiled(*map(tf.constant, arrays)).numpy()
+        return compiled(*_tensors(arrays, signature)).numpy()
 
     return forward
 
@@ -109,10 +109,22 @@ def compile_step(
             )
         return tf.stack(figures)
 
-    spec = [tf.TensorSpec(shape, dtype) for shape, dtype in [((), "float32"), *signature]]
-    compiled = tf.function(step, input_signature=spec).get_concrete_function()
+    signature = [((), "float32"), *signature]
+    compiled = tf.function(step, input_signature=_spec(signature)).get_concrete_function()
 
     def run(*arrays: Any, learning_rate: float, _alive: Any = step) -> np.ndarray:
-        return compiled(*map(tf.constant, (learning_rate, *arrays))).numpy()
+        return compiled(*_tensors([learning_rate, *arrays], signature)).numpy()
 
     return run
+
+
+def _spec(signature: Signature) -> list[Any]:
+    import tensorflow as tf
+
+    return [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
+
+
+def _tensors(arrays: Sequence[Any], signature: Signature) -> list[Any]:
+    import tensorflow as tf
+
+    return [tf.constant(array, dtype) for array, (_, dtype) in zip(arrays, signature, strict=True)]

@@ -8,6 +8,7 @@ import numpy as np
 from skpneumo._adam import Adam, Signature
 
 NAME = "PyTorch"
+CPU = "cpu"  # "cpu:0" is another device, to which PyTorch copies
 
 
 def start(n_cores: int | None) -> None:  # PyTorch reads OMP_NUM_THREADS by itself

@@ -29,7 +29,9 @@ class Augmentation:
     rotation : float
         Largest angle in degrees, to either side.
     area : float
-        Smallest share of the area that is kept, above 0; the largest is 1.
+        Smallest share of the area that is kept, above 0.
+    margin : float
+        The largest is 1 plus this; what lies around the image is black.
     aspect : float
         The ratio of width to height changes by e^-aspect to e^aspect.
     gamma : float
@@ -40,17 +42,21 @@ class Augmentation:
         They are shifted by at most this.
     blur : float
         Standard deviation in pixels of an image of 224; half of the views are blurred by up to this.
+    noise : float
+        Standard deviation of the noise, of gray values between 0 and 1; half of the views get up to this.
     flip : float
         Share of the views that are mirrored. This moves the heart to the right.
     """
 
     rotation: float = 7.0
     area: float = 0.55
+    margin: float = 0.0
     aspect: float = 0.3
     gamma: float = 0.4
     contrast: float = 0.35
     brightness: float = 0.08
     blur: float = 1.5
+    noise: float = 0.0
     flip: float = 0.0
 
     @classmethod
@@ -99,13 +105,15 @@ class Augmentation:
 
         return View(
             angle=symmetric(self.rotation),
-            share=float(1 - (1 - self.area) * next(draws)),
+            share=float(self.area + (1 + self.margin - self.area) * next(draws)),
             ratio=float(np.exp(symmetric(self.aspect))),
             place=(symmetric(1), symmetric(1)),
             gamma=float(np.exp(symmetric(self.gamma))),
             contrast=float(np.exp(symmetric(self.contrast))),
             brightness=symmetric(self.brightness),
             blur=float(max(0, 2 * next(draws) - 1) * self.blur),
+            noise=float(max(0, 2 * next(draws) - 1) * self.noise),
+            seed=int(next(draws) * 2**32),
             is_flipped=bool(next(draws) < self.flip),
         )
 
@@ -122,6 +130,8 @@ class View:
     contrast: float
     brightness: float
     blur: float
+    noise: float
+    seed: int
     is_flipped: bool
 
     def frame(self, gray: Image.Image, whole: tuple[float, float], size: int) -> Image.Image:
@@ -155,4 +165,10 @@ class View:
         values = mean + (values - mean) * self.contrast + self.brightness
         exposed = framed.point(np.rint(255 * np.clip(values, 0, 1)).astype(int).tolist())
         radius = self.blur * min(framed.size) / _BLUR_SIDE
-        return exposed.filter(ImageFilter.GaussianBlur(radius)) if radius else exposed
+        if radius:
+            exposed = exposed.filter(ImageFilter.GaussianBlur(radius))
+        if self.noise:
+            grain = np.random.RandomState(self.seed).standard_normal(exposed.size[::-1])
+            noisy = np.asarray(exposed) + 255 * self.noise * grain
+            exposed = Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
+        return exposed
