@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 STRENGTHS = (1, 2, 3)
-_BILINEAR = Image.Resampling.BILINEAR
 
 Change = Callable[[Image.Image, float], Image.Image]
 
@@ -72,17 +71,11 @@ def _blur(film: Image.Image, strength: float) -> Image.Image:
     """Let the patient move while the film is exposed, mostly along the body."""
     length = _amount(strength, 0, 0.014, 0.028, 0.045) * min(film.size)
     angle = _draws(film, "blur", strength).normal(0, 0.2)
-    edge = int(np.ceil(length / 2)) + 1
-    wide = Image.fromarray(np.pad(np.asarray(film), edge, "edge"))
-    moved = [
-        _gray(
-            wide.transform(
-                wide.size, Image.Transform.AFFINE, (1, 0, s * np.sin(angle), 0, 1, s * np.cos(angle)), _BILINEAR
-            )
-        )
-        for s in np.linspace(-length / 2, length / 2, 2 * edge + 1)
-    ]
-    return _film(np.mean(moved, axis=0)[edge:-edge, edge:-edge])
+    edge = int(np.ceil(length)) + 1
+    gray = np.pad(_gray(film), edge, "edge")
+    path = np.cos(angle) * np.fft.fftfreq(gray.shape[0])[:, None] + np.sin(angle) * np.fft.rfftfreq(gray.shape[1])
+    moved = np.fft.irfft2(np.fft.rfft2(gray) * np.sinc(length * path), gray.shape)
+    return _film(moved[edge:-edge, edge:-edge])
 
 
 def _noise(film: Image.Image, strength: float) -> Image.Image:
@@ -120,7 +113,7 @@ def _downscaling(film: Image.Image, strength: float) -> Image.Image:
     """Keep a small copy only, and enlarge it again."""
     scale = 1 / _amount(strength, 1, 1.8, 2.8, 4.2)
     small = film.resize([max(1, round(side * scale)) for side in film.size], Image.Resampling.BOX)
-    return small.resize(film.size, _BILINEAR)
+    return small.resize(film.size, Image.Resampling.BILINEAR)
 
 
 def _jpeg(film: Image.Image, strength: float) -> Image.Image:
@@ -156,7 +149,7 @@ def _markers(film: Image.Image, strength: float) -> Image.Image:
 def _combined(film: Image.Image, strength: float, sign: int) -> Image.Image:
     """Change a little of everything: a bright, veiled site (1) or a dark, hard one (-1)."""
     part = 0.65 * strength
-    film = _gamma(_exposure(film, 0.8 * part, sign), 0.4 * part, sign)
+    film = _gamma(_exposure(film, 0.65 * part, sign), 0.4 * part, sign)
     film = _veil(film, part) if sign > 0 else _window(film, part)
     film = _markers(_blur(film, part), strength)
     return _jpeg(_framing(film, part), part)
