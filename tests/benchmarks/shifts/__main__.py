@@ -87,13 +87,15 @@ def _draw(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace, folder: str | Path) -> None:
+    weights = options.weights or films.shared() / "weights" / "vgg19_imagenet_first_8_layers.npz"
     setting = {
-        "source": options.source if options.source in ("kermany", "mnist") else Path(options.source).name,
-        "folds": options.folds,
+        "source": Path(options.source).name,
+        "folds": 1 if options.source == "mnist" else options.folds,
         "image_size": options.image_size,
         "n_layers": options.n_layers,
+        "weights": Path(weights).name,
+        "changes": films.code_of_changes(),
     }
-    weights = options.weights or films.shared() / "weights" / "vgg19_imagenet_first_8_layers.npz"
     common = {
         "weights": None if weights == "None" else weights,
         "n_layers": options.n_layers,

@@ -126,8 +126,7 @@ def changed(
     dict of list
         Paths by change and strength, in the order of `films`.
     """
-    code = hashlib.blake2b(Path(changes.__file__).read_bytes(), digest_size=4).hexdigest()
-    root = Path(folder) / f"changed-{code}"
+    root = Path(folder) / f"changed-{code_of_changes()}"
     sites = {(name, strength): root / f"{name} {strength}" for name in names for strength in strengths}
     for site in sites.values():
         site.mkdir(parents=True, exist_ok=True)
@@ -137,6 +136,11 @@ def changed(
         for path, file in zip(films.paths, files, strict=True)
     )
     return {key: [str(site / file) for file in files] for key, site in sites.items()}
+
+
+def code_of_changes() -> str:
+    """Tell whether films were changed by the same code."""
+    return hashlib.blake2b(Path(changes.__file__).read_bytes(), digest_size=4).hexdigest()
 
 
 def _stem(path: str) -> str:

@@ -93,12 +93,13 @@ def _costs(group: list[Record], summaries: dict[str, dict[str, np.ndarray]]) -> 
             yield _row(name, *seconds, *ratios)
     if "combined" in next(iter(summaries.values())):
         yield ""
+        reference = lost(summaries[_REFERENCE]) if _REFERENCE in summaries else None
         yield _row("specificity lost, combined", "lost", "lost / what probe loses")
         for name, summary in summaries.items():
             share = ""
-            if _REFERENCE in summaries:
+            if reference is not None and interval(reference)[1] > 0:  # a share of nothing says nothing
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    share = _figure(lost(summary) / lost(summaries[_REFERENCE]))
+                    share = _figure(lost(summary) / reference)
             yield _row(name, _figure(lost(summary)), share)
 
 
