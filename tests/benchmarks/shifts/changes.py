@@ -137,7 +137,9 @@ def _markers(film: Image.Image, strength: float) -> Image.Image:
         x, y = at(0.08, 0.9)
         radius = side * 0.018 * level
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), 245)
-        draw.text(at(0.03, 0.05), "PORTABLE", 225, ImageFont.load_default(max(4, round(side * 0.022 * level))), anchor="lm")
+        draw.text(
+            at(0.03, 0.05), "PORTABLE", 225, ImageFont.load_default(max(4, round(side * 0.022 * level))), anchor="lm"
+        )
     if level >= 3:
         x, y = at(0.03, 0.3)
         draw.rectangle((x, y, x + side * 0.05, y + side * 0.3), 215)
