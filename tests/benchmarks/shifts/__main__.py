@@ -1,0 +1,136 @@
+"""The next hospital, imitated: fitted on films as they are, judged on other patients' films as other sites make them.
+
+Run from the root of the repository, with the folder of real films in ``SKPNEUMO_SHARED``:
+``python -m tests.benchmarks.shifts --images 400 --folder /tmp/shifts --out shifts.jsonl``. A folder that is named keeps
+the changed films and all features, so that the next recipe computes only what is new.
+"""
+
+import argparse
+import ast
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tests.benchmarks import machine
+from tests.benchmarks.shifts import films, records, runs
+from tests.benchmarks.shifts.changes import CHANGES, STRENGTHS
+from tests.benchmarks.shifts.picture import contact_sheet
+from tests.benchmarks.shifts.recipes import CHEAP, RECIPES
+from tests.benchmarks.shifts.tables import tables
+
+
+def main() -> None:
+    parser = _parser()
+    options = parser.parse_args()
+    if options.name and len(options.recipes or ()) > 1:
+        parser.error("--name names one recipe: give one of --recipes, or none for the probe")
+    if options.show:
+        for group in records.comparable(records.load(options.show)):
+            print(tables(group, options.verbose), end="\n\n")
+    elif options.picture:
+        _draw(options)
+    elif options.folder:
+        _measure(options, options.folder)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(options, folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.shifts", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("--source", default="kermany", help="kermany, mnist, or a folder of films named like Kermany's")
+    add("--recipes", nargs="+", choices=RECIPES, metavar="NAME", help=f"of: {'; '.join(RECIPES)}")
+    add("--set", nargs="+", type=_assignment, default=[], metavar="KEY=VALUE", help="parameters over the recipe's")
+    add("--name", help="what the recipe with --set is called")
+    add("--image-size", type=int, default=224)
+    add("--n-layers", type=int, default=8)
+    add("--weights", help="default: the first 8 layers in SKPNEUMO_SHARED; None: untrained")
+    add("--folds", type=int, default=4)
+    add("--only-folds", type=int, metavar="K", help="the first K folds alone")
+    add("--images", type=int, metavar="N", help="about N films held out in all, drawn by patient, stratified")
+    add("--changes", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="NAME", help="; ".join(CHANGES))
+    add("--strengths", nargs="+", type=int, choices=STRENGTHS, default=list(STRENGTHS))
+    add("--cost", type=int, default=64, metavar="N", help="films that cost is measured on; 0: it is not")
+    add("--folder", type=Path, help="keeps changed films and features from run to run")
+    add("--memory", help="the feature store, if not in the folder; None: nothing is stored")
+    add("--out", type=Path, metavar="FILE", help="a record of each recipe is appended, a line of JSON")
+    add("--show", nargs="+", type=Path, metavar="FILE", help="print tables of records and measure nothing")
+    add("--verbose", action="store_true", help="tables by change and strength too")
+    add("--picture", type=Path, metavar="FILE.png", help="draw one film under all changes and measure nothing")
+    add("--film", type=Path, nargs="+", help="the films of the picture; default: a normal one of the source")
+    return parser
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def _draw(options: argparse.Namespace) -> None:
+    paths = options.film
+    if not paths:
+        with tempfile.TemporaryDirectory() as folder:
+            _, held = films.folds(options.source, folder)[0]
+            contact_sheet([films.gray(held.paths[held.y == 0][0])]).save(options.picture)
+    else:
+        contact_sheet([films.gray(path) for path in paths]).save(options.picture)
+
+
+def _measure(options: argparse.Namespace, folder: str | Path) -> None:
+    weights = options.weights or films.shared() / "weights" / "vgg19_imagenet_first_8_layers.npz"
+    setting = {
+        "source": Path(options.source).name,
+        "folds": 1 if options.source == "mnist" else options.folds,
+        "image_size": options.image_size,
+        "n_layers": options.n_layers,
+        "weights": Path(weights).name,
+        "changes": films.code_of_changes(),
+    }
+    common = {
+        "weights": None if weights == "None" else weights,
+        "n_layers": options.n_layers,
+        "image_size": options.image_size,
+        "memory": None if options.memory == "None" else options.memory or str(Path(folder, "store")),
+    }
+    split = films.folds(
+        options.source, folder, n_splits=options.folds, only=options.only_folds, n_images=options.images
+    )
+    begun = time.perf_counter()
+    folds = [(fit, held, films.changed(held, folder, options.changes, options.strengths)) for fit, held in split]
+    print(f"{sum(len(held) for _, held in split)} films changed in {time.perf_counter() - begun:.0f} s", flush=True)
+    facts, found = machine.facts(), []
+    for name, parameters in _chosen(options).items():
+        try:
+            record = runs.run(name, {**common, **parameters}, folds, lambda text: print(text, flush=True), options.cost)
+        except TypeError as error:
+            print(f"{name}: not available: {error}", flush=True)
+        except Exception as error:
+            print(f"{name}: FAILED: {type(error).__name__}: {error}", flush=True)
+        else:
+            found.append({**record, "setting": setting, "machine": facts})
+            if options.out:
+                records.append(options.out, found[-1])
+    known = records.load([options.out]) if options.out and options.out.exists() else found
+    for group in records.comparable(known):
+        if any(record in found for record in group):
+            print("", tables(group, options.verbose), sep="\n")
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    bases = options.recipes or (["probe"] if options.set else CHEAP)
+    added = "".join(f", {key}={value}" for key, value in options.set)
+    return {options.name or base + added: {**RECIPES[base], **dict(options.set)} for base in bases}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Recipes: ways to fit a classifier, by name."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from skpneumo import PneumoniaClassifier
+
+_DENSE = {"hidden_layer_sizes": (64,), "max_iter": 30}
+_DEEPER = {"n_layers": 12, "n_trainable_layers": 4}
+
+# What a recipe leaves open. A class that does not know one of these acts as if it had this value.
+_PLAIN: dict[str, Any] = {"n_views": 1, "n_trainable_layers": 0, "contrast": None, "hidden_layer_sizes": ()}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "probe": {},
+    "probe, 2 views": {"n_views": 2},
+    "probe, 4 views": {"n_views": 4},
+    "probe, 8 views": {"n_views": 8},
+    "dense": _DENSE,
+    "dense, 4 views": {**_DENSE, "n_views": 4},
+    "equalize": {"contrast": "equalize"},
+    "equalize, 4 views": {"contrast": "equalize", "n_views": 4},
+    "tuned 2": {"n_trainable_layers": 2},
+    "tuned 4": {"n_trainable_layers": 4},
+    "tuned 2, 4 views": {"n_trainable_layers": 2, "n_views": 4},
+    "tuned 4, 4 views": {"n_trainable_layers": 4, "n_views": 4},
+    "deeper": _DEEPER,
+    "deeper, 4 views": {**_DEEPER, "n_views": 4},
+}
+CHEAP = ("probe", "probe, 2 views", "probe, 4 views", "dense", "equalize")
+
+
+def classifier(parameters: Mapping[str, Any]) -> PneumoniaClassifier:
+    """Build the classifier of a recipe.
+
+    Raises
+    ------
+    TypeError
+        The class does not know a parameter that is to have another value than it acts by.
+    """
+    known = inspect.signature(PneumoniaClassifier).parameters
+    parameters = {"random_state": 0, **_PLAIN, **parameters}
+    left_out = {name for name, value in _PLAIN.items() if name not in known and parameters[name] == value}
+    return PneumoniaClassifier(**{name: value for name, value in parameters.items() if name not in left_out})

@@ -1,0 +1,26 @@
+"""Records of runs: one a recipe, with every film's log odds under every change, as lines of JSON."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def append(path: str | Path, record: Record) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def load(paths: Iterable[str | Path]) -> list[Record]:
+    return [json.loads(line) for path in paths for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def comparable(records: Iterable[Record]) -> list[list[Record]]:
+    """Group records of the same films under the same changes in the same setting; of one name, the last is kept."""
+    groups: dict[str, dict[str, Record]] = {}
+    for record in records:
+        key = json.dumps([record[name] for name in ("setting", "sites", "films", "folds")])
+        groups.setdefault(key, {})[record["recipe"]] = record
+    return [list(group.values()) for group in groups.values()]

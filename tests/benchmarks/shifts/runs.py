@@ -1,0 +1,82 @@
+"""One recipe: fitted on films as they are, judged on held-out films as they are and changed; and what it costs."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tests.benchmarks.shifts.films import Films
+from tests.benchmarks.shifts.recipes import classifier
+from tests.benchmarks.shifts.records import Record
+
+Fold = tuple[Films, Films, dict[tuple[str, int], list[str]]]
+
+
+def run(
+    name: str, parameters: Mapping[str, Any], folds: list[Fold], say: Callable[[str], None], n_cost: int = 0
+) -> Record:
+    """Fit a recipe on each fold and compute the log odds of all that is held out.
+
+    Parameters
+    ----------
+    name : str
+        Of the recipe.
+    parameters : mapping
+        Of the classifier.
+    folds : list of tuple
+        Films to fit on, films held out, and paths of the latter by change and strength.
+    say : callable
+        Told of each fold as it is done.
+    n_cost : int
+        On how many films the cost is measured, without anything stored. 0: not at all.
+
+    Returns
+    -------
+    dict
+        Record without its setting.
+    """
+    classifier(parameters)  # a recipe that is not available says so at once
+    sites = [("plain", 0), *folds[0][2]]
+    logits, seconds = [], []
+    for i, (fit, held, changed) in enumerate(folds):
+        paths = [*held.paths, *(path for key in sites[1:] for path in changed[key])]
+        model, times, values = _timed(parameters, fit, paths)
+        logits.append(values.reshape(len(sites), len(held)))
+        seconds.append(list(times))
+        say(
+            f"{name}, fold {i + 1} of {len(folds)}: fit {times[0]:.1f} s on {len(fit)} films "
+            f"({model.n_iter_} iterations), predict {times[1]:.1f} s on {len(paths)}"
+        )
+    held_out = [held for _, held, _ in folds]
+    return {
+        "recipe": name,
+        "parameters": {key: repr(value) for key, value in parameters.items()},
+        "sites": [list(site) for site in sites],
+        "films": [path.replace("\\", "/").rsplit("/", 1)[-1] for held in held_out for path in held.paths],
+        "folds": [i for i, held in enumerate(held_out) for _ in range(len(held))],
+        "patients": [str(patient) for held in held_out for patient in held.patients],
+        "y": [int(label) for held in held_out for label in held.y],
+        "logits": [[float(f"{value:.6g}") for value in row] for row in np.hstack(logits)],
+        "seconds": seconds,
+        "cost": _cost(parameters, folds[0], n_cost) if n_cost else None,
+    }
+
+
+def _timed(parameters: Mapping[str, Any], fit: Films, paths: list[str]) -> tuple[Any, tuple[float, float], np.ndarray]:
+    begun = time.perf_counter()
+    model = classifier(parameters).fit(fit.paths, fit.y)
+    fitted = time.perf_counter()
+    values = model.decision_function(paths)
+    return model, (fitted - begun, time.perf_counter() - fitted), values
+
+
+def _cost(parameters: Mapping[str, Any], fold: Fold, n_films: int) -> dict[str, float]:
+    """Time a fit and a prediction with an empty store, after a small one that starts Keras and compiles."""
+    fit, held, _ = fold
+    for n in (8, n_films):
+        few = fit[np.sort(np.concatenate([np.flatnonzero(fit.y == label)[: n // 2] for label in (0, 1)]))]
+        with tempfile.TemporaryDirectory() as store:
+            _, seconds, _ = _timed({**parameters, "memory": store}, few, held.paths[:n].tolist())
+    return {"n_fit": len(few), "n_predict": len(held.paths[:n_films]), "fit": seconds[0], "predict": seconds[1]}
