@@ -153,13 +153,37 @@ def load_layers(source: str | None, n_layers: int, verbose: bool = False) -> Arr
     """
     if source is None:
         return _untrained(n_layers)
+    return _fit(_read(source, verbose), source, shapes(0, n_layers))
+
+
+def _read(source: str, verbose: bool = False) -> Arrays:
     try:
-        arrays = _imagenet(verbose) if source == "imagenet" else _read_file(source)
+        return _imagenet(verbose) if source == "imagenet" else _read_file(source)
     except WeightsError:
         raise
     except Exception as error:
         raise WeightsError(f"weights={source!r} cannot be read: {error}. {_WAYS_OUT}") from error
-    return _fit(arrays, source, n_layers)
+
+
+def load_trainable(
+    source: str | None, n_frozen: int, n_layers: int, random: np.random.RandomState
+) -> tuple[Arrays, list[str]]:
+    """Read the layers from `n_frozen` on; those that a file lacks start from He's initialisation, and are named.
+
+    Raises
+    ------
+    WeightsError
+        The file cannot be read, or a layer in it does not fit VGG19.
+    """
+    arrays = _untrained(n_layers) if source is None else _read(source)
+    wanted = shapes(n_frozen, n_layers)
+    missing = [name for name, _, _ in LAYERS[n_frozen:n_layers] if not {f"{name}/kernel", f"{name}/bias"} & set(arrays)]
+    drawn = {
+        name: random.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape) if len(shape) == 4 else np.zeros(shape)
+        for name, shape in wanted.items()
+        if name.split("/")[0] in missing
+    }
+    return _fit(arrays | drawn, source, wanted), missing
 
 
 def _untrained(n_layers: int) -> Arrays:
@@ -175,10 +199,10 @@ def _untrained(n_layers: int) -> Arrays:
     return arrays
 
 
-def _fit(arrays: Mapping[str, np.ndarray], source: str, n_layers: int) -> Arrays:
-    """Take what the first `n_layers` layers need, or name everything that is missing or of the wrong shape."""
+def _fit(arrays: Mapping[str, np.ndarray], source: str | None, wanted: Mapping[str, tuple[int, ...]]) -> Arrays:
+    """Take the arrays of the wanted shapes, or name everything that is missing or of the wrong shape."""
     faults = []
-    for name, shape in shapes(0, n_layers).items():
+    for name, shape in wanted.items():
         if name not in arrays:
             faults.append(f"{name} is missing")
         elif arrays[name].shape != shape:
@@ -186,10 +210,11 @@ def _fit(arrays: Mapping[str, np.ndarray], source: str, n_layers: int) -> Arrays
         elif not np.isfinite(arrays[name]).all():
             faults.append(f"{name} holds values that are not finite")
     if faults:
+        first, last = next(iter(wanted)).split("/")[0], list(wanted)[-1].split("/")[0]
         raise WeightsError(
-            f"weights={source!r} do not fit the first {n_layers} layers of VGG19: {'; '.join(faults)}. {_WAYS_OUT}"
+            f"weights={source!r} do not fit the layers {first} to {last} of VGG19: {'; '.join(faults)}. {_WAYS_OUT}"
         )
-    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in shapes(0, n_layers)}
+    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in wanted}
 
 
 def _read_file(path: str) -> Arrays:

@@ -1,6 +1,9 @@
 """PneumoniaClassifier: parameters, validation, and the straight line from images to probabilities."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -12,17 +15,28 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_array, check_consistent_length, check_random_state, check_scalar
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from skpneumo._backbone import load_trainable
 from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import resolve_device
+from skpneumo._examples import Examples
 from skpneumo._features import VGG19Features
+from skpneumo._finetune import Tuning, finetune, tail_features
 from skpneumo._head import Head, fit_dense, fit_probe, standardize
 from skpneumo._inputs import as_paths, check_column
+from skpneumo._maps import Maps, Rows, room_for_maps
+from skpneumo._network import map_side
+from skpneumo._patients import patient_key
 from skpneumo._progress import progress_bar
-from skpneumo._views import Augmentation
+from skpneumo._stopping import EarlyStopping
+from skpneumo._store import FeatureStore, open_store
+from skpneumo._tail import TailShape
+from skpneumo._views import SHIFTED, Augmentation
+from skpneumo.exceptions import UntrainedLayersWarning
 
 _FLOATS = (np.float64, np.float32)
+_N_SHIFTED = 2  # shifted copies of each held-out image
 
 
 class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -166,6 +180,15 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         learning_rate_init: float = 0.001,
         batch_size: int | str = "auto",
         max_iter: int = 200,
+        n_trainable_layers: int = 0,
+        tune_learning_rate: float = 1e-5,
+        tune_max_iter: int = 10,
+        tune_average: float = 0.5,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
         class_weight: Mapping[Any, float] | str | None = None,
         memory: Any = "auto",
         device: str = "auto",
@@ -189,6 +212,15 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.learning_rate_init = learning_rate_init
         self.batch_size = batch_size
         self.max_iter = max_iter
+        self.n_trainable_layers = n_trainable_layers
+        self.tune_learning_rate = tune_learning_rate
+        self.tune_max_iter = tune_max_iter
+        self.tune_average = tune_average
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
         self.class_weight = class_weight
         self.memory = memory
         self.device = device
@@ -198,8 +230,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "PneumoniaClassifier":
-        """Extract features, or look them up, and train the head on them.
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> "PneumoniaClassifier":
+        """Extract features, or look them up, and train the head on them; then the trainable layers, if there are any.
 
         Parameters
         ----------
@@ -210,6 +242,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             Labels of any type, of two or more classes.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the images in the standardisation and in the loss.
+        groups : array-like of shape (n_samples,), default=None
+            Patients, whom `early_stopping` keeps on one side. None: read from the names of the files, each file
+            whose name tells none being a patient of its own; of features, each row.
 
         Returns
         -------
@@ -224,57 +259,56 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             The weights cannot be reached, or do not fit.
         """
         self._check_parameters()
-        given, paths = X, as_paths(X)
-        if paths is None:
-            X, y = validate_data(self, X, y, dtype=_FLOATS)
-        else:
-            y = validate_data(self, X="no_validation", y=y)
-            check_column(self, X, paths, reset=True)
-            check_consistent_length(paths, y)
-        check_classification_targets(y)
-        encoder = LabelEncoder().fit(y)
-        if len(encoder.classes_) < 2:
+        examples = self._check_examples(X, y, sample_weight, groups)
+        start = self._trained() if self.warm_start and hasattr(self, "coefs_") else None
+        if start is not None and not np.array_equal(self.classes_, examples.classes):
             raise ValueError(
-                f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]}."
+                f"warm_start=True goes on with the classes of the last fit, {self.classes_}, but y has "
+                f"{examples.classes}."
             )
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-        if not sample_weight.any():
-            raise ValueError("Sample weights must contain at least one non-zero number.")
-        loss_weight = sample_weight * compute_sample_weight(self.class_weight, y)
-        if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
+        return self._train(examples, FitTasks(self, self._bar()), start)
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "PneumoniaClassifier":
+        """Train for one more epoch, on these images.
+
+        The first call settles the standardisation of the features. Without trainable layers, each call is an epoch of
+        the head; a linear probe is trained by Adam then, not solved. With trainable layers, the first call fits the
+        head as `fit` does, and each call is an epoch of tuning at a constant learning rate.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+            Images, or features, and labels of this call.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that there will be; needed in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        PneumoniaClassifier
+            Itself.
+
+        Raises
+        ------
+        ImageReadError, WeightsError
+            As in `fit`.
+        """
+        self._check_parameters()
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True.")
+        if isinstance(self.class_weight, str):
             raise ValueError(
-                f"class_weight must be finite, not negative, and not 0 for all; got {self.class_weight!r}."
+                f"partial_fit does not support class_weight={self.class_weight!r}, which needs all labels: pass a "
+                "dict, such as sklearn.utils.class_weight.compute_class_weight makes, or sample_weight."
             )
-        random = check_random_state(self.random_state)
-
-        tasks = FitTasks(self, partial(progress_bar, verbose=self.verbose))
-        data = {"X": given, "y": y, "metadata": metadata}
-        tasks.begin(**data)
-        extractor = self._extractor()
-        features, codes = X, encoder.transform(y)
-        if paths is not None:
-            augmentation = Augmentation.of(self.augmentation)
-            features = extractor.fit(X)._extract(paths, tasks, n_views=self.n_views, augmentation=augmentation)
-            codes = np.repeat(codes, self.n_views)
-            sample_weight, loss_weight = (np.repeat(w / self.n_views, self.n_views) for w in (sample_weight, loss_weight))
-            data["X"] = features.copy() if tasks.wants("X") else None  # what predicts at once, without the images
-        fingerprint = None if paths is None else extractor._fingerprint()
-        attributes = partial(_attributes, classes=encoder.classes_, fingerprint=fingerprint)
-
-        head = self._fit_head(
-            features,
-            codes,
-            sample_weight,
-            loss_weight,
-            random,
-            overwrite=paths is not None,
-            progress=partial(tasks, attributes=attributes, **data),
-        )
-        for name, value in attributes(head).items():
-            setattr(self, name, value)
-        tasks.end(**data)
-        return self
+        start = self._trained() if hasattr(self, "coefs_") else None
+        if start is None and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if start is not None and classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
+            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_}.")
+        examples = self._check_examples(X, y, sample_weight, classes=self.classes_ if start else np.unique(classes))
+        return self._train(examples, FitTasks(None, self._bar()), start, is_partial=True)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute logits.
@@ -290,9 +324,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             For two classes, the log odds of ``classes_[1]``; otherwise one unnormalised log probability a class.
         """
         check_is_fitted(self)
-        head = Head(self.feature_mean_, self.feature_scale_, self.coefs_, self.intercepts_)
-        logits = head.logits(self._features(X))
-        logits = logits.reshape(-1, self._n_views_of(X), logits.shape[1]).mean(axis=1)
+        logits = self._trained().logits(self._features(X))
+        n_views = 1 if as_paths(X) is None else self.n_views_predict
+        logits = logits.reshape(-1, n_views, logits.shape[1]).mean(axis=1)
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict(self, X: Any) -> np.ndarray:
@@ -343,15 +377,160 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         logits = self.decision_function(X)
         return log_expit(_two_columns(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
 
-    def _n_views_of(self, X: Any) -> int:
-        return 1 if as_paths(X) is None else self.n_views_predict
+    def _check_examples(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any = None, classes: np.ndarray | None = None
+    ) -> Examples:
+        """Check what `fit` is given; `classes` are those to come, None: those of `y`."""
+        given, paths = X, as_paths(X)
+        is_first = classes is None or not hasattr(self, "coefs_")
+        if paths is None:
+            X, y = validate_data(self, X, y, dtype=_FLOATS, reset=is_first)
+        else:
+            y = validate_data(self, X="no_validation", y=y)
+            check_column(self, X, paths, reset=is_first)
+            check_consistent_length(paths, y)
+        if paths is None and self.n_trainable_layers:
+            raise ValueError(
+                f"n_trainable_layers={self.n_trainable_layers} needs images, but X holds features already extracted: "
+                "pass paths, or n_trainable_layers=0."
+            )
+        check_classification_targets(y)
+        encoder = LabelEncoder().fit(y if classes is None else classes)
+        if len(encoder.classes_) < 2:
+            raise ValueError(
+                f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]}."
+            )
+        metadata = {"sample_weight": sample_weight, "groups": groups}
+        if groups is not None:
+            groups = column_or_1d(groups)
+            check_consistent_length(groups, y)
+        elif paths is not None:
+            groups = np.array([patient_key(path) or path for path in paths], dtype=object)
+        sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+        if not sample_weight.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        loss_weight = sample_weight * compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
+            raise ValueError(
+                f"class_weight must be finite, not negative, and not 0 for all; got {self.class_weight!r}."
+            )
+        metadata = {name: value for name, value in metadata.items() if value is not None}
+        return Examples(
+            X if paths is None else np.array(paths, dtype=object),
+            is_images=paths is not None,
+            classes=encoder.classes_,
+            codes=encoder.transform(y),
+            sample_weight=sample_weight,
+            loss_weight=loss_weight,
+            groups=groups,
+            for_callbacks={"X": given, "y": y, "metadata": metadata or None},
+        )
+
+    def _train(
+        self, examples: Examples, tasks: FitTasks, start: Head | None, *, is_partial: bool = False
+    ) -> "PneumoniaClassifier":
+        """From checked examples to fitted attributes, going on from `start` if there is one."""
+        goes_on = is_partial or self.warm_start
+        before = getattr(self, "_random", None) if start and goes_on else None
+        random = before or check_random_state(self.random_state)
+        data = dict(examples.for_callbacks)
+        tasks.begin(**data)
+        is_iterative = self.n_trainable_layers > 0 or len(self._hidden_layer_sizes()) > 0
+        train, held_out = examples, None
+        if self.early_stopping and is_iterative:
+            train, held_out = examples.hold_out(self.validation_fraction, random)
+        with ExitStack() as stack:
+            layers = store = None
+            if self.n_trainable_layers:
+                layers = start.layers if start else self._load_trainable(random)
+                store = stack.enter_context(room_for_maps(open_store(self.memory, "maps")))
+            rows_of = partial(self._rows, progress=tasks, layers=layers, store=store)
+            rows = rows_of(train, self.n_views, Augmentation.of(self.augmentation))
+            held = rows_of(held_out, 1 + _N_SHIFTED, SHIFTED) if held_out else None
+            if examples.is_images and layers is None:  # what predicts at once, without the images
+                data["X"] = rows.features.copy() if tasks.wants("X") else None
+            attributes = partial(_attributes, classes=examples.classes, fingerprint=rows.fingerprint)
+            progress = partial(tasks, attributes=attributes, **data)
+            if layers is None:
+                head = self._fit_head(rows, held, start, random, progress, is_partial=is_partial)
+            else:
+                head = start or replace(self._fit_head(rows, held, None, random, progress), layers=layers)
+                head = self._tune(head, rows, held, random, progress, is_partial=is_partial)
+        for name, value in attributes(head).items():
+            setattr(self, name, value)
+        self._random, self._moments = (random, head.moments) if goes_on else (None, None)
+        tasks.end(**data)
+        return self
+
+    def _rows(
+        self,
+        examples: Examples,
+        n_views: int,
+        augmentation: Augmentation,
+        *,
+        progress: Callable[..., Any],
+        layers: dict[str, np.ndarray] | None,
+        store: FeatureStore | None,
+    ) -> Rows:
+        """Compute, or look up, the features of examples, or the maps from which `layers` make them."""
+        if not examples.is_images:
+            return Rows(examples, examples.X)
+        paths, examples, extractor = list(examples.X), examples.repeat(n_views), self._extractor()
+        if layers is None:
+            way = extractor._way(n_views, augmentation)
+            return Rows(examples, extractor._extract(paths, progress, way), way.fingerprint())
+        maps = self._maps(paths, n_views, augmentation, store)
+        return Rows(examples, tail_features(self._tail_shape(), layers, maps, progress), maps.way.fingerprint(), maps)
+
+    def _maps(self, paths: list[str], n_views: int, augmentation: Augmentation, store: FeatureStore | None) -> Maps:
+        way = self._extractor()._way(n_views, augmentation, n_frozen=self.n_layers - self.n_trainable_layers)
+        return Maps(paths, way, store, device=self.device, n_jobs=self.n_jobs)
+
+    def _tail_shape(self) -> TailShape:
+        backbone = self._extractor()._way(n_frozen=self.n_layers - self.n_trainable_layers).backbone
+        return TailShape(
+            n_frozen=backbone.n_layers,
+            n_layers=self.n_layers,
+            image_size=self.image_size,
+            grid=min(self.pool_grid, map_side(self.n_layers, self.image_size)),
+            device=backbone.device,
+            precision=backbone.precision,
+        )
+
+    def _load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
+        layers, missing = load_trainable(self.weights, self.n_layers - self.n_trainable_layers, self.n_layers, random)
+        if missing:
+            warnings.warn(
+                f"weights={self.weights!r} hold no {', '.join(missing)}: these layers are trained from random weights "
+                "(He's initialisation).",
+                UntrainedLayersWarning,
+                stacklevel=4,
+            )
+        return layers
+
+    def _trained(self) -> Head:
+        """What was learnt, put together from the attributes."""
+        return Head(
+            self.feature_mean_,
+            self.feature_scale_,
+            self.coefs_,
+            self.intercepts_,
+            layers=self.tuned_layers_,
+            moments=getattr(self, "_moments", None),
+        )
+
+    def _bar(self) -> Callable[..., Any]:
+        return partial(progress_bar, verbose=self.verbose)
 
     def _extractor(self) -> VGG19Features:
         parameters = {name: getattr(self, name) for name in VGG19Features().get_params()}
-        return VGG19Features(**parameters).set_output(transform="default")
+        extractor = VGG19Features(**parameters).set_output(transform="default")
+        extractor._check_parameters()
+        check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0, max_val=self.n_layers)
+        return extractor
 
     def _features(self, X: Any) -> np.ndarray:
-        """Features of new images, or the matrix `X` itself, checked against what was fitted."""
+        """Features of new images and their views, or the matrix `X` itself, checked against what was fitted."""
         paths = as_paths(X)
         fitted_on_images = self.backbone_fingerprint_ is not None
         if paths is None and not fitted_on_images:
@@ -359,20 +538,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if paths is None:
             features = check_array(X, dtype=_FLOATS, estimator=self)
         else:
-            extractor = self._extractor().fit(X)
-            if fitted_on_images:
-                check_column(self, X, paths, reset=False)
-                if extractor._fingerprint() != self.backbone_fingerprint_:
-                    raise ValueError(
-                        "The weights, or parameters that shape features, are others than in fit: restore them, or fit "
-                        "anew."
-                    )
-            features = extractor._extract(
-                paths,
-                extractor._bar(),
-                n_views=self.n_views_predict,
-                augmentation=Augmentation.of(self.augmentation),
-            )
+            features = self._features_of_images(X, paths, fitted_on_images)
         if features.shape[1] != len(self.feature_mean_):
             raise ValueError(
                 f"X {'gives' if paths else 'has'} {features.shape[1]} features, but {type(self).__name__} is expecting "
@@ -380,33 +546,89 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             )
         return features
 
+    def _features_of_images(self, X: Any, paths: list[str], fitted_on_images: bool) -> np.ndarray:
+        extractor = self._extractor()
+        views = (self.n_views_predict, Augmentation.of(self.augmentation))
+        maps = self._maps(paths, *views, open_store(self.memory, "maps", is_read_only=True))
+        way = maps.way if self.tuned_layers_ else extractor._way(*views)
+        if fitted_on_images:
+            check_column(self, X, paths, reset=False)
+            if way.fingerprint() != self.backbone_fingerprint_:
+                raise ValueError(
+                    "The weights, or parameters that shape features, are others than in fit: restore them, or fit "
+                    "anew."
+                )
+        if self.tuned_layers_:
+            return tail_features(self._tail_shape(), self.tuned_layers_, maps, self._bar())
+        return extractor._extract(paths, self._bar(), way)
+
     def _fit_head(
         self,
-        features: np.ndarray,
-        codes: np.ndarray,
-        sample_weight: np.ndarray,
-        loss_weight: np.ndarray,
+        rows: Rows,
+        held: Rows | None,
+        start: Head | None,
         random: np.random.RandomState,
-        overwrite: bool,
         progress: Callable[..., Any],
+        *,
+        is_partial: bool = False,
     ) -> Head:
-        features, mean, scale = standardize(features, sample_weight, overwrite=overwrite)
-        data = (features, codes, loss_weight, mean, scale)
-        hidden_layer_sizes = self._hidden_layer_sizes()
-        if not hidden_layer_sizes:
+        hidden_layer_sizes, examples = self._hidden_layer_sizes(), rows.examples
+        is_probe = not hidden_layer_sizes and not is_partial
+        if is_probe:
+            start = None  # its one solution does not depend on where it starts
+        features, mean, scale = standardize(
+            rows.features, examples.sample_weight, overwrite=examples.is_images, start=start
+        )
+        data = (features, examples.codes, examples.loss_weight, mean, scale)
+        if is_probe:
             return fit_probe(*data, alpha=self.alpha)
         return fit_dense(
             *data,
+            n_classes=len(examples.classes),
             hidden_layer_sizes=hidden_layer_sizes,
             alpha=self.alpha,
             dropout=self.dropout,
             learning_rate_init=self.learning_rate_init,
-            batch_size=min(200, len(codes)) if self.batch_size == "auto" else int(self.batch_size),
-            max_iter=self.max_iter,
+            batch_size=min(200, len(examples)) if self.batch_size == "auto" else int(self.batch_size),
+            max_iter=1 if is_partial else self.max_iter,
             device=resolve_device(self.device),
             random=random,
+            start=start,
+            stopping=self._stopping() if held else None,
+            held=held,
             progress=progress,
         )
+
+    def _tune(
+        self,
+        head: Head,
+        rows: Rows,
+        held: Rows | None,
+        random: np.random.RandomState,
+        progress: Callable[..., Any],
+        *,
+        is_partial: bool,
+    ) -> Head:
+        tuning = Tuning(
+            max_iter=1 if is_partial else self.tune_max_iter,
+            batch_size=min(32, len(rows.examples)) if self.batch_size == "auto" else int(self.batch_size),
+            learning_rate=float(self.tune_learning_rate),
+            is_scheduled=not is_partial,
+            average=float(self.tune_average),
+            alpha=self.alpha,
+            dropout=self.dropout,
+        )
+        stopping = self._stopping() if held else None
+        return finetune(
+            self._tail_shape(), head, rows, tuning, random=random, stopping=stopping, held=held, progress=progress
+        )
+
+    def _stopping(self) -> EarlyStopping[Head]:
+        return EarlyStopping(self.n_iter_no_change, self.tol)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what only a fit that goes on has need of; a model that is loaded goes on without it."""
+        return {name: value for name, value in super().__getstate__().items() if name not in {"_random", "_moments"}}
 
     def _check_parameters(self) -> None:
         """Check what shapes the head; the rest is checked where it is used."""
@@ -419,10 +641,17 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             min_val=0,
             include_boundaries="neither",
         )
-        check_scalar(self.max_iter, "max_iter", Integral, min_val=1)
+        for name in ("max_iter", "tune_max_iter", "n_views", "n_views_predict", "n_iter_no_change"):
+            check_scalar(getattr(self, name), name, Integral, min_val=1)
+        check_scalar(self.tune_average, "tune_average", Real, min_val=0, max_val=1, include_boundaries="right")
+        check_scalar(self.tol, "tol", Real, min_val=0)
+        check_scalar(
+            self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
+        )
+        check_scalar(self.tune_learning_rate, "tune_learning_rate", Real, min_val=0, include_boundaries="neither")
         if self.batch_size != "auto":
             check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        for name in ("alpha", "learning_rate_init"):
+        for name in ("alpha", "learning_rate_init", "tune_learning_rate", "tol"):
             if not np.isfinite(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)!r}, but it must be a finite number.")
         for size in self._hidden_layer_sizes():
@@ -454,6 +683,9 @@ def _attributes(head: Head, classes: np.ndarray, fingerprint: str | None) -> dic
         "n_iter_": head.n_iter,
         "loss_curve_": head.loss_curve,
         "accuracy_curve_": head.accuracy_curve,
+        "validation_scores_": head.validation_scores if head.best_iter is not None else None,
+        "best_iter_": head.best_iter,
+        "tuned_layers_": head.layers,
     }
 
 

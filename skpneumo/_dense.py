@@ -112,6 +112,7 @@ def train_dense(
     codes: np.ndarray,
     sample_weight: np.ndarray,
     *,
+    n_classes: int,
     hidden_layer_sizes: Sequence[int],
     alpha: float,
     dropout: float,
@@ -129,7 +130,7 @@ def train_dense(
     Start from drawn weights, or from those of `start` and from what the steps that led to them have gathered, `state`.
     Return the weights and this state.
     """
-    n_samples, n_classes = len(codes), int(codes.max()) + 1
+    n_samples = len(codes)
     features = features.astype(np.float32, copy=False)
     codes = codes.astype(np.int32)
     weights = (sample_weight / sample_weight.mean()).astype(np.float32)

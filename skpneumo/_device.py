@@ -7,11 +7,12 @@ import re
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from joblib import cpu_count
@@ -35,6 +36,13 @@ _OTHER_BACKEND = (
     "skpneumo runs Keras on TensorFlow, JAX or PyTorch, but Keras is set to {!r} in this process: unset KERAS_BACKEND, "
     "or set it to 'tensorflow', 'jax' or 'torch', before Keras is imported."
 )
+
+_TOO_LARGE = (
+    "the device has no memory for a batch of {} images: it goes on with batches of half the size, and halves them again "
+    "where need be. A smaller batch_size or image_size, or device='cpu', avoids this."
+)
+
+R = TypeVar("R")
 
 _lock = threading.RLock()
 _process: list[int] = []  # the one that imported Keras
@@ -192,9 +200,12 @@ def compile_forward(
     with place(device):
         compiled = framework.compile_forward(function, variables, signature, full_batch)
 
+    in_memory = InMemory()
+
     def forward(*arrays: np.ndarray) -> np.ndarray:
         with place(device):
-            return compiled(*arrays)
+            parts = [rows for _, rows in in_memory(compiled, *arrays)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     return forward
 
@@ -286,6 +297,30 @@ def l2_loss(variable: Any) -> Any:
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether a computation has ended with this error for want of memory."""
     return isinstance(error, MemoryError) or _framework().is_out_of_memory(error)
+
+
+class InMemory:
+    """Calls functions of batches that the device may lack the memory for: such a batch is halved and tried again."""
+
+    def __init__(self) -> None:
+        self.largest: int | None = None  # rows that have turned out to fit
+
+    def __call__(self, function: Callable[..., R], *arrays: np.ndarray) -> Iterator[tuple[int, R]]:
+        """Yield the number of rows and the result of each part of a batch."""
+        start, n_rows = 0, len(arrays[0])
+        while start < n_rows:
+            size = min(n_rows - start, self.largest or n_rows)
+            try:
+                result = function(*(array[start : start + size] for array in arrays))
+            except Exception as error:
+                if size == 1 or not is_out_of_memory(error):
+                    raise
+                if self.largest is None:
+                    warnings.warn(_TOO_LARGE.format(size), RuntimeWarning, stacklevel=2)
+                self.largest = max(1, size // 2)
+                continue
+            yield size, result
+            start += size
 
 
 def download_vgg19(verbose: bool) -> dict[str, np.ndarray]:

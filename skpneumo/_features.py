@@ -206,32 +206,29 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             Such as "vgg19_0_3_17".
         """
         check_is_fitted(self)
-        backbone = self._backbone()
+        backbone = self._way().backbone
         cells = range(backbone.grid)
         names = [f"vgg19_{i}_{j}_{channel}" for i in cells for j in cells for channel in range(backbone.n_channels)]
         return np.asarray(names, dtype=object)
 
-    def _fingerprint(self) -> str:
-        """Name everything that shapes features but rounding: models are fitted on those of one name."""
-        return digest(self._square().key() + self._backbone().identity()).hex()
-
-    def _extract(
-        self,
-        paths: list[str],
-        progress: Callable[..., Any],
-        *,
-        n_views: int = 1,
-        augmentation: Augmentation = Augmentation(),
-    ) -> np.ndarray:
-        """Return the rows of the first `n_views` views of each image, one after the other."""
+    def _extract(self, paths: list[str], progress: Callable[..., Any], way: Way | None = None) -> np.ndarray:
         return extract(
             paths,
-            Way(self._square(), self._backbone(), tuple(range(n_views)), augmentation),
+            way or self._way(),
             open_store(self.memory),
             device=self.device,
             n_jobs=self.n_jobs,
             progress=progress,
         )
+
+    def _way(
+        self, n_views: int = 1, augmentation: Augmentation = Augmentation(), n_frozen: int | None = None
+    ) -> Way:
+        """From an image to the features of its first `n_views` views, or to the maps of the first `n_frozen` layers."""
+        settings = {"n_layers": self.n_layers, "pool_grid": self.pool_grid}
+        if n_frozen is not None:
+            settings = {"n_layers": n_frozen, "pool_grid": None}
+        return Way(self._square(), self._backbone(**settings), tuple(range(n_views)), augmentation)
 
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)
@@ -239,12 +236,12 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _square(self) -> Square:
         return Square(self.image_size, self.aspect, self.contrast)
 
-    def _backbone(self) -> Backbone:
+    def _backbone(self, n_layers: int, pool_grid: int | None) -> Backbone:
         return backbone(
             weights=self.weights,
-            n_layers=self.n_layers,
+            n_layers=n_layers,
             image_size=self.image_size,
-            pool_grid=self.pool_grid,
+            pool_grid=pool_grid,
             device=self.device,
             precision=self.precision,
             verbose=self.verbose,

@@ -1,28 +1,20 @@
-"""Training of the layers above the cut, together with the head, starting from the solved head."""
+"""Training of the layers above the cut together with the head, which starts from the one that was solved before."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from skpneumo._head import Head
-from skpneumo._maps import Maps
+from skpneumo import _device
+from skpneumo._head import Head, stopped
+from skpneumo._maps import Maps, Rows
 from skpneumo._stopping import EarlyStopping
 from skpneumo._tail import TAILS, Tail, TailShape
 
-_WARM_UP = 0.1  # share of the steps
-
-Arrays = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Maps with what is known of them, row by row."""
-
-    maps: Maps
-    codes: np.ndarray
-    weights: np.ndarray
+_WARM_UP = 0.1  # share of the steps in which the learning rate rises
+_LARGEST_FLOAT16 = 65504
 
 
 @dataclass(frozen=True)
@@ -31,28 +23,40 @@ class Tuning:
 
     Parameters
     ----------
-    alpha : float
-        Of the head's penalty.
-    learning_rate : float
-        Of AdamW, at its highest.
     max_iter, batch_size : int
         Epochs; rows a step.
-    share : float
-        Of the tuned weights in those that come out; the rest are the weights from before.
-    dropout : float
+    learning_rate : float
+        Of AdamW, at its highest.
+    is_scheduled : bool
+        Whether the rate rises at first and falls to zero at last.
+    average : float
+        Share of the tuned weights in what comes out; the rest are the weights that the training began with.
+    alpha, dropout : float
         Of the head.
     """
 
-    alpha: float
-    learning_rate: float
     max_iter: int
     batch_size: int
-    share: float
+    learning_rate: float
+    is_scheduled: bool
+    average: float
+    alpha: float
     dropout: float
 
+    def rate(self, step: int, n_steps: int) -> float:
+        """Return the learning rate of a step: linear warm-up, then half a cosine."""
+        if not self.is_scheduled:
+            return self.learning_rate
+        warm_up = max(1, round(_WARM_UP * n_steps))
+        if step < warm_up:
+            return self.learning_rate * (step + 1) / warm_up
+        return self.learning_rate * (1 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up))) / 2
 
-def tail_features(shape: TailShape, layers: Arrays, maps: Maps, progress: Callable[..., Any]) -> np.ndarray:
-    """Compute what is missing of `maps`, and the features of all of them."""
+
+def tail_features(
+    shape: TailShape, layers: Mapping[str, np.ndarray], maps: Maps, progress: Callable[..., Any]
+) -> np.ndarray:
+    """Compute what is missing of `maps`, and the features that `layers` make of them."""
     with TAILS.borrow(shape) as tail:
         tail.load(layers)
         return np.concatenate([tail.features(rows) for rows in maps.first_pass(progress)])
@@ -60,17 +64,96 @@ def tail_features(shape: TailShape, layers: Arrays, maps: Maps, progress: Callab
 
 def finetune(
     shape: TailShape,
-    layers: Arrays,
-    head: Head,
-    examples: Examples,
+    start: Head,
+    train: Rows,
     tuning: Tuning,
     *,
     random: np.random.RandomState,
+    held: Rows | None,
     stopping: EarlyStopping[Head] | None,
-    score: Callable[[Callable[[], np.ndarray]], float],
     progress: Callable[..., Any],
 ) -> Head:
-    """Train `layers` and `head` together; return the head with the layers that belong to it."""
-    shape = replace(shape, sizes=(len(head.mean), *(len(bias) for bias in head.intercepts)), dropout=tuning.dropout)
-    start = replace(head, layers=layers)
-    raise NotImplementedError
+    """Train the layers and the head of `start` on maps whose first pass is done; return them anew.
+
+    `stopping` is told how the weights do on `held`, at first those of `start`.
+    """
+    maps, examples = train.maps, train.examples
+    assert maps is not None
+    sizes = (len(start.mean), *(len(intercept) for intercept in start.intercepts))
+    weights = (examples.loss_weight / examples.loss_weight.mean()).astype(np.float32)
+    penalty = float(tuning.alpha / examples.loss_weight.sum())
+    codes = examples.codes.astype(np.int32)
+    loss_curve: list[float] = []
+    accuracy_curve: list[float] = []
+    with TAILS.borrow(replace(shape, sizes=sizes, dropout=tuning.dropout)) as tail:
+        tail.start(start, random)
+        in_memory = _device.InMemory()
+        n_batches = -(-len(maps) // tuning.batch_size)
+
+        def train(epoch: int) -> np.ndarray:
+            order = random.permutation(len(maps))
+            batches = [order[i : i + tuning.batch_size] for i in range(0, len(order), tuning.batch_size)]
+            figures = np.zeros(2)
+            for number, (rows, some) in enumerate(maps.batches(batches, epoch), epoch * n_batches):
+                rate = tuning.rate(number, tuning.max_iter * n_batches)
+                step = lambda *arrays: tail.step(*arrays, penalty, learning_rate=rate)  # noqa: B023, E731
+                for n_rows, figures_of_step in in_memory(step, some, codes[rows], weights[rows]):
+                    figures += n_rows * figures_of_step
+            return figures / len(maps)
+
+        def state() -> Head:
+            return replace(
+                _averaged(start, tail, tuning.average),
+                n_iter=len(loss_curve),
+                loss_curve=loss_curve[:],
+                accuracy_curve=accuracy_curve[:],
+            )
+
+        def is_enough(head: Head) -> bool:
+            if stopping is None or held is None or held.maps is None:
+                return False
+            trained = tail.arrays()
+            tail.load(head.layers)
+            rows = np.array_split(np.arange(len(held.maps)), -(-len(held.maps) // shape.batch_size))
+            logits = [head.logits(tail.features(some)) for _, some in held.maps.batches(rows)]
+            tail.load(trained)
+            return stopping.add(held.examples.score(np.concatenate(logits)), head)
+
+        is_enough(start)
+        with progress(tuning.max_iter, "tuning", "epoch") as task:
+            for epoch in range(tuning.max_iter):
+                loss, accuracy = train(epoch)
+                loss_curve.append(float(loss))
+                accuracy_curve.append(float(accuracy))
+                task.set_postfix(loss=loss, accuracy=accuracy)
+                is_over = stopping is not None and is_enough(state())
+                if task.update(state=state) or is_over:
+                    break
+        last = replace(state(), moments=tail.step.state())
+    head = last if stopping is None else stopped(last, stopping, first=0)
+    arrays = [*head.layers.values(), *head.coefs, *head.intercepts]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError(
+            f"tuning has left the finite numbers: choose a tune_learning_rate below {tuning.learning_rate}."
+        )
+    return replace(head, layers={name: _half(array) for name, array in head.layers.items()})
+
+
+def _averaged(start: Head, tail: Tail, share: float) -> Head:
+    """Go from the weights of `start` the given share of the way to those of `tail`."""
+
+    def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        return after if share == 1 else (before + share * (after - before)).astype(np.float32)
+
+    coefs, intercepts = tail.head.weights()
+    return replace(
+        start,
+        coefs=[between(*pair) for pair in zip(start.coefs, coefs, strict=True)],
+        intercepts=[between(*pair) for pair in zip(start.intercepts, intercepts, strict=True)],
+        layers={name: between(start.layers[name], array) for name, array in tail.arrays().items()},
+    )
+
+
+def _half(array: np.ndarray) -> np.ndarray:
+    """Round to float16, which halves the file of a model and is finer than what layers compute in bfloat16."""
+    return array.clip(-_LARGEST_FLOAT16, _LARGEST_FLOAT16).astype(np.float16)

@@ -1,7 +1,7 @@
 """What is trained on features: a linear probe, or dense layers; and what it says of new ones, in numpy."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skpneumo._dense import Weights, train_dense
 from skpneumo._probe import row_blocks, solve_probe
+from skpneumo._stopping import EarlyStopping
 from skpneumo._threads import single_blas_thread
 
 _MAX_ITER = 10_000
@@ -17,7 +18,11 @@ _MANY_CLASSES = 10  # from here on scikit-learn is faster
 
 @dataclass(frozen=True)
 class Head:
-    """Standardisation, then layers: each maps ``h`` to ``relu(h @ coef + intercept)``, the last without relu."""
+    """Standardisation, then layers: each maps ``h`` to ``relu(h @ coef + intercept)``, the last without relu.
+
+    With `layers`, these are the tuned layers of VGG19 that its features come from. `validation_scores` and `best_iter`
+    tell of early stopping, `moments` is what Adam goes on with.
+    """
 
     mean: np.ndarray
     scale: np.ndarray
@@ -26,6 +31,10 @@ class Head:
     n_iter: int = 0
     loss_curve: list[float] = field(default_factory=list)
     accuracy_curve: list[float] = field(default_factory=list)
+    validation_scores: list[float] = field(default_factory=list)
+    best_iter: int | None = None
+    layers: dict[str, np.ndarray] = field(default_factory=dict)
+    moments: list[np.ndarray] | None = None
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return (n_samples, 1) for two classes, (n_samples, n_classes) for more."""
@@ -41,10 +50,21 @@ class Head:
 
 
 def standardize(
-    features: np.ndarray, sample_weight: np.ndarray, *, overwrite: bool
+    features: np.ndarray, sample_weight: np.ndarray, *, overwrite: bool, start: Head | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bring each feature to mean 0 and standard deviation 1; return the features, the means and the deviations."""
+    """Bring each feature to mean 0 and standard deviation 1; return the features, the means and the deviations.
+
+    With `start`, its means and deviations are used, which its weights were trained for.
+    """
     # By blocks of rows, since StandardScaler takes several times the matrix that it is given, and longer.
+    mean, scale = (start.mean, start.scale) if start else _moments(features, sample_weight)
+    standardized = features if overwrite else np.empty(features.shape, features.dtype)
+    for rows in row_blocks(features):
+        standardized[rows] = (features[rows] - mean) / scale
+    return standardized, mean, scale
+
+
+def _moments(features: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     share = sample_weight / sample_weight.sum()
     mean, variance = np.zeros((2, features.shape[1]))
     with single_blas_thread():
@@ -54,11 +74,7 @@ def standardize(
             variance += share[rows] @ (features[rows] - mean) ** 2
     # What StandardScaler takes for constant too: a variance that rounding alone explains.
     variance[np.sqrt(variance) <= len(features) * np.finfo(np.float64).eps * np.abs(mean)] = 1
-    scale = np.sqrt(variance)
-    standardized = features if overwrite else np.empty(features.shape, features.dtype)
-    for rows in row_blocks(features):
-        standardized[rows] = (features[rows] - mean) / scale
-    return standardized, mean, scale
+    return mean, np.sqrt(variance)
 
 
 def fit_probe(
@@ -93,18 +109,22 @@ def fit_dense(
     scale: np.ndarray,
     *,
     max_iter: int,
+    start: Head | None = None,
+    held: Any = None,
+    stopping: EarlyStopping[Head] | None = None,
     progress: Callable[..., Any],
     **parameters: Any,
 ) -> Head:
-    """Train dense ReLU layers on standardised features by Adam, from random weights and zero biases.
+    """Train dense ReLU layers on standardised features by Adam, from random weights and zero biases or from `start`.
 
-    A task of `progress` is told of each epoch with the head as it stands, and may stop the training.
+    A task of `progress` is told of each epoch with the head as it stands, and may stop the training; so may `stopping`,
+    told how the head does on the rows `held`.
     """
     loss_curve: list[float] = []
     accuracy_curve: list[float] = []
 
-    def head(coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> Head:
-        return Head(mean, scale, coefs, intercepts, len(loss_curve), loss_curve[:], accuracy_curve[:])
+    def head(weights: Weights) -> Head:
+        return Head(mean, scale, *weights, len(loss_curve), loss_curve[:], accuracy_curve[:])
 
     with progress(max_iter, "head", "epoch") as task:
 
@@ -112,7 +132,34 @@ def fit_dense(
             loss_curve.append(float(loss))
             accuracy_curve.append(float(accuracy))
             task.set_postfix(loss=loss, accuracy=accuracy)
-            return task.update(state=lambda: head(*weights()))
+            is_over = False
+            if stopping is not None:
+                now = head(weights())
+                is_over = stopping.add(held.examples.score(now.logits(held.features)), now)
+            return task.update(state=lambda: head(weights())) or is_over
 
-        weights, _ = train_dense(features, codes, sample_weight, max_iter=max_iter, on_epoch=on_epoch, **parameters)
-    return head(*weights)
+        weights, moments = train_dense(
+            features,
+            codes,
+            sample_weight,
+            max_iter=max_iter,
+            on_epoch=on_epoch,
+            start=(start.coefs, start.intercepts) if start else None,
+            state=start.moments if start else None,
+            **parameters,
+        )
+    last = replace(head(weights), moments=moments)
+    return last if stopping is None else stopped(last, stopping, first=1)
+
+
+def stopped(last: Head, stopping: EarlyStopping[Head], first: int) -> Head:
+    """Take the weights of the best epoch, and all else of the last; `first` is the number of the first epoch."""
+    best = stopping.best or last
+    return replace(
+        last,
+        coefs=best.coefs,
+        intercepts=best.intercepts,
+        layers=best.layers,
+        validation_scores=stopping.scores,
+        best_iter=stopping.best_iter + first,
+    )

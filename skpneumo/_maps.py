@@ -3,11 +3,12 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from skpneumo._examples import Examples
 from skpneumo._extract import extract, extract_items
 from skpneumo._pipeline import Way, ahead, threads
 from skpneumo._shelf import Shelf
@@ -16,6 +17,28 @@ from skpneumo.exceptions import ImageReadError
 
 _BYTES_AT_ONCE = 2**26  # of maps in memory while they are computed
 _READ_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features of examples, row by row, and what they come from.
+
+    Parameters
+    ----------
+    examples : Examples
+        What is known of each row.
+    features : ndarray of shape (n_rows, n_features)
+        What a head is trained on.
+    fingerprint : str or None
+        Of the way from the images to the features, or to the maps. None: there were no images.
+    maps : Maps or None
+        What trainable layers make the features of. None: there are no such layers.
+    """
+
+    examples: Examples
+    features: np.ndarray
+    fingerprint: str | None = None
+    maps: "Maps | None" = None
 
 
 class Maps:

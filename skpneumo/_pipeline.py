@@ -38,6 +38,10 @@ class Way:
         """Name everything that shapes the features of an item."""
         return digest(self.square.key() + self.backbone.key())
 
+    def fingerprint(self) -> str:
+        """Name everything that shapes the features but rounding: models are fitted on those of one name."""
+        return digest(self.square.key() + self.backbone.identity()).hex()
+
     def items(self, content: bytes) -> list[bytes]:
         """Name the views of an image."""
         return [self.augmentation.item(content, number) for number in self.views]

@@ -37,6 +37,8 @@ class FeatureStore:
         Made where it does not exist, readable by its owner only. The files lie in a folder of its own inside it.
     name : str
         What is kept: the name of its file.
+    is_read_only : bool
+        Whether what is put shall not be kept.
 
     Examples
     --------
@@ -48,7 +50,8 @@ class FeatureStore:
     {b'one': array([1., 1.], dtype=float32)}
     """
 
-    def __init__(self, folder: str | os.PathLike[str], name: str = "features") -> None:
+    def __init__(self, folder: str | os.PathLike[str], name: str = "features", *, is_read_only: bool = False) -> None:
+        self.is_read_only = is_read_only
         self.folder = Path(folder).expanduser().absolute() / _FOLDER
         self.file = self.folder / f"{name}.sqlite"
         self._rows = _Table(self.file, is_durable=True)
@@ -69,6 +72,8 @@ class FeatureStore:
 
     def put(self, rows: Iterable[tuple[bytes, np.ndarray]], *, dtype: str = "<f4") -> bool:
         """Keep rows, all of them in one transaction; tell whether they are kept."""
+        if self.is_read_only:
+            return False
         try:
             self._rows.write((key, np.ascontiguousarray(row, dtype).tobytes()) for key, row in rows)
         except (OSError, sqlite3.Error) as error:
@@ -155,15 +160,15 @@ def _fetch_all(query: str, arguments: Sequence[bytes], db: sqlite3.Connection) -
     return db.execute(query, arguments).fetchall()
 
 
-def open_store(memory: Any, name: str = "features") -> FeatureStore | None:
+def open_store(memory: Any, name: str = "features", *, is_read_only: bool = False) -> FeatureStore | None:
     """Turn the parameter `memory` into a store: "auto", None, a folder, or a joblib ``Memory``."""
     if memory is None:
         return None
     if isinstance(memory, str) and memory == "auto":
         folder = os.environ.get(ENVIRONMENT_VARIABLE) or platformdirs.user_cache_dir("skpneumo", appauthor=False)
-        return FeatureStore(folder, name)
+        return FeatureStore(folder, name, is_read_only=is_read_only)
     location = getattr(memory, "location", memory)
-    return None if location is None else FeatureStore(location, name)
+    return None if location is None else FeatureStore(location, name, is_read_only=is_read_only)
 
 
 def _checksum(key: bytes, value: bytes) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from skpneumo import _device
 from skpneumo._dense import DenseLayers
+from skpneumo._head import Head
 from skpneumo._network import Stretch, map_side, n_channels
 from skpneumo._pool import Pool
 
@@ -86,6 +87,15 @@ class Tail:
                 clip_norm=_CLIP_NORM,
                 weight_decay=[_WEIGHT_DECAY * (len(each.shape) == 4) for each in layers] + [0.0] * len(head),
             )
+
+    def start(self, head: Head, random: np.random.RandomState) -> None:
+        """Set what training begins with: layers, head, and what Adam has gathered."""
+        with _device.place(self.shape.device):
+            self.load(head.layers)
+            self.head.reset(random, (head.coefs, head.intercepts))
+            self.mean.assign(head.mean.astype(np.float32))
+            self.scale.assign(head.scale.astype(np.float32))
+            self.step.restore(head.moments)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the weights of the layers, keyed "block1_conv1/kernel" and so on."""

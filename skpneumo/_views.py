@@ -118,6 +118,12 @@ class Augmentation:
         )
 
 
+# How another site might show a film, for early stopping to judge by: beyond what training draws.
+SHIFTED = Augmentation(
+    rotation=3, area=0.45, margin=0.6, aspect=0.4, gamma=1.0, contrast=0.8, brightness=0.25, blur=2.5, noise=0.1
+)
+
+
 @dataclass(frozen=True)
 class View:
     """One view: where it lies in the image, and what becomes of its gray values."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-__all__ = ["FeatureStoreWarning", "ImageReadError", "WeightsError"]
+__all__ = ["FeatureStoreWarning", "ImageReadError", "UntrainedLayersWarning", "WeightsError"]
 
 
 class ImageReadError(ValueError):
@@ -55,5 +55,16 @@ class FeatureStoreWarning(UserWarning):
     --------
     >>> from skpneumo.exceptions import FeatureStoreWarning
     >>> issubclass(FeatureStoreWarning, UserWarning)
+    True
+    """
+
+
+class UntrainedLayersWarning(UserWarning):
+    """Trainable layers that the weights do not hold; they are trained from random weights.
+
+    Examples
+    --------
+    >>> from skpneumo.exceptions import UntrainedLayersWarning
+    >>> issubclass(UntrainedLayersWarning, UserWarning)
     True
     """

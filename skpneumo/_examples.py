@@ -1,0 +1,100 @@
+"""Images or features with what is known of each, checked: what a fit begins with."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import log_expit, log_softmax
+
+from skpneumo.model_selection import patient_train_test_split
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows that belong together.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples,) or (n_samples, n_features)
+        Paths, or features.
+    is_images : bool
+        Which of these.
+    classes : ndarray of shape (n_classes,)
+        The labels, sorted.
+    codes : ndarray of int, shape (n_samples,)
+        Positions of the labels in `classes`.
+    sample_weight, loss_weight : ndarray of float64, shape (n_samples,)
+        In the standardisation; in the loss.
+    groups : ndarray of shape (n_samples,) or None
+        Patients; None where they are not known.
+    for_callbacks : dict
+        Keywords of scikit-learn's callbacks: X, y, metadata, as they were given.
+    """
+
+    X: np.ndarray
+    is_images: bool
+    classes: np.ndarray
+    codes: np.ndarray
+    sample_weight: np.ndarray
+    loss_weight: np.ndarray
+    groups: np.ndarray | None = None
+    for_callbacks: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: np.ndarray) -> "Examples":
+        """Return some of them."""
+        return replace(
+            self,
+            X=self.X[rows],
+            codes=self.codes[rows],
+            sample_weight=self.sample_weight[rows],
+            loss_weight=self.loss_weight[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
+
+    def hold_out(self, fraction: float, random: np.random.RandomState) -> tuple["Examples", "Examples"]:
+        """Split off a share of the patients, stratified; return the others and these.
+
+        Raises
+        ------
+        ValueError
+            There are too few of a class for that.
+        """
+        rows = np.arange(len(self))
+        groups = rows if self.groups is None else self.groups
+        try:
+            kept, held, *_ = patient_train_test_split(
+                rows, self.codes, groups=groups, test_size=fraction, random_state=random
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping=True cannot hold out validation_fraction={fraction} of {len(np.unique(groups))} "
+                f"patients so that every class is on both sides: {error}"
+            ) from error
+        missing = [name for i, name in enumerate(self.classes) if not {i} <= set(self.codes[kept]) & set(self.codes[held])]
+        if missing or not self.loss_weight[kept].any() or not self.loss_weight[held].any():
+            raise ValueError(
+                f"early_stopping=True with validation_fraction={fraction} leaves one side without images that weigh "
+                f"anything{f', or without the classes {missing}' if missing else ''}: choose another fraction or "
+                "random_state, or pass early_stopping=False."
+            )
+        return self.take(kept), self.take(held)
+
+    def repeat(self, n_views: int) -> "Examples":
+        """Repeat each as often as it has views, which share its weights."""
+        return replace(
+            self,
+            codes=np.repeat(self.codes, n_views),
+            sample_weight=np.repeat(self.sample_weight / n_views, n_views),
+            loss_weight=np.repeat(self.loss_weight / n_views, n_views),
+        )
+
+    def score(self, logits: np.ndarray) -> float:
+        """Return minus the weighted mean log loss: the higher, the better."""
+        if logits.shape[1] == 1:
+            losses = -log_expit(np.where(self.codes == 1, logits[:, 0], -logits[:, 0]))
+        else:
+            losses = -log_softmax(logits, axis=1)[np.arange(len(self)), self.codes]
+        return -float(np.average(losses, weights=self.loss_weight))
