@@ -91,7 +91,7 @@ class Square:
     def _view(self, gray: Image.Image, view: View) -> Image.Image:
         short, long = min(gray.size), max(gray.size)
         whole = {"crop": (short, short), "pad": (long, long), "stretch": gray.size}[self.aspect]
-        square = view.expose(view.frame(gray, whole, self.size))
+        square = view.cut(gray, whole, self.size)
         if self.contrast == "equalize":
             square = ImageOps.equalize(square, mask=view.frame(Image.new("L", gray.size, 255), whole, self.size))
         return square

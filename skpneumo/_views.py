@@ -1,7 +1,7 @@
 """Views of a film: the same film as another position, exposure and sharpness would have shown it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Real
@@ -140,20 +140,19 @@ class View:
     seed: int
     is_flipped: bool
 
-    def frame(self, gray: Image.Image, whole: tuple[float, float], size: int) -> Image.Image:
-        """Cut the view out of `gray`; `whole` is what the plain image shows of it, around the same centre.
-
-        What lies outside of `gray` is black.
-        """
-        width, height = (side * np.sqrt(self.share * ratio) for side, ratio in zip(whole, (self.ratio, 1 / self.ratio)))
+    def cut(self, gray: Image.Image, whole: tuple[float, float], size: int) -> Image.Image:
+        """Cut the view out of `gray`; `whole` is what the plain image shows of it, around the same centre."""
         # Pillow's affine transformation takes single pixels: the scale is changed before, where it averages.
-        scale = min(1.0, size / min(width, height))
+        scale = min(1.0, size / min(self._sides(whole)))
         scaled = gray.resize([max(1, round(side * scale)) for side in gray.size], Image.Resampling.BILINEAR)
-        x_scale, y_scale = (after / before for after, before in zip(scaled.size, gray.size, strict=True))
-        width, height = width * x_scale / size, height * y_scale / size  # steps a pixel of the view
+        return self._sharpen(self.frame(self._expose(scaled), [side * scale for side in whole], size))
+
+    def frame(self, gray: Image.Image, whole: Sequence[float], size: int) -> Image.Image:
+        """Turn, move and scale; what lies outside of `gray` is black."""
+        width, height = (side / size for side in self._sides(whole))  # steps a pixel of the view
         centre = [
             side / 2 + place * max(0.0, side - size * step) / 2
-            for side, place, step in zip(scaled.size, self.place, (width, height), strict=True)
+            for side, place, step in zip(gray.size, self.place, (width, height), strict=True)
         ]
         cos, sin = np.cos(np.deg2rad(self.angle)), np.sin(np.deg2rad(self.angle))
         turn = np.array([[cos * width, -sin * height], [sin * width, cos * height]])
@@ -161,20 +160,25 @@ class View:
             turn[:, 0] *= -1
         start = np.asarray(centre) - turn @ [size / 2, size / 2]
         matrix = (*turn[0], start[0], *turn[1], start[1])
-        return scaled.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=0)
+        return gray.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=0)
 
-    def expose(self, framed: Image.Image) -> Image.Image:
-        """Change the gray values as another exposure would, and the sharpness."""
+    def _sides(self, whole: Sequence[float]) -> list[float]:
+        """Sides of what the view shows, in pixels of the image."""
+        return [side * np.sqrt(self.share * ratio) for side, ratio in zip(whole, (self.ratio, 1 / self.ratio), strict=True)]
+
+    def _expose(self, gray: Image.Image) -> Image.Image:
         values = (np.arange(256) / 255) ** self.gamma
-        counts = np.asarray(framed.histogram())
+        counts = np.asarray(gray.histogram())
         mean = counts @ values / counts.sum()
         values = mean + (values - mean) * self.contrast + self.brightness
-        exposed = framed.point(np.rint(255 * np.clip(values, 0, 1)).astype(int).tolist())
-        radius = self.blur * min(framed.size) / _BLUR_SIDE
+        return gray.point(np.rint(255 * np.clip(values, 0, 1)).astype(int).tolist())
+
+    def _sharpen(self, square: Image.Image) -> Image.Image:
+        radius = self.blur * square.width / _BLUR_SIDE
         if radius:
-            exposed = exposed.filter(ImageFilter.GaussianBlur(radius))
+            square = square.filter(ImageFilter.GaussianBlur(radius))
         if self.noise:
-            grain = np.random.RandomState(self.seed).standard_normal(exposed.size[::-1])
-            noisy = np.asarray(exposed) + 255 * self.noise * grain
-            exposed = Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
-        return exposed
+            grain = np.random.RandomState(self.seed).standard_normal(square.size[::-1])
+            noisy = np.asarray(square) + 255 * self.noise * grain
+            square = Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
+        return square
