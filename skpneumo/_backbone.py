@@ -147,7 +147,7 @@ def pooling_matrix(side: int, grid: int) -> np.ndarray:
 @functools.lru_cache(maxsize=4)
 def _forward(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
     keras = _device.keras()
-    with keras.device(f"{backbone.device}:0"):
+    with _device.place(backbone.device):
         network = _network(keras, load_layers(backbone.weights, backbone.n_layers), backbone.precision)
     pooling = pooling_matrix(map_side(backbone.n_layers, backbone.image_size), backbone.grid)
 
@@ -159,7 +159,10 @@ def _forward(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
         cells = keras.ops.einsum("kw,ngwc->ngkc", pooling, rows)
         return keras.ops.reshape(cells, (-1, backbone.n_features))
 
-    return _device.compile_forward(features, backbone.image_size, backbone.device)
+    signature = [((None, backbone.image_size, backbone.image_size), "uint8")]
+    return _device.compile_forward(
+        features, network.variables, signature, backbone.device, full_batch=backbone.batch_size
+    )
 
 
 def _network(keras: Any, arrays: Arrays, precision: str) -> Any:

@@ -15,7 +15,7 @@ _IDLE_NETWORKS = 8
 _MAX_LEARNING_RATE = 1e38  # that float32 holds
 
 Shape = tuple[tuple[int, ...], float, str]
-Weights = Callable[[], tuple[list[np.ndarray], list[np.ndarray]]]
+Weights = tuple[list[np.ndarray], list[np.ndarray]]  # kernels and biases
 
 _lock = threading.Lock()
 _idle: "OrderedDict[Shape, list[DenseNetwork]]" = OrderedDict()
@@ -35,36 +35,42 @@ class DenseNetwork:
     """
 
     def __init__(self, sizes: tuple[int, ...], dropout: float, device: str) -> None:
-        keras = _device.keras()
-        self.place = keras.device(f"{device}:0")
-        with self.place:
-            self.dense = [keras.layers.Dense(units, dtype="float32") for units in sizes[1:]]
+        layers = _device.keras().layers
+        with _device.place(device):
+            self.dense = [layers.Dense(units, dtype="float32") for units in sizes[1:]]
             hidden = sizes[1:-1] if dropout else ()
-            self.dropouts = [keras.layers.Dropout(dropout, seed=0, dtype="float32") for _ in hidden]
+            self.dropouts = [layers.Dropout(dropout, seed=0, dtype="float32") for _ in hidden]
             for layer, n_inputs in zip(self.dense, sizes, strict=False):
                 layer.build((None, n_inputs))
-            kernels, biases = [layer.kernel for layer in self.dense], [layer.bias for layer in self.dense]
-            self.step, self.forget = _device.compile_training_step(self._objective, kernels, biases)
+        self.step = _device.compile_step(
+            self._objective,
+            [*(layer.kernel for layer in self.dense), *(layer.bias for layer in self.dense)],
+            [dropout.seed_generator.state for dropout in self.dropouts],
+            [((None, sizes[0]), "float32"), ((None,), "int32"), ((None,), "float32"), ((), "float32")],
+            device,
+        )
 
-    def reset(self, random: np.random.RandomState) -> None:
-        """Draw weights anew (Glorot), set biases to zero, forget what the steps have gathered."""
-        initializers = _device.keras().initializers
-        for layer in self.dense:
-            layer.kernel.assign(initializers.GlorotUniform(_seed(random))(layer.kernel.shape, dtype="float32"))
-            layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
+    def reset(self, random: np.random.RandomState, start: Weights | None, state: list[np.ndarray] | None) -> None:
+        """Start from given weights, or from drawn kernels (Glorot) and zero biases, and from such a state of Adam."""
+        glorot = _device.keras().initializers.GlorotUniform
+        for layer, *given in zip_longest(self.dense, *start or ()):
+            if given:
+                layer.set_weights(given)
+            else:
+                layer.kernel.assign(glorot(_seed(random))(layer.kernel.shape, dtype="float32"))
+                layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
         for dropout in self.dropouts:
             dropout.seed_generator.state.assign(np.array([_seed(random), 0], np.uint32))
-        self.forget()
+        self.step.restore(state)
 
-    def weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def weights(self) -> Weights:
         """Return kernels and biases as numpy."""
         kernels, biases = zip(*(layer.get_weights() for layer in self.dense), strict=True)
         return list(kernels), list(biases)
 
-    def _objective(self, features: Any, codes: Any, weights: Any) -> tuple[Any, Any]:
-        """Return the loss without its penalty, and the accuracy."""
-        keras = _device.keras()
-        ops, hidden = keras.ops, features
+    def _objective(self, features: Any, codes: Any, weights: Any, alpha: Any) -> tuple[Any, list[Any]]:
+        """Return the loss with its penalty, alpha / 2 * n_inputs * ||kernel||^2 of each layer, and the accuracy."""
+        ops, hidden = _device.keras().ops, features
         for layer, dropout in zip_longest(self.dense[:-1], self.dropouts):
             hidden = ops.relu(layer(hidden))
             hidden = dropout(hidden, training=True) if dropout else hidden
@@ -75,7 +81,9 @@ class DenseNetwork:
         else:
             losses = ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
             called = ops.cast(ops.argmax(logits, axis=-1), "int32")
-        return ops.mean(weights * losses), ops.mean(ops.cast(called == codes, "float32"))
+        penalty = alpha * sum(layer.kernel.shape[0] * _device.l2_loss(layer.kernel) for layer in self.dense)
+        loss = ops.mean(weights * losses) + penalty
+        return loss, [loss, ops.mean(ops.cast(called == codes, "float32"))]
 
 
 def train_dense(
@@ -91,9 +99,15 @@ def train_dense(
     max_iter: int,
     device: str,
     random: np.random.RandomState,
-    on_epoch: Callable[[float, float, Weights], bool],
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Train for `max_iter` epochs or until `on_epoch`, told loss and accuracy, says so; return kernels and biases."""
+    on_epoch: Callable[[float, float, Callable[[], Weights]], bool],
+    start: Weights | None = None,
+    state: list[np.ndarray] | None = None,
+) -> tuple[Weights, list[np.ndarray]]:
+    """Train for `max_iter` epochs or until `on_epoch`, told loss and accuracy, says so.
+
+    Start from drawn weights, or from those of `start` and from what the steps that led to them have gathered, `state`.
+    Return the weights and this state.
+    """
     n_samples, n_classes = len(codes), int(codes.max()) + 1
     features = features.astype(np.float32, copy=False)
     codes = codes.astype(np.int32)
@@ -101,25 +115,26 @@ def train_dense(
     penalty = float(alpha / sample_weight.sum())
     learning_rate = min(float(learning_rate_init), _MAX_LEARNING_RATE)
     sizes = (features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
-    with _borrowed((sizes, float(dropout), device)) as network, network.place:
-        network.reset(random)
+    with _borrowed((sizes, float(dropout), device)) as network, _device.place(device):
+        network.reset(random, start, state)
         for _ in range(max_iter):
             order = random.permutation(n_samples)
             figures = np.zeros(2)
-            for start in range(0, n_samples, batch_size):
-                rows = order[start : start + batch_size]
+            for first in range(0, n_samples, batch_size):
+                rows = order[first : first + batch_size]
                 batch = features[rows], codes[rows], weights[rows]
-                figures += len(rows) * network.step(*batch, penalty, learning_rate)
+                figures += len(rows) * network.step(*batch, penalty, learning_rate=learning_rate)
             loss, accuracy = figures / n_samples
             if on_epoch(loss, accuracy, network.weights):
                 break
         coefs, intercepts = network.weights()
+        state = network.step.state()
     if not all(np.isfinite(array).all() for array in [*coefs, *intercepts]):
         raise ValueError(
             f"training has left the finite numbers: choose a learning_rate_init below {learning_rate_init}, or check "
             "that the features are of a reasonable scale."
         )
-    return coefs, intercepts
+    return (coefs, intercepts), state
 
 
 @contextmanager

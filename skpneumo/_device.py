@@ -1,4 +1,4 @@
-"""The one door to Keras: its import, the device, the precision, the size of a batch, a compiled forward pass."""
+"""The one door to Keras: its import, the device, the precision, the size of a batch, compiled passes and steps."""
 
 import functools
 import os
@@ -7,14 +7,17 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from joblib import cpu_count
+
+from skpneumo import _jax, _tensorflow, _torch
+from skpneumo._adam import Adam, Signature
 
 DEVICES = ("auto", "cpu", "gpu")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -26,9 +29,11 @@ _CHATTER = re.compile(
     rb"[IWE]\d{4} |\d{4}-\d\d-\d\d .*: [IWE] |WARNING: All log messages before absl|To enable the foll"
 )
 
+# The name that Keras gives a backend, and what it leaves to it.
+_FRAMEWORKS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
 _OTHER_BACKEND = (
-    "skpneumo runs Keras on TensorFlow, but Keras runs on {!r} in this process: unset KERAS_BACKEND, or set it to "
-    "'tensorflow', before Keras is imported."
+    "skpneumo runs Keras on TensorFlow, JAX or PyTorch, but Keras is set to {!r} in this process: unset KERAS_BACKEND, "
+    "or set it to 'tensorflow', 'jax' or 'torch', before Keras is imported."
 )
 
 _lock = threading.RLock()
@@ -36,7 +41,7 @@ _process: list[int] = []  # the one that imported Keras
 
 
 def keras() -> ModuleType:
-    """Import Keras on TensorFlow, once and without its start-up chatter, and return it."""
+    """Import Keras on the backend that it is set to, once and without start-up chatter, and return it."""
     _refuse_fork()
     with _lock:
         return _import_keras()
@@ -45,25 +50,27 @@ def keras() -> ModuleType:
 @functools.cache
 def _import_keras() -> ModuleType:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if "keras" not in sys.modules and backend != "tensorflow":
+    if "keras" not in sys.modules and backend not in _FRAMEWORKS:
         raise RuntimeError(_OTHER_BACKEND.format(backend))
     _process.append(os.getpid())
     is_ours = "tensorflow" not in sys.modules  # else its threads are the host application's
     with _without_chatter():
         import keras
-        import tensorflow as tf
 
-        if keras.backend.backend() != "tensorflow":
-            raise RuntimeError(_OTHER_BACKEND.format(keras.backend.backend()))
-        if is_ours and n_cores() < cpu_count():
-            tf.config.threading.set_intra_op_parallelism_threads(n_cores())
-        for gpu in tf.config.list_physical_devices("GPU"):
-            try:
-                tf.config.experimental.set_memory_growth(gpu, True)
-            except RuntimeError:  # the host application uses it already, in its own way
-                break
-        tf.constant(0)  # the devices speak once, when they are first used
+        backend = keras.backend.backend()
+        if backend not in _FRAMEWORKS:
+            raise RuntimeError(_OTHER_BACKEND.format(backend))
+        _FRAMEWORKS[backend].start(n_cores() if is_ours and n_cores() < cpu_count() else None)
     return keras
+
+
+def _framework() -> ModuleType:
+    return _FRAMEWORKS[keras().backend.backend()]
+
+
+def place(device: str) -> AbstractContextManager[Any]:
+    """Return a context in which Keras creates and computes on `device`; for one use."""
+    return keras().device(_framework().CPU if device == "cpu" else "gpu:0")
 
 
 def n_cores() -> int:
@@ -73,11 +80,11 @@ def n_cores() -> int:
 
 
 def _refuse_fork() -> None:
-    """Raise in the child of a fork, where TensorFlow would hang."""
+    """Raise in the child of a fork, where the threads of its parent are missing."""
     if _process and _process[-1] != os.getpid():
         raise RuntimeError(
-            "This process was forked after TensorFlow had started, and TensorFlow would hang in it: use joblib's "
-            "'loky' or 'threading' backend, or the start method 'spawn' of multiprocessing."
+            "This process was forked after Keras had started, and Keras could hang in it: use joblib's 'loky' or "
+            "'threading' backend, or the start method 'spawn' of multiprocessing."
         )
 
 
@@ -116,15 +123,16 @@ def resolve_device(device: str) -> str:
     Raises
     ------
     ValueError
-        A GPU is asked for where TensorFlow finds none.
+        A GPU is asked for where the framework under Keras finds none.
     """
     if device == "cpu" or (device == "auto" and not _may_have_gpu()):
         return "cpu"
-    if _gpus():
+    if _framework().gpus():
         return "gpu"
     if device == "gpu":
         raise ValueError(
-            "device='gpu', but TensorFlow finds no GPU: pass device='auto' or 'cpu', or install its CUDA build."
+            f"device='gpu', but {_framework().NAME} finds no GPU: pass device='auto' or 'cpu', or install its CUDA "
+            "build."
         )
     return "cpu"
 
@@ -133,27 +141,12 @@ def _may_have_gpu() -> bool:
     return platform.system() == "Darwin" or any(os.path.exists(trace) for trace in _GPU_TRACES)
 
 
-def _gpus() -> list[Any]:
-    keras()
-    import tensorflow as tf
-
-    return list(tf.config.list_physical_devices("GPU"))
-
-
 def resolve_precision(precision: str, device: str) -> str:
     """Return "float32" or "bfloat16": the latter for "auto" where `device` computes it natively."""
     if precision != "auto":
         return precision
-    native = _gpu_has_bfloat16() if device == "gpu" else _cpu_has_bfloat16()
+    native = _framework().gpu_has_bfloat16() if device == "gpu" else _cpu_has_bfloat16()
     return "bfloat16" if native else "float32"
-
-
-def _gpu_has_bfloat16() -> bool:
-    gpu = _gpus()[0]
-    import tensorflow as tf
-
-    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-    return bool(tuple(capability) >= (8, 0))
 
 
 @functools.cache
@@ -172,80 +165,127 @@ def batch_size(image_size: int, device: str) -> int:
     return int(np.clip(at_224 * 224**2 // image_size**2, 1, 512))
 
 
-def compile_forward(function: Callable[[Any], Any], image_size: int, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile `function` of a batch of gray squares, once for every number of images."""
-    keras()
-    import tensorflow as tf
+def compile_forward(
+    function: Callable[..., Any],
+    variables: Sequence[Any],
+    signature: Signature,
+    device: str,
+    *,
+    full_batch: int | None = None,
+) -> Callable[..., np.ndarray]:
+    """Compile `function` of tensors, written in Keras's operations, into one from arrays to an array.
 
-    spec = tf.TensorSpec((None, image_size, image_size), tf.uint8)
-    with tf.device(f"/{device}:0"):
-        # One concrete function: TensorFlow counts calls to others and warns when it takes them for too many.
-        compiled = tf.function(function, input_signature=[spec]).get_concrete_function()
+    Parameters
+    ----------
+    function : callable
+        It takes tensors whose first axis is that of the batch, and so returns one.
+    variables : list of keras.Variable
+        What it reads. A value that is assigned to one of them counts from the next call on.
+    signature : list of (shape, dtype)
+        Of each tensor.
+    device : {"cpu", "gpu"}
+        Where it runs.
+    full_batch : int, optional
+        The usual number of rows. JAX, which compiles anew for every other number, pads to this and to powers of two.
+    """
+    framework = _framework()
+    with place(device):
+        compiled = framework.compile_forward(function, variables, signature, full_batch)
 
-    def forward(batch: np.ndarray, _alive: Any = function) -> np.ndarray:
-        _refuse_fork()
-        with tf.device(f"/{device}:0"):
-            return compiled(tf.constant(batch)).numpy()
+    def forward(*arrays: np.ndarray) -> np.ndarray:
+        with place(device):
+            return compiled(*arrays)
 
     return forward
 
 
-def compile_training_step(
-    objective: Callable[..., tuple[Any, Any]], kernels: list[Any], biases: list[Any]
-) -> tuple[Callable[..., np.ndarray], Callable[[], None]]:
-    """Compile a step of Adam, once for every batch size, and what makes it forget the steps before.
+class Step:
+    """A compiled step of Adam, with what its steps have gathered.
 
-    The step takes features, codes, weights, alpha and learning rate. It minimises the first of what `objective` of
-    (features, codes, weights) returns, (loss, accuracy), plus ``alpha / 2 * n_inputs * ||kernel||^2`` of every kernel.
-    It returns this loss and the accuracy, from before it was taken.
+    Parameters
+    ----------
+    run : callable
+        The step, of arrays and a learning rate.
+    adam : Adam
+        What it trains and changes.
     """
-    keras()
-    import tensorflow as tf
 
-    spec = [
-        tf.TensorSpec((None, kernels[0].shape[0]), tf.float32),
-        tf.TensorSpec((None,), tf.int32),
-        tf.TensorSpec((None,), tf.float32),
-        tf.TensorSpec((), tf.float32),
-        tf.TensorSpec((), tf.float32),
-    ]
-    variables = [variable.value for variable in (*kernels, *biases)]
-    moments = [(tf.Variable(tf.zeros_like(variable)), tf.Variable(tf.zeros_like(variable))) for variable in variables]
-    n_steps = tf.Variable(0.0)
-    beta_1, beta_2, epsilon = 0.9, 0.999, 1e-7  # of Keras's Adam
+    def __init__(self, run: Callable[..., np.ndarray], adam: Adam) -> None:
+        self._run = run
+        self._gathered = [adam.count, *adam.firsts, *adam.seconds]
 
-    def step(features: Any, codes: Any, weights: Any, alpha: Any, learning_rate: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss, accuracy = objective(features, codes, weights)
-            loss += alpha * sum(kernel.shape[0] * tf.nn.l2_loss(kernel.value) for kernel in kernels)
-        n_steps.assign_add(1.0)
-        # In one operation, which reads and writes the memory once; Keras's optimizer takes a dozen.
-        for variable, (first, second), slopes in zip(variables, moments, tape.gradient(loss, variables), strict=True):
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=first.handle,
-                v=second.handle,
-                beta1_power=beta_1**n_steps,
-                beta2_power=beta_2**n_steps,
-                lr=learning_rate,
-                beta1=beta_1,
-                beta2=beta_2,
-                epsilon=epsilon,
-                grad=slopes,
-            )
-        return tf.stack([loss, accuracy])
-
-    compiled = tf.function(step, input_signature=spec).get_concrete_function()
-
-    def run(*arrays: Any, _alive: Any = step) -> np.ndarray:
+    def __call__(self, *arrays: Any, learning_rate: float) -> np.ndarray:
+        """Take a step on a batch, and return the figures of the objective from before it."""
         _refuse_fork()
-        return compiled(*map(tf.constant, arrays)).numpy()
+        return self._run(*arrays, learning_rate=learning_rate)
 
-    def forget() -> None:
-        for variable in (n_steps, *(moment for pair in moments for moment in pair)):
-            variable.assign(tf.zeros_like(variable))
+    def state(self) -> list[np.ndarray]:
+        """Return the number of steps, first moments and second moments, the same on every backend."""
+        return [variable.numpy() for variable in self._gathered]
 
-    return run, forget
+    def restore(self, state: Sequence[np.ndarray] | None) -> None:
+        """Go on from such a state; forget all steps where it is None."""
+        if state is None:
+            state = [np.zeros(variable.shape, np.float32) for variable in self._gathered]
+        for variable, array in zip(self._gathered, state, strict=True):
+            variable.assign(array)
+
+
+def compile_step(
+    objective: Callable[..., tuple[Any, list[Any]]],
+    trained: Sequence[Any],
+    others: Sequence[Any],
+    signature: Signature,
+    device: str,
+    *,
+    clip_norm: float | None = None,
+    weight_decay: Sequence[float] | None = None,
+) -> Step:
+    """Compile a step of Adam, for every number of rows in a batch.
+
+    Parameters
+    ----------
+    objective : callable
+        It takes tensors and returns the loss and a list of scalars to be told of it.
+    trained : list of keras.Variable
+        What is trained.
+    others : list of keras.Variable
+        What the objective changes besides: the states of random generators.
+    signature : list of (shape, dtype)
+        Of each tensor.
+    device : {"cpu", "gpu"}
+        Where the variables are. The step is to be taken within ``place(device)``.
+    clip_norm : float, optional
+        Slopes of a greater global norm are scaled down to it.
+    weight_decay : list of float, optional
+        Share of each trained variable, times the learning rate, that a step takes away first (AdamW).
+    """
+    framework, variable = _framework(), keras().Variable
+
+    def zeros(shape: tuple[int, ...]) -> Any:
+        return variable(np.zeros(shape, np.float32), dtype="float32", trainable=False)
+
+    with place(device):
+        adam = Adam(
+            trained=trained,
+            others=others,
+            count=zeros(()),
+            firsts=[zeros(tuple(array.shape)) for array in trained],
+            seconds=[zeros(tuple(array.shape)) for array in trained],
+            clip_norm=clip_norm,
+            weight_decay=[0.0] * len(trained) if weight_decay is None else weight_decay,
+        )
+        return Step(framework.compile_step(objective, adam, signature), adam)
+
+
+def l2_loss(variable: Any) -> Any:
+    """Return half the sum of squares of a Keras variable."""
+    return _framework().l2_loss(variable)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether a computation has ended with this error for want of memory."""
+    return isinstance(error, MemoryError) or _framework().is_out_of_memory(error)
 
 
 def download_vgg19(verbose: bool) -> dict[str, np.ndarray]:

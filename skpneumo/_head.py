@@ -108,13 +108,11 @@ def fit_dense(
 
     with progress(max_iter, "head", "epoch") as task:
 
-        def on_epoch(loss: float, accuracy: float, weights: Weights) -> bool:
+        def on_epoch(loss: float, accuracy: float, weights: Callable[[], Weights]) -> bool:
             loss_curve.append(float(loss))
             accuracy_curve.append(float(accuracy))
             task.set_postfix(loss=loss, accuracy=accuracy)
             return task.update(state=lambda: head(*weights()))
 
-        coefs, intercepts = train_dense(
-            features, codes, sample_weight, max_iter=max_iter, on_epoch=on_epoch, **parameters
-        )
-    return head(coefs, intercepts)
+        weights, _ = train_dense(features, codes, sample_weight, max_iter=max_iter, on_epoch=on_epoch, **parameters)
+    return head(*weights)

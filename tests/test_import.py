@@ -132,7 +132,7 @@ def test_many_shapes_of_dense_heads_bring_no_warning_of_tensorflow():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_fork_after_tensorflow_is_an_error_and_no_hang(paths):
+def test_a_fork_after_keras_is_an_error_and_no_hang(paths):
     code = f"""
     import os, sys
     from skpneumo import VGG19Features
@@ -147,11 +147,11 @@ def test_a_fork_after_tensorflow_is_an_error_and_no_hang(paths):
         os._exit(0)
     os.waitpid(child, 0)
     """
-    assert "forked after TensorFlow had started" in run(code, *paths[:2]).stdout
+    assert "forked after Keras had started" in run(code, *paths[:2]).stdout
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_joblibs_multiprocessing_backend_after_tensorflow_is_an_error_and_no_hang(paths):
+def test_joblibs_multiprocessing_backend_after_keras_is_an_error_and_no_hang(paths):
     code = f"""
     import sys
     import joblib

@@ -1,0 +1,122 @@
+"""What Keras leaves to JAX: its GPUs, compiled passes and steps of training."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from skpneumo._adam import Adam, Signature
+
+NAME = "JAX"
+CPU = "cpu:0"
+
+
+def start(n_cores: int | None) -> None:  # JAX has no setting for it
+    """Import JAX."""
+    import jax  # noqa: F401
+
+
+def gpus() -> list[Any]:
+    """Return the GPUs that JAX can use."""
+    import jax
+
+    try:
+        return list(jax.devices("gpu"))
+    except RuntimeError:  # its way of saying that there is none
+        return []
+
+
+def gpu_has_bfloat16() -> bool:
+    """Say whether the first GPU computes bfloat16 natively."""
+    capability = str(getattr(gpus()[0], "compute_capability", "0"))  # of AMD "gfx90a" and the like
+    return capability.replace(".", "").isdigit() and float(capability) >= 8
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether the error is JAX's way of running out of memory."""
+    return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
+
+
+def l2_loss(variable: Any) -> Any:
+    """Return half the sum of squares."""
+    import jax.numpy as jnp
+
+    return jnp.sum(jnp.square(variable.value)) / 2
+
+
+def compile_forward(
+    function: Callable[..., Any],
+    variables: Sequence[Any],
+    signature: Signature,
+    full_batch: int | None,
+) -> Callable[..., np.ndarray]:
+    """Compile `function` for a few lengths of the first axis, to which shorter batches are padded."""
+    import jax
+    import keras
+
+    @jax.jit
+    def compiled(values: list[Any], *arrays: Any) -> Any:
+        with keras.StatelessScope(list(zip(variables, values, strict=True))):
+            return function(*arrays)
+
+    def forward(*arrays: np.ndarray) -> np.ndarray:
+        n_rows = len(arrays[0])
+        n_missing = _padded_length(n_rows, full_batch) - n_rows
+        padded = [np.pad(array, [(0, n_missing)] + [(0, 0)] * (array.ndim - 1)) for array in _cast(arrays, signature)]
+        return np.array(compiled([variable.value for variable in variables], *padded))[:n_rows]
+
+    return forward
+
+
+def _padded_length(n_rows: int, full_batch: int | None) -> int:
+    """Return the next power of two, or the length of a full batch where that is nearer."""
+    power = 1 << (n_rows - 1).bit_length()
+    return full_batch if full_batch is not None and n_rows <= full_batch < power else power
+
+
+def compile_step(
+    objective: Callable[..., tuple[Any, list[Any]]], adam: Adam, signature: Signature
+) -> Callable[..., np.ndarray]:
+    """Compile a step of Adam, once for each length of the first axis."""
+    import jax
+    import jax.numpy as jnp
+    import keras
+
+    beta_1, beta_2 = adam.BETA_1, adam.BETA_2
+    variables = (list(adam.trained), list(adam.others), (adam.count, list(adam.firsts), list(adam.seconds)))
+
+    def losses(values: list[Any], other_values: list[Any], arrays: tuple[Any, ...]) -> Any:
+        mapping = [*zip(adam.trained, values, strict=True), *zip(adam.others, other_values, strict=True)]
+        with keras.StatelessScope(mapping) as scope:
+            loss, figures = objective(*arrays)
+        return loss, (jnp.stack(figures), [scope.get_current_value(variable) for variable in adam.others])
+
+    @jax.jit
+    def compiled(state: Any, learning_rate: Any, *arrays: Any) -> Any:
+        values, other_values, (count, firsts, seconds) = state
+        slopes, (figures, other_values) = jax.grad(losses, has_aux=True)(values, other_values, arrays)
+        if adam.clip_norm is not None:
+            norm = jnp.sqrt(sum(jnp.sum(jnp.square(slope)) for slope in slopes))
+            slopes = [slope * (adam.clip_norm / jnp.maximum(norm, adam.clip_norm)) for slope in slopes]
+        values = [value - learning_rate * decay * value for value, decay in zip(values, adam.weight_decay, strict=True)]
+        count = count + 1
+        firsts = [first + (1 - beta_1) * (slope - first) for first, slope in zip(firsts, slopes, strict=True)]
+        seconds = [second + (1 - beta_2) * (slope**2 - second) for second, slope in zip(seconds, slopes, strict=True)]
+        rate = learning_rate * jnp.sqrt(1 - beta_2**count) / (1 - beta_1**count)
+        values = [
+            value - rate * first / (jnp.sqrt(second) + adam.EPSILON)
+            for value, first, second in zip(values, firsts, seconds, strict=True)
+        ]
+        return figures, (values, other_values, (count, firsts, seconds))
+
+    def run(*arrays: Any, learning_rate: float) -> np.ndarray:
+        state = jax.tree_util.tree_map(lambda variable: variable.value, variables)
+        figures, state = compiled(state, np.float32(learning_rate), *_cast(arrays, signature))
+        jax.tree_util.tree_map(lambda variable, value: variable.assign(value), variables, state)
+        return np.array(figures)
+
+    return run
+
+
+def _cast(arrays: Sequence[Any], signature: Signature) -> list[np.ndarray]:
+    return [np.asarray(array, dtype) for array, (_, dtype) in zip(arrays, signature, strict=True)]

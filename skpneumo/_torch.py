@@ -1,0 +1,97 @@
+"""What Keras leaves to PyTorch: its GPUs, passes and steps of training, computed as they are called."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from skpneumo._adam import Adam, Signature
+
+NAME = "PyTorch"
+CPU = "cpu"  # "cpu:0" is another device, to which PyTorch copies
+
+
+def start(n_cores: int | None) -> None:  # PyTorch reads OMP_NUM_THREADS by itself
+    """Import PyTorch."""
+    import torch  # noqa: F401
+
+
+def gpus() -> list[Any]:
+    """Return the GPUs that PyTorch can use."""
+    import torch
+
+    return list(range(torch.cuda.device_count()))
+
+
+def gpu_has_bfloat16() -> bool:
+    """Say whether the first GPU computes bfloat16 natively."""
+    import torch
+
+    return bool(torch.cuda.get_device_capability(0) >= (8, 0))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether the error is PyTorch's way of running out of memory, on a GPU or not."""
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def l2_loss(variable: Any) -> Any:
+    """Return half the sum of squares."""
+    return variable.value.square().sum() / 2
+
+
+def compile_forward(
+    function: Callable[..., Any],
+    variables: Sequence[Any],  # the function finds them by itself
+    signature: Signature,
+    full_batch: int | None,
+) -> Callable[..., np.ndarray]:
+    """Return `function` from arrays to an array."""
+    import torch
+
+    def forward(*arrays: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return function(*_tensors(arrays, signature)).cpu().numpy()
+
+    return forward
+
+
+def compile_step(
+    objective: Callable[..., tuple[Any, list[Any]]], adam: Adam, signature: Signature
+) -> Callable[..., np.ndarray]:
+    """Return a step of Adam."""
+    import torch
+
+    moments = list(zip(adam.firsts, adam.seconds, adam.weight_decay, strict=True))
+
+    def run(*arrays: Any, learning_rate: float) -> np.ndarray:
+        values = [variable.value for variable in adam.trained]
+        loss, figures = objective(*_tensors(arrays, signature))
+        slopes = torch.autograd.grad(loss, values)
+        with torch.no_grad():
+            if adam.clip_norm is not None:
+                norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(slope) for slope in slopes]))
+                slopes = [slope * (adam.clip_norm / norm.clamp(min=adam.clip_norm)) for slope in slopes]
+            adam.count.value.add_(1)
+            n_steps = float(adam.count.value)
+            rate = learning_rate * (1 - adam.BETA_2**n_steps) ** 0.5 / (1 - adam.BETA_1**n_steps)
+            for value, slope, (first, second, decay) in zip(values, slopes, moments, strict=True):
+                value.mul_(1 - learning_rate * decay)
+                first.value.lerp_(slope, 1 - adam.BETA_1)
+                second.value.lerp_(slope.square(), 1 - adam.BETA_2)
+                value.sub_(rate * first.value / (second.value.sqrt() + adam.EPSILON))
+            return torch.stack(figures).cpu().numpy()
+
+    return run
+
+
+def _tensors(arrays: Sequence[Any], signature: Signature) -> list[Any]:
+    import keras
+
+    # Written to by nobody, but PyTorch warns of arrays that forbid it.
+    writeable = [np.require(array, dtype, "W") for array, (_, dtype) in zip(arrays, signature, strict=True)]
+    return [keras.ops.convert_to_tensor(array, dtype=str(array.dtype)) for array in writeable]
