@@ -11,6 +11,10 @@ from skpneumo import PneumoniaClassifier, VGG19Features, _inputs
 from skpneumo._backbone import load_layers
 from skpneumo.datasets import make_chest_xrays
 
+# The backend that Keras is asked to run on; a test of TensorFlow's own manners is skipped on others.
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="about TensorFlow alone")
+
 TINY = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 2}
 
 

@@ -2,13 +2,14 @@ import joblib
 import numpy as np
 import pytest
 
+from conftest import BACKEND, on_tensorflow
 from skpneumo import _device
 
 
 @pytest.mark.skipif(_device._may_have_gpu(), reason="there may be a GPU here")
 def test_without_a_gpu_the_processor_is_used_and_a_gpu_refused():
     assert _device.resolve_device("auto") == _device.resolve_device("cpu") == "cpu"
-    with pytest.raises(ValueError, match="TensorFlow finds no GPU: pass device='auto' or 'cpu'"):
+    with pytest.raises(ValueError, match="finds no GPU: pass device='auto' or 'cpu'"):
         _device.resolve_device("gpu")
 
 
@@ -40,18 +41,151 @@ def test_batches_shrink_with_the_area_of_an_image():
     assert _device.batch_size(224, "gpu") > _device.batch_size(224, "cpu")
 
 
+# Passes
+
+
+@on_tensorflow
 def test_one_trace_serves_every_number_of_images():
-    traces = []
+    assert shapes_that_are_traced([3, 1, 5]) == [(None, 4, 4)]
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="about JAX alone")
+def test_on_jax_a_few_traces_serve_every_number_of_images():
+    shapes = shapes_that_are_traced([6, 3, 1, 2, 4, 5, 6, 7, 9, 10, 16])
+    assert [length for length, *_ in shapes] == [6, 4, 1, 2, 8, 16]
+
+
+def shapes_that_are_traced(numbers):
+    shapes = []
 
     def function(squares):
-        traces.append(squares.shape)
+        shapes.append(tuple(squares.shape))
         return _device.keras().ops.cast(squares, "float32") * 2
 
-    forward = _device.compile_forward(function, 4, "cpu")
-    for n_images in (3, 1, 5):
+    forward = _device.compile_forward(function, [], [((None, 4, 4), "uint8")], "cpu", full_batch=6)
+    for n_images in numbers:
         squares = np.full((n_images, 4, 4), 7, np.uint8)
         np.testing.assert_array_equal(forward(squares), np.full((n_images, 4, 4), 14, np.float32))
-    assert len(traces) == 1
+    return shapes
+
+
+def variable(values):
+    with _device.place("cpu"):
+        return _device.keras().Variable(np.asarray(values, np.float32), dtype="float32")
+
+
+def test_a_pass_reads_its_variables_when_it_is_called():
+    factor = variable(2)
+    forward = _device.compile_forward(lambda numbers: numbers * factor, [factor], [((None,), "float32")], "cpu")
+    np.testing.assert_array_equal(forward(np.ones(3)), [2, 2, 2])
+    factor.assign(5)
+    np.testing.assert_array_equal(forward(np.ones(3)), [5, 5, 5])
+
+
+def test_a_pass_takes_arrays_that_must_not_be_written_to():
+    forward = _device.compile_forward(lambda numbers: numbers + 1, [], [((None,), "float32")], "cpu")
+    numbers = np.ones(3, np.float32)
+    numbers.flags.writeable = False
+    np.testing.assert_array_equal(forward(numbers), [2, 2, 2])
+
+
+# Steps
+
+
+def least_squares(**settings):
+    """Steps on the mean square distance of two variables, of which the first counts tenfold, from a batch of points."""
+    first, second = variable([1.0, -2.0]), variable([[3.0]])
+    ops = _device.keras().ops
+
+    def objective(points):
+        loss = ops.mean((points[:, :2] - first) ** 2) * 10 + ops.mean((points[:, 2:] - second) ** 2)
+        return loss, [loss, ops.sum(first)]
+
+    with _device.place("cpu"):
+        step = _device.compile_step(objective, [first, second], [], [((None, 3), "float32")], "cpu", **settings)
+    return step, first, second
+
+
+def test_a_step_returns_the_figures_from_before_it():
+    step, first, _ = least_squares()
+    with _device.place("cpu"):
+        np.testing.assert_allclose(step(np.zeros((4, 3)), learning_rate=0.1), [10 * 2.5 + 9, -1])
+    np.testing.assert_allclose(first.numpy(), [0.9, -1.9], atol=1e-5)
+
+
+def test_steps_go_on_from_a_state_as_if_they_had_not_been_interrupted(random):
+    points = random.randn(6, 5, 3)
+    step, *variables = least_squares()
+    with _device.place("cpu"):
+        for batch in points[:3]:
+            step(batch, learning_rate=0.1)
+        state, values = step.state(), [array.numpy() for array in variables]
+        for batch in points[3:]:
+            step(batch, learning_rate=0.1)
+        expected = [array.numpy() for array in variables]
+        assert state[0] == 3
+        step, *variables = least_squares()
+        step.restore(state)
+        for array, value in zip(variables, values, strict=True):
+            array.assign(value)
+        for batch in points[3:]:
+            step(batch, learning_rate=0.1)
+        for array, value in zip(variables, expected, strict=True):
+            np.testing.assert_array_equal(array.numpy(), value)
+        step.restore(None)
+        assert not any(array.any() for array in step.state())
+
+
+def test_slopes_are_clipped_to_a_global_norm():
+    steps = {clip: least_squares(clip_norm=clip)[0] for clip in (None, 1e6, 0.5)}
+    norms = {}
+    with _device.place("cpu"):
+        for clip, step in steps.items():
+            step(np.zeros((4, 3)), learning_rate=0.1)
+            _, *moments = step.state()
+            norms[clip] = np.sqrt(sum((array**2).sum() for array in moments[:2])) / 0.1  # the first are 0.1 * slope
+    assert norms[1e6] == norms[None] == pytest.approx(np.sqrt(10**2 + 20**2 + 6**2), rel=1e-5)
+    assert norms[0.5] == pytest.approx(0.5, rel=1e-5)
+
+
+def test_weights_decay_apart_from_the_slopes():
+    plain, first, second = least_squares()
+    decayed, first_decayed, second_decayed = least_squares(weight_decay=[0.5, 0])
+    with _device.place("cpu"):
+        for step in (plain, decayed):
+            step(np.zeros((4, 3)), learning_rate=0.1)
+    expected = first.numpy() - 0.1 * 0.5 * np.array([1.0, -2.0])
+    np.testing.assert_allclose(first_decayed.numpy(), expected, rtol=1e-5)
+    np.testing.assert_array_equal(second_decayed.numpy(), second.numpy())
+    for array, other in zip(plain.state(), decayed.state(), strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+def test_running_out_of_memory_is_told_from_other_errors():
+    assert _device.is_out_of_memory(MemoryError())
+    assert not _device.is_out_of_memory(ValueError("RESOURCE_EXHAUSTED"))
+    assert not _device.is_out_of_memory(RuntimeError("something else"))
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow tries again for ten seconds")
+def test_the_frameworks_own_ways_of_running_out_of_memory_are_known():
+    def four_terabytes(numbers):
+        return _device.keras().ops.tile(numbers[:, None], (2**20, 2**20))
+
+    forward = _device.compile_forward(four_terabytes, [], [((None,), "float32")], "cpu")
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - each framework has its own
+        forward(np.ones(1))
+    assert _device.is_out_of_memory(caught.value)
+
+
+@on_tensorflow
+def test_tensorflows_own_way_of_running_out_of_memory_is_known():
+    import tensorflow as tf
+
+    assert _device.is_out_of_memory(tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory"))
+
+
+# Threads
 
 
 def threads_of_tensorflow():
@@ -61,6 +195,7 @@ def threads_of_tensorflow():
     return _device.n_cores(), tf.config.threading.get_intra_op_parallelism_threads()
 
 
+@on_tensorflow
 @pytest.mark.skipif(joblib.cpu_count() < 2, reason="there is one core only")
 def test_workers_of_joblib_keep_tensorflow_to_their_share_of_the_cores():
     share = joblib.cpu_count() // 2

@@ -13,7 +13,7 @@ import pytest
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
 
-FOREIGN = "[name for name in ('keras', 'tensorflow', 'h5py', 'matplotlib') if name in sys.modules]"
+FOREIGN = "[name for name in ('keras', 'tensorflow', 'jax', 'torch', 'h5py', 'matplotlib') if name in sys.modules]"
 
 
 def run(code, *arguments, **environment):
@@ -184,7 +184,8 @@ def test_what_the_host_writes_while_tensorflow_starts_is_handed_on():
     assert run(code).stderr == "of the host\nE0000 00:00:00.1 1 a.cc:1] why it failed\n"
 
 
-def test_keras_on_another_backend_is_refused_with_a_sentence(paths):
+@pytest.mark.parametrize("backend", ["numpy", "openvino", "nonsense"])
+def test_keras_on_an_unknown_backend_is_refused_with_a_sentence(backend, paths):
     code = """
     import sys
     from skpneumo import VGG19Features
@@ -193,5 +194,5 @@ def test_keras_on_another_backend_is_refused_with_a_sentence(paths):
     except RuntimeError as error:
         print(error)
     """
-    said = run(code, *paths[:2], KERAS_BACKEND="jax").stdout
-    assert "runs Keras on TensorFlow, but Keras runs on 'jax'" in said
+    said = run(code, *paths[:2], KERAS_BACKEND=backend).stdout
+    assert f"runs Keras on TensorFlow, JAX or PyTorch, but Keras is set to '{backend}'" in said
