@@ -106,7 +106,14 @@ class Backbone:
 
 
 def backbone(
-    *, weights: Any, n_layers: int, image_size: int, pool_grid: int | None, device: str, precision: str, verbose: int = 0
+    *,
+    weights: Any,
+    n_layers: int,
+    image_size: int,
+    pool_grid: int | None,
+    device: str,
+    precision: str,
+    verbose: int = 0,
 ) -> Backbone:
     """Settle what "auto" means and which weights are meant, without running anything.
 
@@ -291,7 +298,7 @@ def _stamp(source: str | None) -> tuple[int, int] | None:
 @functools.lru_cache(maxsize=64)
 def _weights_digest(source: str | None, stamp: tuple[int, int] | None, n_layers: int, verbose: bool = False) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    for name, array in load_layers(source, n_layers, verbose).items():
+    for name, array in load_layers(source, n_layers, verbose).items() if n_layers else ():
         digest.update(name.encode())
         digest.update(array.astype("<f4", copy=False).tobytes())
     return digest.digest()

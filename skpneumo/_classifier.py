@@ -22,7 +22,7 @@ from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import resolve_device
 from skpneumo._examples import Examples
 from skpneumo._features import VGG19Features
-from skpneumo._finetune import Tuning, finetune, tail_features
+from skpneumo._finetune import Tuning, finetune, half, tail_features
 from skpneumo._head import Head, fit_dense, fit_probe, standardize
 from skpneumo._inputs import as_paths, check_column
 from skpneumo._maps import Maps, Rows, room_for_maps
@@ -458,7 +458,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 head = self._tune(head, rows, held, random, progress, is_partial=is_partial)
         for name, value in attributes(head).items():
             setattr(self, name, value)
-        self._random, self._moments = (random, head.moments) if goes_on else (None, None)
+        self._random: np.random.RandomState | None = random if goes_on else None
+        self._moments: list[np.ndarray] | None = head.moments if goes_on else None
         tasks.end(**data)
         return self
 
@@ -506,10 +507,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 UntrainedLayersWarning,
                 stacklevel=4,
             )
-        return layers
+        return {name: half(array) for name, array in layers.items()}  # as they will be kept
 
     def _trained(self) -> Head:
-        """What was learnt, put together from the attributes."""
+        """Put together from the attributes what was learnt."""
         return Head(
             self.feature_mean_,
             self.feature_scale_,
@@ -555,8 +556,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             check_column(self, X, paths, reset=False)
             if way.fingerprint() != self.backbone_fingerprint_:
                 raise ValueError(
-                    "The weights, or parameters that shape features, are others than in fit: restore them, or fit "
-                    "anew."
+                    "The weights, or parameters that shape features, are others than in fit: restore them, or fit anew."
                 )
         if self.tuned_layers_:
             return tail_features(self._tail_shape(), self.tuned_layers_, maps, self._bar())

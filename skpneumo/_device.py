@@ -38,8 +38,8 @@ _OTHER_BACKEND = (
 )
 
 _TOO_LARGE = (
-    "the device has no memory for a batch of {} images: it goes on with batches of half the size, and halves them again "
-    "where need be. A smaller batch_size or image_size, or device='cpu', avoids this."
+    "the device has no memory for a batch of {} images: it goes on with batches of half the size, and halves them "
+    "again where need be. A smaller batch_size or image_size, or device='cpu', avoids this."
 )
 
 R = TypeVar("R")

@@ -73,7 +73,9 @@ class Examples:
                 f"early_stopping=True cannot hold out validation_fraction={fraction} of {len(np.unique(groups))} "
                 f"patients so that every class is on both sides: {error}"
             ) from error
-        missing = [name for i, name in enumerate(self.classes) if not {i} <= set(self.codes[kept]) & set(self.codes[held])]
+        missing = [
+            name for i, name in enumerate(self.classes) if not {i} <= set(self.codes[kept]) & set(self.codes[held])
+        ]
         if missing or not self.loss_weight[kept].any() or not self.loss_weight[held].any():
             raise ValueError(
                 f"early_stopping=True with validation_fraction={fraction} leaves one side without images that weigh "

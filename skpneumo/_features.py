@@ -16,12 +16,12 @@ from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import DEVICES, PRECISIONS
 from skpneumo._extract import extract
 from skpneumo._images import ASPECTS, CONTRASTS, Square
-from skpneumo._inputs import as_paths, check_column, digest
+from skpneumo._inputs import as_paths, check_column
 from skpneumo._network import LAYERS
 from skpneumo._pipeline import Way
 from skpneumo._progress import progress_bar
 from skpneumo._store import open_store
-from skpneumo._views import Augmentation
+from skpneumo._views import XRAY, Augmentation
 
 
 class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
@@ -221,14 +221,10 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             progress=progress,
         )
 
-    def _way(
-        self, n_views: int = 1, augmentation: Augmentation = Augmentation(), n_frozen: int | None = None
-    ) -> Way:
+    def _way(self, n_views: int = 1, augmentation: Augmentation = XRAY, n_frozen: int | None = None) -> Way:
         """From an image to the features of its first `n_views` views, or to the maps of the first `n_frozen` layers."""
-        settings = {"n_layers": self.n_layers, "pool_grid": self.pool_grid}
-        if n_frozen is not None:
-            settings = {"n_layers": n_frozen, "pool_grid": None}
-        return Way(self._square(), self._backbone(**settings), tuple(range(n_views)), augmentation)
+        cut = (self.n_layers, self.pool_grid) if n_frozen is None else (n_frozen, None)
+        return Way(self._square(), self._backbone(*cut), tuple(range(n_views)), augmentation)
 
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)

@@ -65,7 +65,7 @@ def tail_features(
 def finetune(
     shape: TailShape,
     start: Head,
-    train: Rows,
+    rows: Rows,
     tuning: Tuning,
     *,
     random: np.random.RandomState,
@@ -77,7 +77,7 @@ def finetune(
 
     `stopping` is told how the weights do on `held`, at first those of `start`.
     """
-    maps, examples = train.maps, train.examples
+    maps, examples = rows.maps, rows.examples
     assert maps is not None
     sizes = (len(start.mean), *(len(intercept) for intercept in start.intercepts))
     weights = (examples.loss_weight / examples.loss_weight.mean()).astype(np.float32)
@@ -94,10 +94,10 @@ def finetune(
             order = random.permutation(len(maps))
             batches = [order[i : i + tuning.batch_size] for i in range(0, len(order), tuning.batch_size)]
             figures = np.zeros(2)
-            for number, (rows, some) in enumerate(maps.batches(batches, epoch), epoch * n_batches):
+            for number, (chosen, some) in enumerate(maps.batches(batches, epoch), epoch * n_batches):
                 rate = tuning.rate(number, tuning.max_iter * n_batches)
                 step = lambda *arrays: tail.step(*arrays, penalty, learning_rate=rate)  # noqa: B023, E731
-                for n_rows, figures_of_step in in_memory(step, some, codes[rows], weights[rows]):
+                for n_rows, figures_of_step in in_memory(step, some, codes[chosen], weights[chosen]):
                     figures += n_rows * figures_of_step
             return figures / len(maps)
 
@@ -114,8 +114,8 @@ def finetune(
                 return False
             trained = tail.arrays()
             tail.load(head.layers)
-            rows = np.array_split(np.arange(len(held.maps)), -(-len(held.maps) // shape.batch_size))
-            logits = [head.logits(tail.features(some)) for _, some in held.maps.batches(rows)]
+            batches = np.array_split(np.arange(len(held.maps)), -(-len(held.maps) // shape.batch_size))
+            logits = [head.logits(tail.features(some)) for _, some in held.maps.batches(batches)]
             tail.load(trained)
             return stopping.add(held.examples.score(np.concatenate(logits)), head)
 
@@ -136,7 +136,7 @@ def finetune(
         raise ValueError(
             f"tuning has left the finite numbers: choose a tune_learning_rate below {tuning.learning_rate}."
         )
-    return replace(head, layers={name: _half(array) for name, array in head.layers.items()})
+    return replace(head, layers={name: half(array) for name, array in head.layers.items()})
 
 
 def _averaged(start: Head, tail: Tail, share: float) -> Head:
@@ -154,6 +154,6 @@ def _averaged(start: Head, tail: Tail, share: float) -> Head:
     )
 
 
-def _half(array: np.ndarray) -> np.ndarray:
-    """Round to float16, which halves the file of a model and is finer than what layers compute in bfloat16."""
+def half(array: np.ndarray) -> np.ndarray:
+    """Round to float16, which halves the file of a model; layers that compute in bfloat16 round more."""
     return array.clip(-_LARGEST_FLOAT16, _LARGEST_FLOAT16).astype(np.float16)

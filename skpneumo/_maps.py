@@ -76,7 +76,10 @@ class Maps:
         ImageReadError
             Names every image that cannot be read.
         """
-        n_views, row_bytes = len(self.way.views), self.way.backbone.n_features * np.dtype(self.way.backbone.dtype).itemsize
+        n_views, row_bytes = (
+            len(self.way.views),
+            self.way.backbone.n_features * np.dtype(self.way.backbone.dtype).itemsize,
+        )
         size = max(self.way.backbone.batch_size, _BYTES_AT_ONCE // (n_views * row_bytes))
         self.items = []
         failures: list[tuple[int, str, str]] = []
@@ -117,14 +120,14 @@ class Maps:
         return rows
 
     def _view_number(self, view: int, epoch: int) -> int:
-        """The plain image is the same in each epoch; the other views are drawn anew where nothing is stored."""
+        """Keep the plain image in each epoch; draw the other views anew where nothing is stored."""
         number = self.way.views[view]
         n_others = sum(other > 0 for other in self.way.views)
         return number + epoch * n_others if number and self.store is None else number
 
 
 def _only_decoded(way: Way) -> Way:
-    """What tells of the rest of the images whether they can be read, at little cost."""
+    """Return what tells at little cost whether the rest of the images can be read."""
     return replace(way, backbone=replace(way.backbone, n_layers=0))
 
 

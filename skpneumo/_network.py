@@ -103,7 +103,7 @@ class Stretch:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return kernels and biases as numpy, keyed like those that `load` takes."""
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for name, layer in self.layers.items():
             kernel, bias = layer.get_weights()
             arrays |= {f"{name}/kernel": kernel, f"{name}/bias": bias}

@@ -14,7 +14,7 @@ from skpneumo._backbone import Backbone
 from skpneumo._images import Square
 from skpneumo._inputs import DIGEST_SIZE, digest, read_bytes
 from skpneumo._shelf import Rows
-from skpneumo._views import Augmentation
+from skpneumo._views import XRAY, Augmentation
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,7 +32,7 @@ class Way:
     square: Square
     backbone: Backbone
     views: tuple[int, ...] = (0,)
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = XRAY
 
     def key(self) -> bytes:
         """Name everything that shapes the features of an item."""

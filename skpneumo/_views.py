@@ -13,8 +13,6 @@ from PIL import Image, ImageFilter
 # Whatever changes a single gray value of a view must raise this number: stored features carry it.
 VERSION = 1
 
-RECIPES = ("xray",)
-
 _PERSON = b"skpneumo view"
 _KEY_SIZE, _NUMBER_SIZE = 8, 4  # bytes
 _BLUR_SIDE = 224  # pixels: the side that strengths of blur are meant for
@@ -68,8 +66,8 @@ class Augmentation:
         TypeError, ValueError
             It is neither, or strengths are unknown or beyond their bounds: all of them are named.
         """
-        if isinstance(parameter, str) and parameter in RECIPES:
-            return cls()
+        if isinstance(parameter, str) and parameter == "xray":
+            return XRAY
         if not isinstance(parameter, Mapping):
             raise TypeError(f"augmentation must be 'xray' or a mapping of strengths; got {parameter!r}.")
         bounds = {field.name: (0.0, float("inf")) for field in fields(cls)}
@@ -77,7 +75,7 @@ class Augmentation:
         faults = [f"{name!r} is none of {', '.join(bounds)}" for name in parameter if name not in bounds]
         for name, value in parameter.items():
             low, high = bounds.get(name, (-np.inf, np.inf))
-            if not isinstance(value, Real) or not low <= value <= high or not np.isfinite(value):
+            if not isinstance(value, Real) or not low <= float(value) <= high or not np.isfinite(float(value)):
                 faults.append(f"{name}={value!r} is no finite number from {low} to {high}")
         if faults:
             raise ValueError(f"augmentation={dict(parameter)!r}: {'; '.join(faults)}.")
@@ -117,6 +115,8 @@ class Augmentation:
             is_flipped=bool(next(draws) < self.flip),
         )
 
+
+XRAY = Augmentation()
 
 # How another site might show a film, for early stopping to judge by: beyond what training draws.
 SHIFTED = Augmentation(
@@ -164,7 +164,9 @@ class View:
 
     def _sides(self, whole: Sequence[float]) -> list[float]:
         """Sides of what the view shows, in pixels of the image."""
-        return [side * np.sqrt(self.share * ratio) for side, ratio in zip(whole, (self.ratio, 1 / self.ratio), strict=True)]
+        return [
+            side * np.sqrt(self.share * ratio) for side, ratio in zip(whole, (self.ratio, 1 / self.ratio), strict=True)
+        ]
 
     def _expose(self, gray: Image.Image) -> Image.Image:
         values = (np.arange(256) / 255) ** self.gamma
