@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._callbacks import FitTasks
-from skpneumo._dense import DenseNetwork
+from skpneumo._dense import DenseLayers
 from skpneumo._progress import progress_bar
 
 HAS_CALLBACKS = importlib.util.find_spec("sklearn.callback") is not None
@@ -204,8 +204,8 @@ def test_features_in_a_frame_are_handed_on_as_they_came(matrix, y):
 @with_callbacks_only
 @pytest.mark.parametrize(("callback", "times"), [(Recorder, 1), (Witness, 6)])
 def test_weights_are_fetched_only_for_callbacks_that_want_them(dense, matrix, y, monkeypatch, callback, times):
-    fetched, weights = [], DenseNetwork.weights
-    monkeypatch.setattr(DenseNetwork, "weights", lambda network: fetched.append(1) or weights(network))
+    fetched, weights = [], DenseLayers.weights
+    monkeypatch.setattr(DenseLayers, "weights", lambda network: fetched.append(1) or weights(network))
     dense.set_callbacks(callback()).fit(matrix, y)
     assert len(fetched) == times
 
