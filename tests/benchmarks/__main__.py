@@ -11,11 +11,23 @@ from collections.abc import Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for Keras in the child processes
 
-from tests.benchmarks import machine, memory, passes, plain_keras, processes, search, single, startup, table, warm
+from tests.benchmarks import (
+    machine,
+    memory,
+    passes,
+    plain_keras,
+    processes,
+    search,
+    single,
+    startup,
+    table,
+    tuning,
+    warm,
+)
 from tests.benchmarks.data import Setting
 from tests.benchmarks.table import Row
 
-MODULES = (passes, search, warm, single, startup, processes, plain_keras, memory)
+MODULES = (passes, search, warm, single, startup, processes, plain_keras, memory, tuning)
 
 
 def rows(setting: Setting, only: list[str]) -> Iterator[Row]:
