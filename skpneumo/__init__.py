@@ -1,6 +1,6 @@
 """VGG19 transfer learning for chest X-rays behind scikit-learn's interface.
 
-A research tool, not a medical device. Importing it imports neither Keras nor TensorFlow.
+A research tool, not a medical device. Importing it imports neither Keras nor the framework that it runs on.
 """
 
 from skpneumo._classifier import PneumoniaClassifier

@@ -54,7 +54,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Where features are stored. "auto": the user's cache folder, or the folder that the environment variable
         ``SKPNEUMO_CACHE`` names. None: nowhere. Of a ``Memory``, its location is used.
     device : {"auto", "cpu", "gpu"}, default="auto"
-        Where the layers run. "auto": on a GPU where TensorFlow finds one.
+        Where the layers run. "auto": on a GPU where the framework under Keras finds one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         How the layers compute. "auto": bfloat16 where the device has it natively, float32 otherwise. What comes out
         is float32.

@@ -54,10 +54,12 @@ def compile_forward(
     import jax
     import keras
 
-    @jax.jit
-    def compiled(values: list[Any], *arrays: Any) -> Any:
+    def stateless(values: list[Any], *arrays: Any) -> Any:
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
             return function(*arrays)
+
+    # Else XLA rounds to bfloat16 at some places for one length and at others for another.
+    compiled = jax.jit(stateless, compiler_options={"xla_allow_excess_precision": False})
 
     def forward(*arrays: np.ndarray) -> np.ndarray:
         n_rows = len(arrays[0])

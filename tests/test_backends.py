@@ -59,7 +59,7 @@ def test_a_model_of_this_framework_predicts_the_same_on_another(other, head, pat
     joblib.dump(clf, tmp_path / "model.joblib")
     there, imported = run(PREDICT, other, tmp_path / "model.joblib", *paths)
     np.testing.assert_allclose(there, clf.predict_proba(paths), atol=1e-4)
-    assert imported == f"['{other}']"
+    assert ("tensorflow" in imported) == (other == "tensorflow")
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -70,4 +70,4 @@ def test_a_model_of_another_framework_predicts_the_same_on_this_one(other, head,
     clf = joblib.load(tmp_path / "model.joblib")
     np.testing.assert_allclose(clf.predict_proba(paths), there, atol=1e-4)
     assert clf.score(paths, y) > 0.9
-    assert imported == f"['{other}']"
+    assert ("tensorflow" in imported) == (other == "tensorflow")

@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skpneumo import PneumoniaClassifier, _progress
+from skpneumo._dense import train_dense
 from skpneumo._head import standardize
 
 DENSE = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0}
@@ -253,3 +254,24 @@ def test_dense_layers_are_trained_by_adam(random):
         variables = [x - rate * m / (np.sqrt(v) + 1e-7) for x, m, v in zip(variables, first, second, strict=True)]
         for trained, expected in zip([*clf.coefs_, *clf.intercepts_], variables, strict=True):
             np.testing.assert_allclose(trained, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(), (4,), (5, 3)])
+def test_training_goes_on_from_weights_and_a_state_as_if_it_had_not_been_interrupted(random, sizes):
+    X, y = random.randn(40, 5).astype(np.float32), np.arange(40) % 3
+
+    def train(n_epochs, **begin):
+        return train_dense(
+            X, y, np.ones(40), hidden_layer_sizes=sizes, alpha=0.1, dropout=0, learning_rate_init=0.05, batch_size=40,
+            max_iter=n_epochs, device="cpu", random=np.random.RandomState(0), on_epoch=lambda *_: False, **begin,
+        )  # fmt: skip
+
+    (coefs, _), state = train(5)
+    start, half = train(2)
+    assert [len(array) for array in coefs] == [5, *sizes]
+    assert (half[0], state[0]) == (2, 5)
+    (resumed, _), _ = train(3, start=start, state=half)
+    (without_state, _), _ = train(3, start=start)
+    for array, expected, other in zip(resumed, coefs, without_state, strict=True):
+        np.testing.assert_allclose(array, expected, atol=1e-5)
+        assert abs(other - expected).max() > 1e-3

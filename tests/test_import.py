@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 import pytest
 
-from conftest import TINY
+from conftest import BACKEND, TINY, on_tensorflow
 from skpneumo import PneumoniaClassifier
 
 FOREIGN = "[name for name in ('keras', 'tensorflow', 'jax', 'torch', 'h5py', 'matplotlib') if name in sys.modules]"
@@ -82,6 +82,7 @@ def test_a_fit_is_silent_tensorflows_start_up_included(paths):
     assert (done.stdout, done.stderr) == ("", "")
 
 
+@on_tensorflow
 def test_environment_and_log_levels_and_policies_of_the_host_stay_as_they_were(paths):
     code = f"""
     import logging, os, sys, warnings
@@ -120,6 +121,7 @@ def test_settings_of_keras_by_the_host_change_no_feature_and_no_training(paths):
         assert run(code, floatx, *paths[:6]).stdout == expected
 
 
+@on_tensorflow
 def test_many_shapes_of_dense_heads_bring_no_warning_of_tensorflow():
     code = """
     import numpy as np
@@ -150,6 +152,7 @@ def test_a_fork_after_keras_is_an_error_and_no_hang(paths):
     assert "forked after Keras had started" in run(code, *paths[:2]).stdout
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX warns of every fork, and joblib can hang when it ends such workers")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_joblibs_multiprocessing_backend_after_keras_is_an_error_and_no_hang(paths):
     code = f"""
@@ -168,6 +171,7 @@ def test_joblibs_multiprocessing_backend_after_keras_is_an_error_and_no_hang(pat
     assert "use joblib's 'loky' or 'threading' backend" in run(code, *paths[:2]).stdout
 
 
+@on_tensorflow
 def test_what_the_host_writes_while_tensorflow_starts_is_handed_on():
     code = """
     import os, sys
