@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from joblib import cpu_count
 
-from skpneumo import _jax, _tensorflow, _torch
+from skpneumo import _gpu, _jax, _tensorflow, _torch
 from skpneumo._adam import Adam, Signature
 
 DEVICES = ("auto", "cpu", "gpu")
@@ -77,7 +77,15 @@ def _framework() -> ModuleType:
 
 
 def place(device: str) -> AbstractContextManager[Any]:
-    """Return a context in which Keras creates and computes on `device`; for one use."""
+    """Return a context in which Keras creates and computes on `device`; for one use.
+
+    Raises
+    ------
+    RuntimeError
+        It is a GPU that another worker of the same search has.
+    """
+    if device == "gpu":
+        _gpu.hold()
     return keras().device(_framework().CPU if device == "cpu" else "gpu:0")
 
 

@@ -47,14 +47,14 @@ class Augmentation:
     """
 
     rotation: float = 7.0
-    area: float = 0.55
-    margin: float = 0.0
+    area: float = 0.4
+    margin: float = 0.8
     aspect: float = 0.3
-    gamma: float = 0.4
-    contrast: float = 0.35
-    brightness: float = 0.08
+    gamma: float = 0.8
+    contrast: float = 1.0
+    brightness: float = 0.3
     blur: float = 1.5
-    noise: float = 0.0
+    noise: float = 0.08
     flip: float = 0.0
 
     @classmethod
