@@ -69,6 +69,19 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     pool_grid : int, default=4
         The maps are averaged over a ``pool_grid`` x ``pool_grid`` grid, adaptively where it does not divide their
         side, and at most over their own places. 1 is global average pooling.
+    n_views : int, default=1
+        Views of each image that enter the fit: the image itself, and others as another site might have shown it. They
+        are drawn from the content of the image alone, computed once and stored, and share its weight. 4 with
+        ``class_weight="balanced"`` is what held up best under change of site.
+    augmentation : "xray" or mapping, default="xray"
+        How far views differ from the image. A mapping changes single strengths of "xray": "rotation" (7, degrees to
+        either side), "area" (0.4, the smallest share of the image), "margin" (0.8, the largest share that is black
+        around it), "aspect" (0.3, log ratio of width to height), "gamma" (0.8, log of the exponent), "contrast" (1.0,
+        log of the factor), "brightness" (0.3, of gray values between 0 and 1), "blur" (1.5, pixels of 224), "noise"
+        (0.08, of gray values between 0 and 1), "flip" (0, share of the views that are mirrored, which moves the heart
+        to the right).
+    n_views_predict : int, default=1
+        Views of a new image whose logits are averaged.
     hidden_layer_sizes : sequence of int, or int, default=()
         (): a linear probe, solved to convergence on standardised features. Otherwise the sizes of dense ReLU layers,
         trained by back-propagation (Adam) from random weights and zero biases.
@@ -85,9 +98,34 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     learning_rate_init : float, default=0.001
         Step size of Adam. Not used by the linear probe.
     batch_size : int or "auto", default="auto"
-        Images a training step; "auto" is ``min(200, n_samples)``. Not used by the linear probe.
+        Rows a training step; "auto" is at most 200 for dense layers and at most 32 where layers of VGG19 are trained.
+        Not used by the linear probe.
     max_iter : int, default=200
         Epochs. Not used by the linear probe.
+    n_trainable_layers : int, default=0
+        How many of the last of the `n_layers` layers are trained too, once the head has been. What lies below is
+        computed once a view and stored. With all of them, views are drawn anew in each epoch. Trainable layers that
+        a file of weights lacks start from random weights.
+    tune_learning_rate : float, default=1e-5
+        Step size of Adam at its highest, for the trainable layers and the head together: it rises over a tenth of
+        the steps and falls to zero.
+    tune_max_iter : int, default=10
+        Epochs of it.
+    tune_average : float, default=0.5
+        Share of the trained weights in what is kept; the rest are the weights from before. 1: the trained ones alone.
+    early_stopping : bool, default=False
+        Whether epochs end when the score of held-out patients has ceased to rise, and the best weights are kept. The
+        score is minus the log loss over their images and two copies of each that are changed more than views are.
+        Not used by the linear probe.
+    validation_fraction : float, default=0.1
+        Share of the patients that are held out.
+    n_iter_no_change : int, default=10
+        Epochs without a rise of the score by `tol`.
+    tol : float, default=1e-4
+        What counts as a rise.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last one, and from its standardisation. The linear probe, which
+        has one solution, is solved anew.
     class_weight : None, "balanced" or dict, default=None
         Weights of the classes in the loss, as in scikit-learn.
     memory : "auto", None, path or joblib.Memory, default="auto"
@@ -102,7 +140,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Threads that decode images; None (unless in a ``joblib.parallel_config``): as many as keep the device busy.
         In a ``parallel_config`` of Dask or Ray: workers that images are spread over.
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, the order of images and dropout of dense layers. The linear probe draws nothing.
+        Draws the initial weights, the order of images, dropout and what early stopping holds out. The linear probe
+        draws nothing.
     verbose : int, default=0
         Above 0: a progress bar where images or epochs take more than a second. The solver of the linear probe, which
         knows no epochs, shows none.
@@ -124,11 +163,17 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Weights of each layer of the head, (n_inputs, n_outputs).
     intercepts_ : list of ndarray
         Biases of each layer, (n_outputs,). The last layer has one output for two classes, otherwise one a class.
+    tuned_layers_ : dict of str to ndarray
+        Trained weights of VGG19, float16, keyed "block3_conv4/kernel" and so on. Empty without trainable layers.
     n_iter_ : int
-        Passes of the solver over the features, or epochs.
+        Passes of the solver over the features, or epochs; of the tuning, where there was one.
     loss_curve_, accuracy_curve_ : list of float
         Loss (with its penalty) and accuracy over the training images as they passed, one an epoch. Empty for the
         linear probe.
+    validation_scores_ : list of float or None
+        With early stopping, the score after each epoch; of a tuning, at first that of the head it began with.
+    best_iter_ : int or None
+        With early stopping, the epoch whose weights were kept, from 1; 0: tuning has gained nothing.
 
     See Also
     --------

@@ -26,7 +26,7 @@ class Tuning:
     max_iter, batch_size : int
         Epochs; rows a step.
     learning_rate : float
-        Of AdamW, at its highest.
+        Of Adam, at its highest.
     is_scheduled : bool
         Whether the rate rises at first and falls to zero at last.
     average : float

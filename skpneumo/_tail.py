@@ -13,7 +13,6 @@ from skpneumo._network import Stretch, map_side, n_channels
 from skpneumo._pool import Pool
 
 _CLIP_NORM = 1.0
-_WEIGHT_DECAY = 0.01  # of kernels, times the learning rate; the head has the penalty of its own
 _MAX_IDLE = 2  # their weights and moments take some 100 MB each
 
 
@@ -77,15 +76,13 @@ class Tail:
             self.stretch, self.stretch.variables, [shape.signature], shape.device, full_batch=shape.batch_size
         )
         if shape.sizes:
-            layers, head = self.stretch.variables, self.head.variables
             self.step = _device.compile_step(
                 self._objective,
-                [*layers, *head],
+                [*self.stretch.variables, *self.head.variables],
                 [*self.head.states, self.mean, self.scale],
                 [shape.signature, ((None,), "int32"), ((None,), "float32"), ((), "float32")],
                 shape.device,
-                clip_norm=_CLIP_NORM,
-                weight_decay=[_WEIGHT_DECAY * (len(each.shape) == 4) for each in layers] + [0.0] * len(head),
+                clip_norm=_CLIP_NORM,  # no decay: at such a rate it is lost in rounding, and averaging pulls back
             )
 
     def start(self, head: Head, random: np.random.RandomState) -> None:

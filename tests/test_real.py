@@ -41,6 +41,22 @@ def test_pneumonia_is_found_in_patients_never_seen(shared, weights, capsys):
     assert accuracy >= 0.975
 
 
+def test_bacteria_and_viruses_are_told_apart_in_patients_never_seen(shared, weights, capsys):
+    films = load_chest_xrays(shared / "xrays" / "kermany", target="etiology")
+    clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2)
+    proba = cross_val_predict(clf, films.data, films.target, cv=PatientGroupKFold(5), method="predict_proba")
+    called = proba.argmax(axis=1)
+    aucs = [roc_auc_score(films.target == code, proba[:, code]) for code in range(3)]
+    with capsys.disabled():
+        print(
+            f"\nKermany, normal / bacteria / virus, patient-grouped 5-fold: {len(called)} images, one-vs-rest AUC "
+            f"{', '.join(f'{auc:.4f}' for auc in aucs)}, accuracy {accuracy_score(films.target, called):.4f}, "
+            f"confusion (rows: truth) {confusion_matrix(films.target, called).tolist()}"
+        )
+    assert aucs[0] >= 0.99
+    assert min(aucs[1:]) >= 0.85
+
+
 def test_pneumonia_is_found_in_the_small_images_of_pneumoniamnist(shared, weights, capsys, tmp_path):
     with np.load(shared / "xrays" / "pneumoniamnist_28_train_val.npz") as arrays:
         data = {name: arrays[name] for name in arrays.files}

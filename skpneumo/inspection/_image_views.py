@@ -1,0 +1,71 @@
+"""The squares that enter the network, to look at."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skpneumo._images import Square
+from skpneumo._inputs import as_paths, digest, read_bytes
+from skpneumo._pipeline import reason
+from skpneumo._views import Augmentation
+from skpneumo.exceptions import ImageReadError
+
+
+def image_views(
+    X: Any,
+    *,
+    n_views: int = 4,
+    augmentation: Mapping[str, float] | str = "xray",
+    image_size: int = 224,
+    aspect: str = "crop",
+    contrast: str | None = None,
+) -> np.ndarray:
+    """Return what the network sees of images: each as it is, and its other views.
+
+    Parameters
+    ----------
+    X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
+        Paths of images, str or pathlib.Path.
+    n_views : int, default=4
+        Views of each image, the first being the plain one.
+    augmentation, image_size, aspect, contrast
+        As in `PneumoniaClassifier`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_views, image_size, image_size), uint8
+        Gray values. The same for the same content, whatever its name and its company.
+
+    Raises
+    ------
+    ImageReadError
+        Some images cannot be read; it names all of them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skpneumo.datasets import make_chest_xrays
+    >>> from skpneumo.inspection import image_views
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     X, y = make_chest_xrays(2, folder, random_state=0, return_X_y=True)
+    ...     image_views(X, n_views=3, image_size=64).shape
+    (2, 3, 64, 64)
+    """
+    paths = as_paths(X)
+    if paths is None:
+        raise ValueError(f"image_views takes paths of images; got {type(X).__name__} without any.")
+    square, strengths = Square(image_size, aspect, contrast), Augmentation.of(augmentation)
+    views, failures = [], []
+    for position, path in enumerate(paths):
+        try:
+            data = read_bytes(path)
+            gray, content = square.gray(data), digest(data)
+        except (OSError, ValueError) as error:
+            failures.append((position, path, reason(error)))
+            continue
+        items = [strengths.item(content, number) for number in range(n_views)]
+        views.append([square.cut(gray, strengths.view(item, content)) for item in items])
+    if failures:
+        raise ImageReadError(failures)
+    return np.array(views)
