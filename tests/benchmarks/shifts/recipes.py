@@ -17,6 +17,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "probe, 2 views": {"n_views": 2},
     "probe, 4 views": {"n_views": 4},
     "probe, 8 views": {"n_views": 8},
+    "probe, balanced": {"class_weight": "balanced"},
+    "probe, 4 views, balanced": {"n_views": 4, "class_weight": "balanced"},
     "dense": _DENSE,
     "dense, 4 views": {**_DENSE, "n_views": 4},
     "equalize": {"contrast": "equalize"},
@@ -28,7 +30,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "deeper": _DEEPER,
     "deeper, 4 views": {**_DEEPER, "n_views": 4},
 }
-CHEAP = ("probe", "probe, 2 views", "probe, 4 views", "dense", "equalize")
+CHEAP = ("probe", "probe, 2 views", "probe, 4 views", "probe, 4 views, balanced", "dense", "equalize")
 
 
 def classifier(parameters: Mapping[str, Any]) -> PneumoniaClassifier:
