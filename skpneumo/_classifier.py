@@ -494,7 +494,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             held = rows_of(held_out, 1 + _N_SHIFTED, SHIFTED) if held_out else None
             if examples.is_images and layers is None:  # what predicts at once, without the images
                 data["X"] = rows.features.copy() if tasks.wants("X") else None
-            attributes = partial(_attributes, classes=examples.classes, fingerprint=rows.fingerprint)
+            attributes = partial(
+                _attributes, classes=examples.classes, fingerprint=rows.fingerprint, layers=layers or {}
+            )
             progress = partial(tasks, attributes=attributes, **data)
             if layers is None:
                 head = self._fit_head(rows, held, start, random, progress, is_partial=is_partial)
@@ -621,6 +623,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         is_probe = not hidden_layer_sizes and not is_partial
         if is_probe:
             start = None  # its one solution does not depend on where it starts
+        if start is not None:
+            self._check_start(start, rows.features.shape[1])
         features, mean, scale = standardize(
             rows.features, examples.sample_weight, overwrite=examples.is_images, start=start
         )
@@ -643,6 +647,16 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             held=held,
             progress=progress,
         )
+
+    def _check_start(self, start: Head, n_features: int) -> None:
+        """Refuse to go on from weights of other layers."""
+        before = [len(coef) for coef in start.coefs]
+        now = [n_features, *self._hidden_layer_sizes()]
+        if before != now:
+            raise ValueError(
+                f"The weights to go on from are those of layers with {before} inputs, but X and hidden_layer_sizes ask "
+                f"for {now}: restore these, or fit anew with warm_start=False."
+            )
 
     def _tune(
         self,
@@ -716,8 +730,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _attributes(head: Head, classes: np.ndarray, fingerprint: str | None) -> dict[str, Any]:
-    """All that `fit` leaves on an estimator, but for what input validation does."""
+def _attributes(
+    head: Head, classes: np.ndarray, fingerprint: str | None, layers: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """All that `fit` leaves on an estimator, but for what input validation does; `layers` are those before a tuning."""
     return {
         "backbone_fingerprint_": fingerprint,
         "classes_": classes,
@@ -730,7 +746,7 @@ def _attributes(head: Head, classes: np.ndarray, fingerprint: str | None) -> dic
         "accuracy_curve_": head.accuracy_curve,
         "validation_scores_": head.validation_scores if head.best_iter is not None else None,
         "best_iter_": head.best_iter,
-        "tuned_layers_": head.layers,
+        "tuned_layers_": head.layers or layers,
     }
 
 

@@ -85,7 +85,8 @@ def finetune(
     codes = examples.codes.astype(np.int32)
     loss_curve: list[float] = []
     accuracy_curve: list[float] = []
-    with TAILS.borrow(replace(shape, sizes=sizes, dropout=tuning.dropout)) as tail:
+    shape = replace(shape, sizes=sizes, dropout=tuning.dropout)
+    with TAILS.borrow(shape) as tail, _device.place(shape.device):
         tail.start(start, random)
         in_memory = _device.InMemory()
         n_batches = -(-len(maps) // tuning.batch_size)

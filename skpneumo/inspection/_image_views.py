@@ -1,10 +1,13 @@
 """The squares that enter the network, to look at."""
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_scalar
 
+from skpneumo._features import VGG19Features
 from skpneumo._images import Square
 from skpneumo._inputs import as_paths, digest, read_bytes
 from skpneumo._pipeline import reason
@@ -55,6 +58,8 @@ def image_views(
     paths = as_paths(X)
     if paths is None:
         raise ValueError(f"image_views takes paths of images; got {type(X).__name__} without any.")
+    check_scalar(n_views, "n_views", Integral, min_val=1)
+    VGG19Features(image_size=image_size, aspect=aspect, contrast=contrast)._check_parameters()
     square, strengths = Square(image_size, aspect, contrast), Augmentation.of(augmentation)
     views, failures = [], []
     for position, path in enumerate(paths):
