@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -233,20 +234,27 @@ def test_after_an_error_no_more_files_are_read(tmp_path, paths, features, read, 
     many = [str(tmp_path / f"{i}.jpeg") for i in range(1000)]
     for i, path in enumerate(many):
         Path(path).write_bytes(Path(paths[0]).read_bytes() + str(i).encode())
-    failed, read_bytes = threading.Event(), _extract.read_bytes
+    readers, ending, read_bytes = set(), threading.Event(), _extract.read_bytes
+    shutdown = ThreadPoolExecutor.shutdown
 
     def fail(_):
-        failed.set()
         raise OSError("the device is lost")
 
-    def wait_for_the_error(path):
+    def wait_for_the_end(path):
+        readers.add(threading.current_thread())
         if path in many[500:]:
-            assert failed.wait(PATIENCE)
+            assert ending.wait(PATIENCE)
         return read_bytes(path)
+
+    def noted_shutdown(pool, **options):
+        if readers & pool._threads:
+            ending.set()
+        shutdown(pool, **options)
 
     monkeypatch.setattr(_backbone.Backbone, "forward", fail)
     monkeypatch.setattr(_device, "batch_size", lambda *_: 1)
-    monkeypatch.setattr(_extract, "read_bytes", wait_for_the_error)
+    monkeypatch.setattr(_extract, "read_bytes", wait_for_the_end)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", noted_shutdown)
     with pytest.raises(OSError, match="the device is lost") as caught:
         features.set_params(memory=None).fit_transform(many)
     assert caught.tb is not None  # the frames are still there

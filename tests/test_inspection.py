@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,13 +11,12 @@ from skpneumo.inspection import image_views
 def test_the_first_view_is_the_image_as_the_network_sees_it(paths):
     views = image_views(paths[:2], n_views=3, image_size=32)
     assert views.shape == (2, 3, 32, 32)
-    with open(paths[1], "rb") as file:
-        np.testing.assert_array_equal(views[1, 0], Square(32).decode(file.read()))
+    np.testing.assert_array_equal(views[1, 0], Square(32).decode(Path(paths[1]).read_bytes()))
 
 
 def test_views_do_not_depend_on_names_or_company(paths, tmp_path):
     copy = tmp_path / "copy.png"
-    copy.write_bytes(open(paths[1], "rb").read())
+    copy.write_bytes(Path(paths[1]).read_bytes())
     np.testing.assert_array_equal(image_views(paths[:2], image_size=32)[1], image_views([copy], image_size=32)[0])
 
 
