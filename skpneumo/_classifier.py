@@ -106,10 +106,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         How many of the last of the `n_layers` layers are trained too, once the head has been. What lies below is
         computed once a view and stored. With all of them, views are drawn anew in each epoch. Trainable layers that
         a file of weights lacks start from random weights.
-    tune_learning_rate : float, default=1e-5
+    tune_learning_rate : float, default=5e-5
         Step size of Adam at its highest, for the trainable layers and the head together: it rises over a tenth of
         the steps and falls to zero.
-    tune_max_iter : int, default=10
+    tune_max_iter : int, default=3
         Epochs of it.
     tune_average : float, default=0.5
         Share of the trained weights in what is kept; the rest are the weights from before. 1: the trained ones alone.
@@ -226,8 +226,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         batch_size: int | str = "auto",
         max_iter: int = 200,
         n_trainable_layers: int = 0,
-        tune_learning_rate: float = 1e-5,
-        tune_max_iter: int = 10,
+        tune_learning_rate: float = 5e-5,
+        tune_max_iter: int = 3,
         tune_average: float = 0.5,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
