@@ -70,8 +70,7 @@ def test_too_few_patients_are_one_clear_error(codes, groups):
 
 def test_a_class_that_is_missing_on_one_side_is_named():
     """Patients are stratified by their most frequent label: a rarer one may end on one side only."""
-    codes = [0, 0, 1] + [0, 1] * 20
-    codes[2] = 2
+    codes = [0, 0, 2] + [0, 1] * 20
     groups = [0, 0, 0, *range(1, 41)]
     with pytest.raises(ValueError, match=r"without the classes \['virus'\]"):
         examples(codes, groups, classes=["bacteria", "normal", "virus"]).hold_out(0.2, np.random.RandomState(0))
