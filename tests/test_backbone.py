@@ -181,7 +181,7 @@ def test_trainable_layers_are_those_of_the_file_from_the_first_trainable_one(tmp
 
 def test_trainable_layers_that_a_file_lacks_are_drawn_by_he_from_the_seed_and_named(tmp_path):
     save_npz(tmp_path / "w.npz", 3)
-    source = str(tmp_path / "w.npz")
+    source = tmp_path / "w.npz"
     arrays, missing = load_trainable(source, 2, 5, np.random.RandomState(3))
     assert missing == ["block2_conv2", "block3_conv1"]
     np.testing.assert_array_equal(arrays["block2_conv1/kernel"], load_layers(None, 3)["block2_conv1/kernel"])

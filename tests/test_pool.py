@@ -75,6 +75,16 @@ def test_the_shapes_that_were_used_last_are_kept(pool):
     assert lend(pool, "b") is not b
 
 
+def test_networks_that_are_lent_or_lost_are_in_nobodys_way(pool):
+    for shape in "abc":
+        with pytest.raises(LookupError), pool.borrow(shape):
+            raise LookupError
+    lend(pool, "a")
+    with pool.borrow("a"):
+        kept = [lend(pool, shape) for shape in "bcd"]
+    assert lend(pool, "d") is kept[2]
+
+
 def test_no_more_are_kept_than_asked_for(pool):
     with pool.borrow("a") as a, pool.borrow("a") as b, pool.borrow("a") as c:
         pass
