@@ -445,7 +445,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         is_iterative = self.n_trainable_layers > 0 or len(self._hidden_layer_sizes()) > 0
         train, held_out = examples, None
         if self.early_stopping and is_iterative:
-            train, held_out = examples.hold_out(self.validation_fraction, random)
+            # From the beginning of the stream: with a seed, a warm start holds out whom the first fit has held out.
+            train, held_out = examples.hold_out(self.validation_fraction, check_random_state(self.random_state))
         with ExitStack() as stack:
             layers = store = None
             if self.n_trainable_layers:
@@ -463,7 +464,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if layers is None:
                 head = self._fit_head(rows, held, start, random, progress, is_partial=is_partial)
             else:
-                head = start or self._fit_head(rows, held, None, random, progress)
+                with_layers = partial(tasks, attributes=lambda head: attributes(replace(head, layers=layers)), **data)
+                head = start or self._fit_head(rows, held, None, random, with_layers)
                 if not head.layers:  # Adam has gathered nothing of them
                     head = replace(head, layers=layers, moments=None)
                 head = self._tune(head, rows, held, random, progress, is_partial=is_partial)
@@ -607,6 +609,12 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         )
         data = (features, examples.codes, examples.loss_weight, mean, scale)
         if is_probe:
+            missing = [name for i, name in enumerate(examples.classes.tolist()) if i not in examples.codes]
+            if missing:
+                raise ValueError(
+                    "With trainable layers and no hidden layers, the first call of partial_fit needs images of every "
+                    f"class, but there are none of {missing}."
+                )
             return fit_probe(*data, alpha=self.alpha)
         return fit_dense(
             *data,

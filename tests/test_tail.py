@@ -24,7 +24,8 @@ def maps(xrays):
 @pytest.fixture
 def head(random):
     layers = {name: array for name, array in load_layers(None, 4).items() if name.startswith("block2")}
-    return Head(np.zeros(512), np.ones(512), [random.randn(512, 1).astype(np.float32) / 100], [np.zeros(1)], layers=layers)
+    coef = random.randn(512, 1).astype(np.float32) / 100
+    return Head(np.zeros(512), np.ones(512), [coef], [np.zeros(1)], layers=layers)
 
 
 def step(tail, maps, rate=1e-3):
