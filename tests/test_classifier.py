@@ -567,3 +567,18 @@ def test_after_partial_fits_a_fit_begins_anew(clf, matrix, y):
     fresh = clone(clf).set_params(**STEADY, max_iter=2).fit(matrix, y)
     clf.set_params(**STEADY, max_iter=2).partial_fit(matrix, y, classes=[0, 1]).fit(matrix, y)
     np.testing.assert_array_equal(clf.coefs_[0], fresh.coefs_[0])
+
+
+def test_partial_fits_take_weights_of_classes_that_are_missing_in_a_call_and_of_images(clf, matrix, y):
+    clf.set_params(**STEADY, class_weight={0: 1.0, 1: 3.0})
+    plain = clone(clf).set_params(class_weight=None)
+    clf.partial_fit(matrix, y, classes=[0, 1]).partial_fit(matrix[y == 0], y[y == 0])
+    plain.partial_fit(matrix, y, classes=[0, 1], sample_weight=np.where(y == 1, 3.0, 1.0))
+    assert not np.array_equal(clf.coefs_[0], plain.coefs_[0])  # class weights stay out of the standardisation
+    np.testing.assert_array_equal(clone(plain).partial_fit(matrix, y, [0, 1]).feature_mean_, clf.feature_mean_)
+
+
+def test_views_and_early_stopping_go_together(clf, paths, y, sides):
+    clf.set_params(**STOPS, n_views=2).fit(paths, y)
+    assert len(clf.validation_scores_) == clf.n_iter_
+    assert clf.score(paths, y) > 0.7

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, _backbone, _images, _maps
+from skpneumo import PneumoniaClassifier, _backbone, _device, _images, _maps
 from skpneumo._backbone import load_layers
 from skpneumo._examples import Examples
 from skpneumo._finetune import Tuning, half, tail_features
@@ -356,3 +356,22 @@ def test_the_random_state_of_the_host_is_left_alone(tuned, paths, y):
     expected = np.random.RandomState(7).rand(3)
     tuned.set_params(dropout=0.5, hidden_layer_sizes=(4,), max_iter=2, n_views=2).fit(paths, y).predict(paths)
     np.testing.assert_array_equal(np.random.rand(3), expected)
+
+
+def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths, y, monkeypatch):
+    sizes, call = [], _device.Step.__call__
+
+    def small(step, maps, *arrays, **settings):
+        sizes.append(len(maps))
+        if len(maps) > 10:
+            raise MemoryError("no memory")
+        return call(step, maps, *arrays, **settings)
+
+    monkeypatch.setattr(_device.Step, "__call__", small)
+    with pytest.warns(RuntimeWarning, match="no memory for a batch of 32 images") as warned:
+        tuned.fit(paths, y)
+    assert len(warned) == 1
+    assert sizes == [32, 16, *[8] * 4, 8, *[8] * 4, 8]
+    in_parts = tuned.loss_curve_[0]
+    monkeypatch.undo()
+    assert in_parts == pytest.approx(clone(tuned).set_params(batch_size=8).fit(paths, y).loss_curve_[0], rel=0.2)

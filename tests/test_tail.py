@@ -93,9 +93,7 @@ def test_what_goes_on_from_its_moments_has_not_been_interrupted(maps, head):
         tail.start(head, np.random.RandomState(0))
         step(tail, maps)
         coefs, intercepts = tail.head.weights()
-        between = replace(
-            head, layers=tail.arrays(), coefs=coefs, intercepts=intercepts, moments=tail.step.state()
-        )
+        between = replace(head, layers=tail.arrays(), coefs=coefs, intercepts=intercepts, moments=tail.step.state())
         step(tail, maps)
         expected = tail.arrays()
         tail.start(between, np.random.RandomState(0))
