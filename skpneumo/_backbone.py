@@ -122,7 +122,7 @@ def backbone(
     WeightsError
         The weights cannot be reached, or lack one of the first `n_layers` layers.
     """
-    source = weights if weights in (None, "imagenet") else os.path.abspath(os.path.expanduser(os.fspath(weights)))
+    source = _source(weights)
     device = _device.resolve_device(device)
     return Backbone(
         weights=source,
@@ -133,6 +133,10 @@ def backbone(
         device=device,
         precision=_device.resolve_precision(precision, device),
     )
+
+
+def _source(weights: Any) -> str | None:
+    return weights if weights in (None, "imagenet") else os.path.abspath(os.path.expanduser(os.fspath(weights)))
 
 
 @functools.lru_cache(maxsize=4)
@@ -173,7 +177,7 @@ def _read(source: str, verbose: bool = False) -> Arrays:
 
 
 def load_trainable(
-    source: str | None, n_frozen: int, n_layers: int, random: np.random.RandomState
+    weights: Any, n_frozen: int, n_layers: int, random: np.random.RandomState
 ) -> tuple[Arrays, list[str]]:
     """Read the layers from `n_frozen` on; those that a file lacks start from He's initialisation, and are named.
 
@@ -182,6 +186,7 @@ def load_trainable(
     WeightsError
         The file cannot be read, or a layer in it does not fit VGG19.
     """
+    source = _source(weights)
     arrays = _untrained(n_layers) if source is None else _read(source)
     wanted = shapes(n_frozen, n_layers)
     missing = [name for name, _, _ in LAYERS[n_frozen:n_layers] if not {f"{name}/kernel", f"{name}/bias"} & set(arrays)]

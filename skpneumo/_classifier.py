@@ -26,7 +26,7 @@ from skpneumo._finetune import Tuning, finetune, half, tail_features
 from skpneumo._head import Head, fit_dense, fit_probe, standardize
 from skpneumo._inputs import as_paths, check_column
 from skpneumo._maps import Maps, Rows, room_for_maps
-from skpneumo._network import map_side
+from skpneumo._network import map_side, shapes
 from skpneumo._patients import patient_key
 from skpneumo._progress import progress_bar
 from skpneumo._stopping import EarlyStopping
@@ -434,7 +434,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             y = validate_data(self, X="no_validation", y=y)
             check_column(self, X, paths, reset=is_first)
             check_consistent_length(paths, y)
-        if paths is None and self.n_trainable_layers:
+        if paths is not None:
+            self._extractor()  # checks its parameters
+        elif self.n_trainable_layers:
             raise ValueError(
                 f"n_trainable_layers={self.n_trainable_layers} needs images, but X holds features already extracted: "
                 "pass paths, or n_trainable_layers=0."
@@ -475,6 +477,11 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self, examples: Examples, tasks: FitTasks, start: Head | None, *, is_partial: bool = False
     ) -> "PneumoniaClassifier":
         """From checked examples to fitted attributes, going on from `start` if there is one."""
+        if start and self._is_tuned_otherwise():
+            raise ValueError(
+                f"The last fit tuned other layers than n_layers={self.n_layers} and "
+                f"n_trainable_layers={self.n_trainable_layers} name: restore these, or fit anew with warm_start=False."
+            )
         goes_on = is_partial or self.warm_start
         before = getattr(self, "_random", None) if start and goes_on else None
         random = before or check_random_state(self.random_state)
@@ -483,25 +490,29 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         is_iterative = self.n_trainable_layers > 0 or len(self._hidden_layer_sizes()) > 0
         train, held_out = examples, None
         if self.early_stopping and is_iterative:
-            train, held_out = examples.hold_out(self.validation_fraction, random)
+            # From the beginning of the stream: with a seed, a warm start holds out whom the first fit has held out.
+            train, held_out = examples.hold_out(self.validation_fraction, check_random_state(self.random_state))
         with ExitStack() as stack:
             layers = store = None
             if self.n_trainable_layers:
-                layers = start.layers if start else self._load_trainable(random)
+                layers = start.layers if start and start.layers else self._load_trainable(random)
                 store = stack.enter_context(room_for_maps(open_store(self.memory, "maps")))
             rows_of = partial(self._rows, progress=tasks, layers=layers, store=store)
             rows = rows_of(train, self.n_views, Augmentation.of(self.augmentation))
             held = rows_of(held_out, 1 + _N_SHIFTED, SHIFTED) if held_out else None
-            if examples.is_images and layers is None:  # what predicts at once, without the images
-                data["X"] = rows.features.copy() if tasks.wants("X") else None
-            attributes = partial(
-                _attributes, classes=examples.classes, fingerprint=rows.fingerprint, layers=layers or {}
-            )
+            if start and (is_iterative or is_partial):
+                self._check_start(start, rows.features.shape[1])
+            if examples.is_images and layers is None and held is None:  # what predicts at once, without the images
+                data["X"] = rows.features[:: self.n_views].copy() if tasks.wants("X") else None
+            attributes = partial(_attributes, classes=examples.classes, fingerprint=rows.fingerprint)
             progress = partial(tasks, attributes=attributes, **data)
             if layers is None:
                 head = self._fit_head(rows, held, start, random, progress, is_partial=is_partial)
             else:
-                head = start or replace(self._fit_head(rows, held, None, random, progress), layers=layers)
+                with_layers = partial(tasks, attributes=lambda head: attributes(replace(head, layers=layers)), **data)
+                head = start or self._fit_head(rows, held, None, random, with_layers)
+                if not head.layers:  # Adam has gathered nothing of them
+                    head = replace(head, layers=layers, moments=None)
                 head = self._tune(head, rows, held, random, progress, is_partial=is_partial)
         for name, value in attributes(head).items():
             setattr(self, name, value)
@@ -546,6 +557,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         )
 
     def _load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
+        self._tail_shape()  # frozen layers that are missing are an error
         layers, missing = load_trainable(self.weights, self.n_layers - self.n_trainable_layers, self.n_layers, random)
         if missing:
             warnings.warn(
@@ -566,6 +578,20 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             layers=self.tuned_layers_,
             moments=getattr(self, "_moments", None),
         )
+
+    def _check_start(self, start: Head, n_features: int) -> None:
+        sizes = (len(start.mean), *map(len, start.intercepts[:-1]))
+        if sizes != (n_features, *self._hidden_layer_sizes()):
+            raise ValueError(
+                f"The last fit left {sizes[0]} features and hidden_layer_sizes={sizes[1:]}, but now there are "
+                f"{n_features} features and hidden_layer_sizes={self._hidden_layer_sizes()}: restore what has changed, "
+                "or fit anew with warm_start=False."
+            )
+
+    def _is_tuned_otherwise(self) -> bool:
+        """Tell whether there are tuned layers, and others than those that the parameters name."""
+        names = shapes(self.n_layers - self.n_trainable_layers, self.n_layers)
+        return bool(self.tuned_layers_) and set(self.tuned_layers_) != set(names)
 
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)
@@ -601,7 +627,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         way = maps.way if self.tuned_layers_ else extractor._way(*views)
         if fitted_on_images:
             check_column(self, X, paths, reset=False)
-            if way.fingerprint() != self.backbone_fingerprint_:
+            if way.fingerprint() != self.backbone_fingerprint_ or self._is_tuned_otherwise():
                 raise ValueError(
                     "The weights, or parameters that shape features, are others than in fit: restore them, or fit anew."
                 )
@@ -630,6 +656,12 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         )
         data = (features, examples.codes, examples.loss_weight, mean, scale)
         if is_probe:
+            missing = [name for i, name in enumerate(examples.classes.tolist()) if i not in examples.codes]
+            if missing:
+                raise ValueError(
+                    "With trainable layers and no hidden layers, the first call of partial_fit needs images of every "
+                    f"class, but there are none of {missing}."
+                )
             return fit_probe(*data, alpha=self.alpha)
         return fit_dense(
             *data,
@@ -700,6 +732,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             min_val=0,
             include_boundaries="neither",
         )
+        check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0)
         for name in ("max_iter", "tune_max_iter", "n_views", "n_views_predict", "n_iter_no_change"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
         check_scalar(self.tune_average, "tune_average", Real, min_val=0, max_val=1, include_boundaries="right")

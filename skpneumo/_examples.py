@@ -74,7 +74,9 @@ class Examples:
                 f"patients so that every class is on both sides: {error}"
             ) from error
         missing = [
-            name for i, name in enumerate(self.classes) if not {i} <= set(self.codes[kept]) & set(self.codes[held])
+            name
+            for i, name in enumerate(self.classes.tolist())
+            if not {i} <= set(self.codes[kept]) & set(self.codes[held])
         ]
         if missing or not self.loss_weight[kept].any() or not self.loss_weight[held].any():
             raise ValueError(

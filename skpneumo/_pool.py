@@ -30,8 +30,10 @@ class Pool(Generic[S, N]):
     def borrow(self, shape: S) -> Iterator[N]:
         """Lend an idle network of this shape, or a new one; one borrower at a time has it, and after an error none."""
         with self._lock:
-            idle = self._idle.get(shape)
+            idle = self._idle.pop(shape, [])
             network = idle.pop() if idle else None
+            if idle:
+                self._idle[shape] = idle
         if network is None:
             network = self.make(shape)
         yield network

@@ -72,6 +72,7 @@ class Augmentation:
             raise TypeError(f"augmentation must be 'xray' or a mapping of strengths; got {parameter!r}.")
         bounds = {field.name: (0.0, float("inf")) for field in fields(cls)}
         bounds |= {"rotation": (0, 180), "area": (0.01, 1), "flip": (0, 1)}
+        bounds |= {"aspect": (0, 2), "gamma": (0, 5), "contrast": (0, 5)}  # exponents
         faults = [f"{name!r} is none of {', '.join(bounds)}" for name in parameter if name not in bounds]
         for name, value in parameter.items():
             low, high = bounds.get(name, (-np.inf, np.inf))

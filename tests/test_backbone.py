@@ -7,8 +7,8 @@ import pytest
 
 from conftest import write_keras_vgg19
 from skpneumo import VGG19Features, _device
-from skpneumo._backbone import _weights_digest, backbone, load_layers
-from skpneumo._network import LAYERS, map_side, pooling_matrix
+from skpneumo._backbone import _weights_digest, backbone, load_layers, load_trainable
+from skpneumo._network import LAYERS, shapes
 from skpneumo.exceptions import WeightsError
 
 
@@ -44,19 +44,8 @@ def test_features_are_what_keras_own_vgg19_gives_at_the_cut(keras_vgg19, squares
     np.testing.assert_allclose(ours, maps.reshape(3, -1), rtol=1e-4, atol=1e-3 * maps.max())
 
 
-def test_every_number_of_layers_has_a_width_and_a_side():
-    sides = [map_side(n_layers, 224) for n_layers in range(1, 17)]
-    assert sides == [224, 112, 112, 56, 56, 56, 56, 28, 28, 28, 28, 14, 14, 14, 14, 7]
+def test_every_number_of_layers_has_a_width():
     assert [settle(n_layers=n, image_size=224, pool_grid=4).n_features for n in (2, 8, 16)] == [1024, 4096, 8192]
-
-
-@pytest.mark.parametrize(("side", "grid"), [(7, 4), (28, 4), (5, 5), (9, 2), (3, 1), (14, 3)])
-def test_cells_cover_every_place_with_averages_of_near_equal_size(side, grid):
-    matrix = pooling_matrix(side, grid)
-    np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-6)
-    assert (matrix.sum(axis=0) > 0).all()
-    sizes = (matrix > 0).sum(axis=1)
-    assert sizes.max() - sizes.min() <= (0 if side % grid == 0 else 1)
 
 
 def test_cells_are_averages_of_the_maps(squares):
@@ -130,7 +119,8 @@ def test_a_file_with_the_first_layers_serves_them_and_refuses_more(tmp_path):
     save_npz(tmp_path / "w.npz", 3)
     assert settle(weights=tmp_path / "w.npz", n_layers=3).n_features
     with pytest.raises(
-        WeightsError, match=r"first 5 layers.*block2_conv2/kernel is missing.*block3_conv1/bias is missing"
+        WeightsError,
+        match=r"layers block1_conv1 to block3_conv1.*block2_conv2/kernel is missing.*block3_conv1/bias is missing",
     ):
         settle(weights=tmp_path / "w.npz", n_layers=5)
 
@@ -174,6 +164,62 @@ def test_a_file_that_changes_gives_other_features(tmp_path):
     assert settle(weights=tmp_path / "w.npz").key() != before
 
 
+# Layers that are trained
+
+
+def test_trainable_layers_are_those_of_the_file_from_the_first_trainable_one(tmp_path, random):
+    save_npz(tmp_path / "w.npz", 5)
+    state = random.get_state()[1].copy()
+    expected = load_layers(None, 5)
+    for source in (str(tmp_path / "w.npz"), None):
+        arrays, missing = load_trainable(source, 3, 5, random)
+        assert missing == []
+        assert {name: array.shape for name, array in arrays.items()} == shapes(3, 5)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, expected[name])
+    np.testing.assert_array_equal(random.get_state()[1], state)  # nothing was drawn
+
+
+def test_trainable_layers_that_a_file_lacks_are_drawn_by_he_from_the_seed_and_named(tmp_path):
+    save_npz(tmp_path / "w.npz", 3)
+    source = tmp_path / "w.npz"
+    arrays, missing = load_trainable(source, 2, 5, np.random.RandomState(3))
+    assert missing == ["block2_conv2", "block3_conv1"]
+    np.testing.assert_array_equal(arrays["block2_conv1/kernel"], load_layers(None, 3)["block2_conv1/kernel"])
+    for name in missing:
+        kernel, bias = arrays[f"{name}/kernel"], arrays[f"{name}/bias"]
+        assert (kernel.dtype, bias.dtype) == (np.float32, np.float32)
+        assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * 128)), rel=0.02)
+        assert abs(kernel.mean()) < 1e-3
+        assert not bias.any()
+    again, _ = load_trainable(source, 2, 5, np.random.RandomState(3))
+    other, _ = load_trainable(source, 2, 5, np.random.RandomState(4))
+    np.testing.assert_array_equal(again["block3_conv1/kernel"], arrays["block3_conv1/kernel"])
+    assert not np.array_equal(other["block3_conv1/kernel"], arrays["block3_conv1/kernel"])
+
+
+def test_half_a_layer_is_damage_and_is_not_drawn_anew(tmp_path, random):
+    arrays = load_layers(None, 3)
+    del arrays["block2_conv1/bias"]
+    np.savez(tmp_path / "w.npz", **arrays)
+    with pytest.raises(WeightsError, match="block2_conv1/bias is missing"):
+        load_trainable(str(tmp_path / "w.npz"), 2, 4, random)
+
+
+def test_maps_are_what_the_layers_give_and_squares_pass_no_network(squares):
+    maps = settle(pool_grid=None).forward()(squares)
+    assert maps.dtype == np.float16
+    np.testing.assert_array_equal(maps, settle(pool_grid=16).forward()(squares).astype(np.float16))
+    nothing = settle(weights="none.npz", n_layers=0, pool_grid=None)
+    np.testing.assert_array_equal(nothing.forward()(squares), squares.reshape(3, -1))
+    assert (nothing.n_features, nothing.dtype, nothing.grid) == (32 * 32, "|u1", 32)
+
+
+def test_maps_and_cells_of_the_same_side_have_different_names():
+    assert settle(pool_grid=None).n_features == settle(pool_grid=16).n_features
+    assert settle(pool_grid=None).key() != settle(pool_grid=16).key()
+
+
 # ImageNet
 
 
@@ -212,7 +258,7 @@ def test_the_network_is_built_once_for_clones_and_threads(squares):
     assert (
         VGG19Features(None, n_layers=2, image_size=32, pool_grid=2, device="cpu", precision="float32")
         .fit(["a.png"])
-        ._backbone()
-        .forward()
+        ._way()
+        .backbone.forward()
         is first
     )

@@ -20,6 +20,7 @@ from skpneumo._progress import progress_bar
 HAS_CALLBACKS = importlib.util.find_spec("sklearn.callback") is not None
 with_callbacks_only = pytest.mark.skipif(not HAS_CALLBACKS, reason="scikit-learn has callbacks from 1.9 on")
 DENSE = {"hidden_layer_sizes": (8,), "max_iter": 5, "dropout": 0.2, "random_state": 0}
+TUNING = {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 3, "tune_learning_rate": 1e-3}
 
 
 class Recorder:
@@ -225,6 +226,48 @@ def test_no_callback_stops_the_extraction(dense, paths, y):
     callback = Stops("image")
     dense.set_callbacks(callback).fit(paths, y)
     assert callback.count("begin", "image") == callback.count("end", "image") == 40
+
+
+@with_callbacks_only
+def test_maps_and_epochs_of_tuning_are_steps_of_tasks(dense, paths, y):
+    callback = Recorder()
+    dense.set_params(**TUNING, n_views=2).set_callbacks(callback).fit(paths, y)
+    assert callback.tasks() == {"maps": 80, "head": 5, "tuning": 3}
+    assert callback.count("begin", "epoch") == callback.count("end", "epoch") == 5 + 3
+
+
+@with_callbacks_only
+def test_after_each_epoch_of_tuning_the_estimator_predicts_on_images(dense, paths, y):
+    callback = Witness()
+    dense.set_params(**TUNING, hidden_layer_sizes=()).set_callbacks(callback).fit(paths, y)
+    assert [then.n_iter_ for then in callback.epochs()] == [1, 2, 3]
+    *_, second, last = (then.decision_function(paths) for then in callback.epochs())
+    np.testing.assert_allclose(last, dense.decision_function(paths), atol=0.2)  # not yet rounded to float16
+    assert not np.array_equal(second, last)
+    assert callback.epochs()[-1].loss_curve_ == dense.loss_curve_
+    assert all(X is paths for _, _, X, *_ in callback.seen)
+
+
+@with_callbacks_only
+def test_a_callback_may_stop_the_tuning_after_an_epoch(dense, paths, y):
+    callback = Stops("epoch")
+    dense.set_params(**TUNING, hidden_layer_sizes=()).set_callbacks(callback).fit(paths, y)
+    assert dense.n_iter_ == len(dense.loss_curve_) == 2
+    assert dense.predict(paths).shape == (40,)
+
+
+@with_callbacks_only
+@pytest.mark.parametrize("change", [{"n_views": 3}, {"early_stopping": True, "validation_fraction": 0.3}, TUNING])
+def test_callbacks_see_one_row_an_image_whatever_is_trained_on(dense, paths, y, change):
+    from sklearn.callback import ScoringMonitor
+
+    monitor, callback = ScoringMonitor(scoring="accuracy"), Witness()
+    dense.set_params(**change).set_callbacks(monitor, callback).fit(paths, y)
+    log = monitor.get_logs().data_as_pandas
+    assert list(log[log.task_name == "fit"].accuracy) == [dense.score(paths, y)]
+    for _, then, X, labels, _ in callback.seen:
+        assert len(X) == len(labels) == 40
+        assert then.decision_function(X).shape == (40,)
 
 
 # scikit-learn's own callbacks

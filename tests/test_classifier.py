@@ -1,21 +1,27 @@
 import copy
+import pickle
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_score, cross_validate
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _images
 from skpneumo._backbone import load_layers
+from skpneumo._examples import Examples
+from skpneumo._finetune import tail_features
+from skpneumo._views import SHIFTED, XRAY, Augmentation
 from skpneumo.datasets import make_chest_xrays
 from skpneumo.exceptions import ImageReadError
-from skpneumo.model_selection import PatientGroupKFold
+from skpneumo.model_selection import PatientGroupKFold, patient_ids
 
 DENSE = {"hidden_layer_sizes": (8,), "max_iter": 4, "dropout": 0.2}
 
@@ -117,8 +123,6 @@ def test_names_of_columns_are_noted_and_compared(clf, paths, y, matrix):
 
 
 def test_a_global_output_of_data_frames_changes_nothing(clf, paths, y):
-    from sklearn import config_context
-
     with config_context(transform_output="pandas"):
         assert clf.fit(paths, y).predict_proba(paths).shape == (40, 2)
 
@@ -217,3 +221,364 @@ def test_a_random_state_instance_is_drawn_from(paths, y):
     clf = PneumoniaClassifier(**TINY, **DENSE, random_state=random)
     first = clf.fit(paths, y).decision_function(paths)
     assert not np.array_equal(clf.fit(paths, y).decision_function(paths), first)
+
+
+# Views
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """What is decoded."""
+    images, gray = [], _images.Square.gray
+    monkeypatch.setattr(_images.Square, "gray", lambda square, data: (images.append(data), gray(square, data))[1])
+    return images
+
+
+@pytest.fixture
+def passed(monkeypatch):
+    """The sizes of the batches that pass the network."""
+    sizes, forward = [], _backbone.Backbone.forward
+    monkeypatch.setattr(
+        _backbone.Backbone, "forward", lambda self: lambda batch: (sizes.append(len(batch)), forward(self)(batch))[1]
+    )
+    return sizes
+
+
+def features_of_views(paths, n_views, augmentation=XRAY):
+    """One matrix a view."""
+    extractor = VGG19Features(**TINY, memory=None)
+    rows = extractor._extract(paths, extractor._bar(), extractor._way(n_views, augmentation))
+    return [rows[view::n_views] for view in range(n_views)]
+
+
+def test_each_file_is_decoded_once_for_all_views_and_never_again(clf, paths, y, tmp_path, decoded, passed):
+    clf.set_params(memory=tmp_path, n_views=4).fit(paths, y)
+    assert (len(decoded), sum(passed)) == (40, 160)
+    for n_views in (4, 2, 1):
+        clone(clf).set_params(n_views=n_views, alpha=1.0).fit(paths[5:35], y[5:35])
+    assert (len(decoded), sum(passed)) == (40, 160)
+    clone(clf).set_params(n_views=5).fit(paths, y)
+    assert (len(decoded), sum(passed)) == (80, 200)
+    clone(clf).set_params(n_views=2, augmentation={"flip": 1}).fit(paths, y)
+    assert (len(decoded), sum(passed)) == (120, 240)
+
+
+def test_views_are_further_images_that_share_the_weight_of_theirs(clf, paths, y):
+    weight = np.linspace(1, 2, 40)
+    clf.set_params(n_views=3, class_weight={0: 2, 1: 1}).fit(paths, y, sample_weight=weight)
+    rows = np.stack(features_of_views(paths, 3), axis=1).reshape(120, -1)
+    reference = PneumoniaClassifier(class_weight={0: 2, 1: 1})
+    reference.fit(rows, np.repeat(y, 3), sample_weight=np.repeat(weight / 3, 3))
+    np.testing.assert_array_equal(clf.coefs_[0], reference.coefs_[0])
+    np.testing.assert_array_equal(clf.feature_mean_, reference.feature_mean_)
+
+
+def test_alpha_keeps_its_meaning_whatever_the_number_of_views(clf, paths, y):
+    """Views that all show the same are one image."""
+    same = {"rotation": 0, "area": 1, "aspect": 0, "gamma": 0, "contrast": 0, "brightness": 0, "blur": 0}
+    clf.set_params(aspect="stretch")
+    plain = clone(clf).fit(paths, y).decision_function(paths)
+    clf.set_params(n_views=3, augmentation=same).fit(paths, y)
+    assert np.abs(clf.decision_function(paths) - plain).max() < 0.15 * np.abs(plain).max()
+    stronger = clone(clf).set_params(n_views=1, alpha=clf.alpha * 3).fit(paths, y).decision_function(paths)
+    assert np.abs(stronger - plain).max() > 0.15 * np.abs(plain).max()
+
+
+def test_a_folds_views_are_those_of_the_whole(clf, paths, tmp_path):
+    whole = features_of_views(paths, 3)
+    fold = features_of_views(paths[25:] + paths[10:15], 3)
+    for some, all_ in zip(fold, whole, strict=True):
+        np.testing.assert_allclose(some, np.concatenate([all_[25:], all_[10:15]]), rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(whole[0], VGG19Features(**TINY, memory=None).fit_transform(paths))
+
+
+@pytest.mark.parametrize("memory", [None, "store"])
+def test_copies_of_an_image_have_the_same_views(clf, paths, y, tmp_path, memory, passed):
+    copy_ = tmp_path / "copy.jpeg"
+    copy_.write_bytes(Path(paths[0]).read_bytes())
+    clf.set_params(n_views=3, memory=memory and tmp_path)
+    twice = clone(clf).fit([*paths, str(copy_), paths[1]], [*y, y[0], y[1]])
+    assert sum(passed) == 120
+    weighted = clone(clf).fit(paths, y, sample_weight=np.r_[2, 2, np.ones(38)])
+    np.testing.assert_allclose(twice.coefs_[0], weighted.coefs_[0], atol=1e-3)
+
+
+def test_an_unreadable_image_is_named_once_not_once_a_view(clf, paths, y, tmp_path):
+    cut = tmp_path / "cut.jpeg"
+    cut.write_bytes(Path(paths[7]).read_bytes()[:-300])
+    films = [*paths[:7], str(cut), *paths[8:39], "none.jpeg"]
+    with pytest.raises(ImageReadError) as caught:
+        clf.set_params(n_views=3, memory=tmp_path).fit(films, y)
+    assert [(position, path) for position, path, _ in caught.value.failures] == [(7, str(cut)), (39, "none.jpeg")]
+
+
+def test_views_of_features_already_extracted_are_not_asked_for(clf, matrix, y):
+    plain, views = clone(clf).fit(matrix, y), clf.set_params(n_views=5, n_views_predict=3).fit(matrix, y)
+    np.testing.assert_array_equal(plain.decision_function(matrix), views.decision_function(matrix))
+
+
+@pytest.mark.parametrize("kinds", [2, 3])
+def test_prediction_averages_the_logits_of_views(clf, paths, y, xrays, kinds):
+    clf.fit(paths, y if kinds == 2 else xrays.etiology)
+    by_view = [clf.decision_function(view) for view in features_of_views(paths, 3, Augmentation(flip=0.5))]
+    clf.set_params(n_views_predict=3, augmentation={"flip": 0.5})
+    np.testing.assert_allclose(clf.decision_function(paths), np.mean(by_view, axis=0), rtol=1e-4, atol=1e-4)
+    assert clf.decision_function(paths[:1]).shape == ((1,) if kinds == 2 else (1, 3))
+
+
+# Early stopping
+
+
+STOPS = {"early_stopping": True, "validation_fraction": 0.3, "random_state": 0}
+STOPS |= {"hidden_layer_sizes": (8,), "learning_rate_init": 0.1, "max_iter": 60, "n_iter_no_change": 3, "tol": 0.0}
+
+
+@pytest.fixture
+def sides(monkeypatch):
+    """What is held out: (train, held), one pair a fit."""
+    pairs, hold_out = [], Examples.hold_out
+    monkeypatch.setattr(Examples, "hold_out", lambda self, *given: (pairs.append(hold_out(self, *given)), pairs[-1])[1])
+    return pairs
+
+
+def test_no_patient_is_on_both_sides_of_early_stopping(clf, paths, y, sides):
+    clf.set_params(**STOPS).fit(paths, y)
+    ((train, held),) = sides
+    assert not set(patient_ids(list(train.X))) & set(patient_ids(list(held.X)))
+    assert sorted([*train.X, *held.X]) == sorted(paths)
+    assert 6 <= len(held) <= 20
+
+
+def test_groups_win_over_names_and_go_with_features_too(clf, paths, y, matrix, sides):
+    groups = np.arange(40) // 4 % 5 * 2 + y  # 10 patients of one label each
+    for X in (paths, matrix):
+        clone(clf).set_params(**STOPS).fit(X, y, groups=groups)
+        train, held = sides[-1]
+        assert not set(train.groups) & set(held.groups)
+        assert len(set(held.groups)) == 3
+
+
+def test_groups_reach_the_folds_through_metadata_routing(clf, paths, y, sides):
+    groups = np.array([f"patient {i // 4 % 5} {label}" for i, label in enumerate(y)])
+    clf.set_params(**STOPS)
+    with config_context(enable_metadata_routing=True):
+        clf.set_fit_request(groups=True)
+        cross_validate(clf, paths, y, cv=StratifiedGroupKFold(2), params={"groups": groups})
+    assert len(sides) == 2
+    for train, held in sides:
+        assert set(train.groups) | set(held.groups) < set(groups)
+        assert not set(train.groups) & set(held.groups)
+
+
+def test_files_without_a_patient_in_their_name_are_patients_of_their_own(clf, paths, y, tmp_path, sides):
+    films = []
+    for i, path in enumerate(paths):
+        films.append(str(tmp_path / f"film{i}.jpeg"))
+        Path(films[-1]).write_bytes(Path(path).read_bytes())
+    clf.set_params(**STOPS).fit(films, y)
+    assert len(sides[0][1]) == 12
+
+
+def test_too_few_patients_are_one_clear_error(clf, paths, y):
+    with pytest.raises(ValueError, match=r"early_stopping=True cannot hold out validation_fraction=0.3 of 2 patients"):
+        clf.set_params(**STOPS).fit(paths, y, groups=y)
+
+
+def test_the_weights_of_the_best_epoch_are_restored(clf, paths, y, sides):
+    clf.set_params(**STOPS, alpha=0.0).fit(paths, y)
+    _, held = sides[0]
+    shifted = [clf.decision_function(view) for view in features_of_views(list(held.X), 3, SHIFTED)]
+    score = held.repeat(3).score(np.stack(shifted, axis=1).reshape(-1, 1))
+    assert score == pytest.approx(max(clf.validation_scores_), rel=1e-4)
+    assert clf.best_iter_ == 1 + np.argmax(clf.validation_scores_)
+    assert len(clf.validation_scores_) == len(clf.loss_curve_) == clf.n_iter_ == clf.best_iter_ + 3 < 60
+
+
+def test_a_tuned_model_has_the_best_weights_too(clf, paths, y, sides):
+    tuning = {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 4, "tune_learning_rate": 3e-3}
+    clf.set_params(**tuning, **STOPS | {"hidden_layer_sizes": ()}).fit(paths, y)
+    _, held = sides[0]
+    maps = clf._maps(list(held.X), 3, SHIFTED, None)
+    features = tail_features(clf._tail_shape(), clf.tuned_layers_, maps, clf._bar())
+    score = held.repeat(3).score(clf._trained().logits(features))
+    assert score == pytest.approx(max(clf.validation_scores_), rel=2e-2)
+    assert clf.best_iter_ == np.argmax(clf.validation_scores_)
+    assert len(clf.validation_scores_) == clf.n_iter_ + 1 == len(clf.loss_curve_) + 1
+
+
+def test_without_early_stopping_nothing_is_said_of_it(clf, paths, y):
+    for head in ({}, DENSE, STOPS | {"hidden_layer_sizes": ()}, DENSE | {"early_stopping": False}):
+        model = clone(clf).set_params(**head).fit(paths, y)
+        assert model.validation_scores_ is None
+        assert model.best_iter_ is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("validation_fraction", 0), ("validation_fraction", 1), ("n_iter_no_change", 0), ("tol", -1), ("tol", np.inf)],
+)
+def test_parameters_of_early_stopping_out_of_range_are_named(clf, matrix, y, name, value):
+    with pytest.raises(ValueError, match=name):
+        clf.set_params(**{name: value}).fit(matrix, y)
+
+
+# Going on
+
+
+STEADY = {"hidden_layer_sizes": (8,), "random_state": 0, "batch_size": 16, "learning_rate_init": 0.01}
+TUNING = {"n_layers": 4, "n_trainable_layers": 2, "tune_learning_rate": 1e-3, "tune_max_iter": 2, "random_state": 0}
+
+
+def test_partial_fits_are_the_epochs_of_a_fit(clf, paths, y, matrix):
+    clf.set_params(**STEADY)
+    for X in (paths, matrix):
+        whole, parts = clone(clf).set_params(max_iter=4).fit(X, y), clone(clf)
+        for _ in range(4):
+            parts.partial_fit(X, y, classes=[0, 1])
+        np.testing.assert_array_equal(parts.decision_function(X), whole.decision_function(X))
+
+
+def test_a_warm_start_goes_on_where_the_last_fit_ended(clf, paths, y):
+    whole = clone(clf).set_params(**STEADY, max_iter=6).fit(paths, y)
+    parts = clone(clf).set_params(**STEADY, max_iter=3, warm_start=True).fit(paths, y)
+    assert not np.array_equal(parts.coefs_[0], whole.coefs_[0])
+    parts.fit(paths, y)
+    np.testing.assert_array_equal(parts.decision_function(paths), whole.decision_function(paths))
+    np.testing.assert_array_equal(clone(parts).set_params(max_iter=6).fit(paths, y).coefs_[0], whole.coefs_[0])
+
+
+def test_a_warm_start_of_tuning_goes_on_from_the_tuned_layers(clf, paths, y):
+    clf.set_params(**TUNING, warm_start=True, tune_average=1.0).fit(paths, y)
+    before = clf.tuned_layers_["block2_conv2/kernel"]
+    clf.set_params(tune_learning_rate=1e-30).fit(paths, y)
+    np.testing.assert_array_equal(clf.tuned_layers_["block2_conv2/kernel"], before)
+    clf.set_params(tune_learning_rate=1e-3).fit(paths, y)
+    assert not np.array_equal(clf.tuned_layers_["block2_conv2/kernel"], before)
+
+
+@pytest.mark.parametrize("hidden_layer_sizes", [(), (8,)])
+def test_a_head_that_was_fitted_alone_may_be_tuned_by_a_warm_start(clf, paths, y, hidden_layer_sizes):
+    clf.set_params(**TUNING | STEADY | {"n_trainable_layers": 0, "max_iter": 3}, warm_start=True)
+    clf.set_params(hidden_layer_sizes=hidden_layer_sizes)
+    frozen = clf.fit(paths, y).decision_function(paths)
+    clf.set_params(n_trainable_layers=2, tune_learning_rate=1e-30).fit(paths, y)
+    np.testing.assert_allclose(clf.decision_function(paths), frozen, atol=0.1)
+    assert set(clf.tuned_layers_) == set(list(load_layers(None, 4))[4:])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (STEADY, {"hidden_layer_sizes": (5,)}, "hidden_layer_sizes"),
+        (STEADY, {"hidden_layer_sizes": (8, 5)}, "hidden_layer_sizes"),
+        ({}, {"hidden_layer_sizes": (5,)}, "hidden_layer_sizes"),
+        (STEADY, {"pool_grid": 1}, "256 features .* now there are 64 features"),
+        (TUNING, {"n_trainable_layers": 1}, "tuned other layers"),
+        (TUNING, {"n_trainable_layers": 0}, "tuned other layers"),
+    ],
+)
+def test_a_warm_start_that_cannot_go_on_says_why(clf, paths, y, before, after, message):
+    clf.set_params(**before | {"max_iter": 1}, warm_start=True).fit(paths, y)
+    with pytest.raises(ValueError, match=message):
+        clf.set_params(**after).fit(paths, y)
+    clf.set_params(warm_start=False).fit(paths, y)
+
+
+def test_a_warm_start_holds_out_the_same_patients_again(clf, paths, y, sides):
+    """Those that have been trained on say nothing of when to stop."""
+    clf.set_params(**STOPS | {"max_iter": 2}, warm_start=True).fit(paths, y).fit(paths, y)
+    (_, first), (_, second) = sides
+    assert list(first.X) == list(second.X)
+
+
+def test_partial_fits_need_all_classes_at_first_and_the_same_ones_later(clf, matrix, y):
+    clf.set_params(**STEADY)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        clf.partial_fit(matrix, y)
+    clf.partial_fit(matrix, y, classes=[1, 0])
+    with pytest.raises(ValueError, match="not the same as on last call"):
+        clf.partial_fit(matrix, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="previously unseen labels"):
+        clf.partial_fit(matrix, y + 1)
+    with pytest.raises(ValueError, match="7 features"):
+        clf.partial_fit(matrix[:, :7], y)
+    with pytest.raises(ValueError, match="warm_start=True goes on with the classes of the last fit"):
+        clf.set_params(warm_start=True).fit(matrix, np.arange(40) % 3)
+
+
+@pytest.mark.parametrize("head", [{}, STEADY], ids=["probe", "dense"])
+def test_images_that_come_in_parts_may_lack_classes(clf, paths, xrays, head):
+    kinds = xrays.etiology
+    clf.set_params(**head | {"learning_rate_init": 0.01, "random_state": 0}).partial_fit(
+        paths, kinds, classes=["virus", "normal", "bacteria"]
+    )
+    for _ in range(30):
+        for kind in ("bacteria", "normal", "virus"):
+            some = np.flatnonzero(kinds == kind)
+            clf.partial_fit([paths[i] for i in some], kinds[some])
+    assert list(clf.classes_) == ["bacteria", "normal", "virus"]
+    assert clf.predict_proba(paths).shape == (40, 3)
+    assert clf.score(paths, kinds) > 0.6
+
+
+def test_a_probe_is_trained_in_parts_towards_its_solution(clf, matrix, y):
+    solved = clone(clf).fit(matrix, y)
+    clf.set_params(random_state=0, learning_rate_init=0.01)
+    for _ in range(300):
+        clf.partial_fit(matrix, y, classes=[0, 1])
+    np.testing.assert_allclose(clf.decision_function(matrix), solved.decision_function(matrix), atol=0.05)
+
+
+def test_each_partial_fit_is_an_epoch_of_tuning(clf, paths, y):
+    clf.set_params(**TUNING, tune_average=1.0)
+    losses = []
+    for _ in range(4):
+        clf.partial_fit(paths, y, classes=[0, 1])
+        losses += clf.loss_curve_
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+    clf.partial_fit(paths[:8], np.zeros(8, int))  # goes on with other images, of one class
+    assert clf.predict(paths).shape == (40,)
+
+
+def test_the_first_part_for_tuning_must_show_every_class(clf, paths, y):
+    with pytest.raises(ValueError, match=r"first call .*every class.*none of \['virus'\]"):
+        clf.set_params(**TUNING).partial_fit(
+            paths, np.array(["bacteria", "normal"])[y], classes=["bacteria", "normal", "virus"]
+        )
+
+
+@pytest.mark.parametrize("change", [{"class_weight": "balanced"}, {"early_stopping": True}])
+def test_what_needs_all_images_at_once_is_refused_by_partial_fit(clf, matrix, y, change):
+    with pytest.raises(ValueError, match=f"partial_fit does not support {next(iter(change))}"):
+        clf.set_params(**change).partial_fit(matrix, y, classes=[0, 1])
+
+
+@pytest.mark.parametrize("settings", [STEADY, TUNING], ids=["dense", "tuned"])
+def test_a_pickle_carries_no_state_of_the_optimizer_and_goes_on_all_the_same(clf, paths, y, settings):
+    clf.set_params(**settings).partial_fit(paths, y, classes=[0, 1])
+    loaded = pickle.loads(pickle.dumps(clf))
+    assert set(vars(clf)) - set(vars(loaded)) == {"_random", "_moments"}
+    np.testing.assert_array_equal(loaded.decision_function(paths), clf.decision_function(paths))
+    assert not np.array_equal(loaded.partial_fit(paths, y).coefs_[0], clf.coefs_[0])
+
+
+def test_after_partial_fits_a_fit_begins_anew(clf, matrix, y):
+    fresh = clone(clf).set_params(**STEADY, max_iter=2).fit(matrix, y)
+    clf.set_params(**STEADY, max_iter=2).partial_fit(matrix, y, classes=[0, 1]).fit(matrix, y)
+    np.testing.assert_array_equal(clf.coefs_[0], fresh.coefs_[0])
+
+
+def test_partial_fits_take_weights_of_classes_that_are_missing_in_a_call_and_of_images(clf, matrix, y):
+    clf.set_params(**STEADY, class_weight={0: 1.0, 1: 3.0})
+    plain = clone(clf).set_params(class_weight=None)
+    clf.partial_fit(matrix, y, classes=[0, 1]).partial_fit(matrix[y == 0], y[y == 0])
+    plain.partial_fit(matrix, y, classes=[0, 1], sample_weight=np.where(y == 1, 3.0, 1.0))
+    assert not np.array_equal(clf.coefs_[0], plain.coefs_[0])  # class weights stay out of the standardisation
+    np.testing.assert_array_equal(clone(plain).partial_fit(matrix, y, [0, 1]).feature_mean_, clf.feature_mean_)
+
+
+def test_views_and_early_stopping_go_together(clf, paths, y, sides):
+    clf.set_params(**STOPS, n_views=2).fit(paths, y)
+    assert len(clf.validation_scores_) == clf.n_iter_
+    assert clf.score(paths, y) > 0.7

@@ -185,6 +185,104 @@ def test_tensorflows_own_way_of_running_out_of_memory_is_known():
     assert _device.is_out_of_memory(tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory"))
 
 
+# Batches that do not fit
+
+
+class SmallDevice:
+    """Doubles numbers, of so many rows at most; notes the sizes of what it is given."""
+
+    def __init__(self, n_rows, error=None):
+        self.n_rows, self.error, self.sizes = n_rows, error or out_of_memory(), []
+
+    def __call__(self, numbers, others):
+        self.sizes.append(len(numbers))
+        assert len(others) == len(numbers)
+        if len(numbers) > self.n_rows:
+            raise self.error
+        return 2 * numbers
+
+
+def out_of_memory():
+    """Return an error as the framework under Keras raises it."""
+    if BACKEND != "tensorflow":
+        return MemoryError("no memory")
+    import tensorflow as tf
+
+    return tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory")
+
+
+def pass_through(in_memory, device, n_rows):
+    numbers = np.arange(n_rows)
+    parts = list(in_memory(device, numbers, numbers))
+    assert [n for n, _ in parts] == [len(rows) for _, rows in parts]
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in parts]), 2 * numbers)
+
+
+def test_a_batch_that_fits_is_passed_as_it_is():
+    device = SmallDevice(8)
+    pass_through(_device.InMemory(), device, 8)
+    assert device.sizes == [8]
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_with_one_warning_and_the_size_is_remembered():
+    device, in_memory = SmallDevice(5), _device.InMemory()
+    with pytest.warns(RuntimeWarning, match="no memory for a batch of 33 images") as warned:
+        pass_through(in_memory, device, 33)
+    assert len(warned) == 1
+    assert device.sizes == [33, 16, 8, *[4] * 8, 1]
+    device.sizes.clear()
+    pass_through(in_memory, device, 10)
+    assert device.sizes == [4, 4, 2]
+
+
+def test_memory_that_becomes_scarce_later_halves_again_and_is_warned_of_no_more():
+    device, in_memory = SmallDevice(8), _device.InMemory()
+    with pytest.warns(RuntimeWarning, match="no memory"):
+        pass_through(in_memory, device, 16)
+    device.n_rows = 3
+    pass_through(in_memory, device, 16)
+    assert device.sizes[-8:] == [2] * 8
+
+
+def test_one_row_that_does_not_fit_is_an_error():
+    device = SmallDevice(0)
+    with pytest.warns(RuntimeWarning, match="no memory"), pytest.raises(type(device.error)) as caught:
+        pass_through(_device.InMemory(), device, 5)
+    assert caught.value is device.error
+    assert device.sizes == [5, 2, 1]
+
+
+def test_errors_of_another_kind_pass_through_at_once():
+    device = SmallDevice(2, ValueError("failed to allocate memory"))
+    with pytest.raises(ValueError, match="failed to allocate"):
+        pass_through(_device.InMemory(), device, 8)
+    assert device.sizes == [8]
+
+
+def test_a_compiled_pass_splits_what_does_not_fit(monkeypatch):
+    """The framework's own pass stands behind a device that takes two rows."""
+    framework = _device._framework()
+    compile_forward, sizes = framework.compile_forward, []
+
+    def compile_small(*arguments):
+        run = compile_forward(*arguments)
+
+        def small(numbers):
+            sizes.append(len(numbers))
+            if len(numbers) > 2:
+                raise out_of_memory()
+            return run(numbers)
+
+        return small
+
+    monkeypatch.setattr(framework, "compile_forward", compile_small)
+    forward = _device.compile_forward(lambda numbers: numbers + 1, [], [((None,), "float32")], "cpu")
+    with pytest.warns(RuntimeWarning, match="a batch of 5 images"):
+        np.testing.assert_array_equal(forward(np.arange(5, dtype=np.float32)), np.arange(1, 6))
+    np.testing.assert_array_equal(forward(np.arange(3, dtype=np.float32)), np.arange(1, 4))
+    assert sizes == [5, 2, 2, 1, 2, 1]
+
+
 # Threads
 
 

@@ -1,0 +1,377 @@
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from conftest import TINY
+from skpneumo import PneumoniaClassifier, _backbone, _device, _images, _maps
+from skpneumo._backbone import load_layers
+from skpneumo._examples import Examples
+from skpneumo._finetune import Tuning, half, tail_features
+from skpneumo._progress import progress_bar
+from skpneumo._views import XRAY
+from skpneumo.exceptions import ImageReadError, UntrainedLayersWarning, WeightsError
+from skpneumo.model_selection import PatientGroupKFold
+
+TUNED = TINY | {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 2, "tune_learning_rate": 1e-4}
+FAR = {"early_stopping": True, "tune_learning_rate": 1e6, "n_iter_no_change": 1, "validation_fraction": 0.3}
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    return PneumoniaClassifier(**TUNED, memory=tmp_path / "store", random_state=0)
+
+
+@pytest.fixture
+def count(monkeypatch):
+    """Count images decoded and images that pass frozen layers."""
+    counts = {"decoded": 0, "passed": 0}
+    gray, forward = _images.Square.gray, _backbone.Backbone.forward
+
+    def counted(name, n, result):
+        counts[name] += n
+        return result
+
+    monkeypatch.setattr(_images.Square, "gray", lambda square, data: counted("decoded", 1, gray(square, data)))
+    monkeypatch.setattr(
+        _backbone.Backbone, "forward", lambda self: lambda batch: counted("passed", len(batch), forward(self)(batch))
+    )
+    return counts
+
+
+@pytest.fixture
+def sides(monkeypatch):
+    """What is held out: (train, held), one pair a fit."""
+    pairs, hold_out = [], Examples.hold_out
+    monkeypatch.setattr(Examples, "hold_out", lambda self, *given: (pairs.append(hold_out(self, *given)), pairs[-1])[1])
+    return pairs
+
+
+def layers_of(path, n_layers):
+    np.savez(path, **load_layers(None, n_layers))
+    return path
+
+
+# Rates
+
+
+def test_the_rate_rises_to_its_height_and_falls_to_nearly_zero():
+    tuning = Tuning(10, 32, 2.0, True, 0.5, 0.0, 0.0)
+    rates = [tuning.rate(step, 100) for step in range(100)]
+    assert max(rates) == 2
+    assert rates[:11] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.0])
+    assert np.diff(rates[10:]).max() < 0
+    assert 0 < rates[-1] < 0.01
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3])
+def test_few_steps_have_rates_above_zero(n_steps):
+    tuning = Tuning(1, 32, 2.0, True, 0.5, 0.0, 0.0)
+    assert all(0 < tuning.rate(step, n_steps) <= 2 for step in range(n_steps))
+
+
+def test_without_a_schedule_the_rate_is_constant():
+    tuning = Tuning(1, 32, 2.0, False, 0.5, 0.0, 0.0)
+    assert {tuning.rate(step, 3) for step in range(10)} == {2.0}
+
+
+def test_float16_holds_what_is_too_large_for_it_as_its_largest_number():
+    np.testing.assert_array_equal(half(np.array([1e9, -1e9, 0.5])), [65504, -65504, 0.5])
+    assert half(np.ones(1, np.float32)).dtype == np.float16
+
+
+# What tuning starts from
+
+
+@pytest.mark.parametrize("n_trainable_layers", [2, 4])
+def test_tuning_that_leads_nowhere_is_exactly_the_probe_on_its_features(tuned, paths, y, sides, n_trainable_layers):
+    tuned.set_params(n_trainable_layers=n_trainable_layers, **FAR).fit(paths, y)
+    assert tuned.best_iter_ == 0
+    assert np.argmax(np.nan_to_num(tuned.validation_scores_, nan=-np.inf)) == 0
+    (train, _) = sides[0]
+    maps = tuned._maps(list(train.X), 1, XRAY, None)
+    layers = {name: half(array) for name, array in load_layers(None, 4).items()}
+    features = tail_features(tuned._tail_shape(), layers, maps, lambda *each: progress_bar(*each, verbose=0))
+    probe = PneumoniaClassifier().fit(features, train.codes)
+    np.testing.assert_array_equal(probe.coefs_[0], tuned.coefs_[0])
+    np.testing.assert_array_equal(probe.decision_function(features), tuned.decision_function(train.X))
+    assert set(tuned.tuned_layers_) == set(list(layers)[8 - 2 * n_trainable_layers :])
+    for name, array in tuned.tuned_layers_.items():
+        np.testing.assert_array_equal(array, layers[name])
+
+
+def test_a_tiny_rate_changes_next_to_nothing(tuned, paths, y):
+    still = clone(tuned).set_params(tune_learning_rate=1e-30).fit(paths, y)
+    plain = PneumoniaClassifier(**TINY | {"n_layers": 4}).fit(paths, y)
+    np.testing.assert_allclose(still.decision_function(paths), plain.decision_function(paths), atol=0.1)
+    assert np.abs(tuned.fit(paths, y).decision_function(paths) - still.decision_function(paths)).max() > 1e-3
+
+
+def test_dense_layers_are_trained_before_they_are_tuned(tuned, paths, y):
+    tuned.set_params(hidden_layer_sizes=(6,), max_iter=30, learning_rate_init=0.01, tune_learning_rate=1e-30)
+    tuned.fit(paths, y)
+    assert [coef.shape for coef in tuned.coefs_] == [(512, 6), (6, 1)]
+    assert tuned.n_iter_ == len(tuned.loss_curve_) == 2  # of the tuning
+    assert tuned.score(paths, y) > 0.8
+
+
+# Training
+
+
+def test_the_loss_falls(tuned, paths, y):
+    tuned.set_params(tune_max_iter=6, tune_learning_rate=1e-3, tune_average=1.0).fit(paths, y)
+    assert tuned.n_iter_ == len(tuned.loss_curve_) == len(tuned.accuracy_curve_) == 6
+    assert tuned.loss_curve_[-1] < tuned.loss_curve_[0]
+
+
+def test_what_comes_out_lies_between_where_training_began_and_where_it_ended(tuned, paths, y):
+    start, end = load_layers(None, 4), clone(tuned).set_params(tune_average=1.0).fit(paths, y)
+    tuned.set_params(tune_average=0.25).fit(paths, y)
+    for name, array in tuned.tuned_layers_.items():
+        before = half(start[name]).astype(np.float32)
+        expected = before + 0.25 * (end.tuned_layers_[name] - before)
+        np.testing.assert_allclose(array, expected, atol=1e-4)
+        assert not np.array_equal(array, half(start[name]))
+
+
+@pytest.mark.parametrize("n_trainable_layers", [2, 4])
+def test_one_seed_gives_equal_bits_and_another_one_other_bits(tuned, paths, y, n_trainable_layers):
+    tuned.set_params(n_trainable_layers=n_trainable_layers, n_views=2, batch_size=16)
+    one, two, other = (clone(tuned).set_params(random_state=seed).fit(paths, y) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.decision_function(paths), two.decision_function(paths))
+    assert one.loss_curve_ == two.loss_curve_
+    assert not np.array_equal(one.decision_function(paths), other.decision_function(paths))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_two_and_three_classes_are_tuned(tuned, paths, y, xrays, n_classes):
+    labels = xrays.etiology if n_classes == 3 else y
+    tuned.fit(paths, labels)
+    assert tuned.predict_proba(paths).shape == (40, n_classes)
+    assert tuned.score(paths, labels) > 0.8
+
+
+def test_the_label_of_an_image_that_weighs_nothing_does_not_matter(tuned, paths, y):
+    weight = np.ones(40)
+    weight[::5] = 0
+    tuned.set_params(tune_learning_rate=1e-3)
+    one = clone(tuned).fit(paths, y, sample_weight=weight).decision_function(paths)
+    two = clone(tuned).fit(paths, np.where(weight, y, 1 - y), sample_weight=weight).decision_function(paths)
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, tuned.fit(paths, y).decision_function(paths))
+
+
+def test_class_weights_are_weights_of_images(tuned, paths, y):
+    by_class = clone(tuned).set_params(class_weight={0: 3, 1: 1}).fit(paths, y)
+    balanced = clone(tuned).set_params(class_weight="balanced").fit(paths[:30], y[:30])
+    assert np.isfinite(balanced.decision_function(paths)).all()
+    plain = clone(tuned).fit(paths, y)
+    assert by_class.predict_proba(paths)[:, 0].mean() > plain.predict_proba(paths)[:, 0].mean()
+
+
+def test_a_rate_that_is_too_large_is_an_error_that_says_so(tuned, paths, y):
+    with pytest.raises(ValueError, match=r"finite numbers: choose a tune_learning_rate below 1e\+30"):
+        tuned.set_params(tune_learning_rate=1e30, tune_average=1.0).fit(paths, y)
+
+
+# What is computed, and where it lies
+
+
+def test_a_second_fit_decodes_no_image_and_computes_no_frozen_layer(tuned, paths, y, count):
+    tuned.set_params(n_views=2).fit(paths, y)
+    assert count == {"decoded": 40, "passed": 80}
+    clone(tuned).set_params(random_state=5, tune_max_iter=4).fit(paths[:30], y[:30]).predict(paths)
+    clone(tuned).set_params(n_views=1, alpha=1.0, hidden_layer_sizes=(3,), max_iter=2).fit(paths, y)
+    assert count == {"decoded": 40, "passed": 80}
+
+
+def test_without_memory_a_temporary_folder_is_used_and_gone_afterwards(tuned, paths, y, count, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    expected = clone(tuned).fit(paths, y).decision_function(paths)
+    count.update(decoded=0, passed=0)
+    tuned.set_params(memory=None).fit(paths, y)
+    assert count == {"decoded": 40, "passed": 40}
+    assert not list((tmp_path / "temporary").iterdir())
+    np.testing.assert_array_equal(tuned.decision_function(paths), expected)
+
+
+def test_prediction_reads_stored_maps_and_stores_none(tuned, paths, y, count):
+    tuned.fit(paths[:20], y[:20])
+    size = sum(file.stat().st_size for file in Path(tuned.memory).rglob("maps.sqlite"))
+    for _ in range(2):
+        tuned.predict(paths)
+    assert count["passed"] == 20 + 2 * 20
+    assert size == sum(file.stat().st_size for file in Path(tuned.memory).rglob("maps.sqlite"))
+
+
+def test_with_nothing_frozen_images_stream_and_no_maps_are_stored(tuned, paths, y, count):
+    tuned.set_params(n_trainable_layers=4, n_views=2).fit(paths, y)
+    assert not list(Path(tuned.memory).rglob("maps.sqlite"))
+    assert count["decoded"] >= 40 * (1 + 2)
+    assert list(tuned.tuned_layers_) == list(load_layers(None, 4))
+
+
+@pytest.mark.parametrize("n_trainable_layers", [1, 4])
+def test_unreadable_images_are_all_named_with_their_positions(tuned, paths, y, monkeypatch, n_trainable_layers):
+    monkeypatch.setattr(_maps, "_BYTES_AT_ONCE", 1)
+    monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 8)
+    films = list(paths)
+    for i in (3, 12, 39):
+        films[i] = f"none{i}.jpeg"
+    tuned.set_params(n_trainable_layers=n_trainable_layers, n_views=2)
+    with pytest.raises(ImageReadError) as caught:
+        tuned.fit(films, y)
+    assert [position for position, *_ in caught.value.failures] == [3, 12, 39]
+
+
+# Layers that are trained from scratch
+
+
+def test_layers_that_a_file_lacks_start_from_random_weights_with_one_warning(tuned, paths, y, tmp_path):
+    tuned.set_params(weights=layers_of(tmp_path / "w.npz", 2))
+    with pytest.warns(UntrainedLayersWarning, match=r"hold no block2_conv1, block2_conv2: .*random weights") as warned:
+        tuned.fit(paths, y)
+    assert len(warned) == 1
+    seeds = []
+    for seed in (0, 0, 1):
+        with pytest.warns(UntrainedLayersWarning):
+            seeds.append(clone(tuned).set_params(random_state=seed, tune_learning_rate=1e-30).fit(paths, y))
+    one, two, other = (model.tuned_layers_["block2_conv1/kernel"] for model in seeds)
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, other)
+    tuned.predict(paths)  # without a warning
+
+
+def test_frozen_layers_that_a_file_lacks_are_an_error(tuned, paths, y, tmp_path):
+    tuned.set_params(weights=layers_of(tmp_path / "w.npz", 1))
+    with pytest.raises(WeightsError, match="block1_conv2/kernel is missing"):
+        tuned.fit(paths, y)
+
+
+def test_with_nothing_frozen_a_model_needs_no_weights_any_more(tuned, paths, y, tmp_path):
+    tuned.set_params(weights=layers_of(tmp_path / "w.npz", 4), n_trainable_layers=4).fit(paths, y)
+    expected = tuned.decision_function(paths)
+    (tmp_path / "w.npz").unlink()
+    np.testing.assert_array_equal(tuned.decision_function(paths), expected)
+
+
+# The estimator
+
+
+def test_a_tuned_model_is_saved_in_float16_and_predicts_in_another_process(tuned, paths, y, tmp_path):
+    tuned.fit(paths, y)
+    expected = tuned.decision_function(paths)
+    assert {array.dtype for array in tuned.tuned_layers_.values()} == {np.dtype(np.float16)}
+    joblib.dump(tuned, tmp_path / "model.joblib")
+    n_numbers = sum(array.size for array in tuned.tuned_layers_.values())
+    assert (tmp_path / "model.joblib").stat().st_size < 2 * n_numbers + 50_000
+    code = """
+    import sys, joblib
+    model = joblib.load(sys.argv[1])
+    assert "keras" not in sys.modules
+    print(model.set_params(memory=None).decision_function(sys.argv[2:]).tobytes().hex())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "model.joblib"), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    np.testing.assert_array_equal(np.frombuffer(bytes.fromhex(done.stdout.strip())), expected)
+
+
+def test_features_already_extracted_cannot_be_tuned(tuned, matrix, y):
+    with pytest.raises(ValueError, match="n_trainable_layers=2 needs images, but X holds features"):
+        tuned.fit(matrix, y)
+
+
+@pytest.mark.parametrize("value", [-1, 5, 2.0, None])
+def test_a_number_of_trainable_layers_that_cannot_be_is_refused(tuned, value):
+    with pytest.raises((ValueError, TypeError), match="n_trainable_layers"):
+        tuned.set_params(n_trainable_layers=value).fit(["none1.png", "none2.png"], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tune_max_iter", 0),
+        ("tune_learning_rate", 0),
+        ("tune_learning_rate", float("inf")),
+        ("tune_average", 0),
+        ("tune_average", 1.5),
+    ],
+)
+def test_parameters_of_tuning_out_of_range_are_named(tuned, name, value):
+    with pytest.raises(ValueError, match=name):
+        tuned.set_params(**{name: value}).fit(["none1.png", "none2.png"], [0, 1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_trainable_layers": 0},
+        {"n_trainable_layers": 1},
+        {"n_layers": 3, "n_trainable_layers": 1},
+        {"n_layers": 5, "n_trainable_layers": 3},
+        {"aspect": "pad"},
+        {"image_size": 48},
+    ],
+)
+def test_other_layers_than_in_fit_are_refused_in_prediction(tuned, paths, y, changes):
+    tuned.fit(paths, y).set_params(**changes)
+    with pytest.raises(ValueError, match="others than in fit"):
+        tuned.predict(paths)
+
+
+def test_a_fit_without_trainable_layers_leaves_none_behind(tuned, paths, y):
+    tuned.fit(paths, y).set_params(n_trainable_layers=0).fit(paths, y)
+    plain = PneumoniaClassifier(**TINY | {"n_layers": 4}).fit(paths, y)
+    assert tuned.tuned_layers_ == {}
+    np.testing.assert_array_equal(tuned.decision_function(paths), plain.decision_function(paths))
+
+
+def test_a_search_over_the_number_of_trainable_layers_in_two_processes(tuned, paths, y):
+    search = GridSearchCV(tuned, {"n_trainable_layers": [0, 1, 4]}, cv=PatientGroupKFold(2), n_jobs=2)
+    search.fit(paths, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.score(paths, y) > 0.8
+
+
+def test_views_in_prediction_go_through_the_tuned_layers(tuned, paths, y):
+    tuned.fit(paths, y)
+    plain = tuned.decision_function(paths)
+    both = tuned.set_params(n_views_predict=2).decision_function(paths)
+    assert both.shape == (40,)
+    assert not np.array_equal(both, plain)
+    np.testing.assert_array_equal(tuned.set_params(n_views_predict=1).decision_function(paths), plain)
+
+
+def test_the_random_state_of_the_host_is_left_alone(tuned, paths, y):
+    np.random.seed(7)
+    expected = np.random.RandomState(7).rand(3)
+    tuned.set_params(dropout=0.5, hidden_layer_sizes=(4,), max_iter=2, n_views=2).fit(paths, y).predict(paths)
+    np.testing.assert_array_equal(np.random.rand(3), expected)
+
+
+def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths, y, monkeypatch):
+    sizes, call = [], _device.Step.__call__
+
+    def small(step, maps, *arrays, **settings):
+        sizes.append(len(maps))
+        if len(maps) > 10:
+            raise MemoryError("no memory")
+        return call(step, maps, *arrays, **settings)
+
+    monkeypatch.setattr(_device.Step, "__call__", small)
+    with pytest.warns(RuntimeWarning, match="no memory for a batch of 32 images") as warned:
+        tuned.fit(paths, y)
+    assert len(warned) == 1
+    assert sizes == [32, 16, *[8] * 4, 8, *[8] * 4, 8]
+    in_parts = tuned.loss_curve_[0]
+    monkeypatch.undo()
+    assert in_parts == pytest.approx(clone(tuned).set_params(batch_size=8).fit(paths, y).loss_curve_[0], rel=0.2)

@@ -1,0 +1,102 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conftest import TINY
+from skpneumo import VGG19Features
+from skpneumo._backbone import load_layers
+from skpneumo._head import Head
+from skpneumo._tail import TAILS, TailShape
+
+SHAPE = TailShape(n_frozen=2, n_layers=4, image_size=32, grid=2, device="cpu", precision="float32")
+
+
+def features_of(paths, **changes):
+    return VGG19Features(**TINY | {"precision": "float32", "device": "cpu"} | changes, memory=None).fit_transform(paths)
+
+
+@pytest.fixture(scope="module")
+def maps(xrays):
+    return features_of(xrays.data.ravel()[:12], pool_grid=16).astype(np.float16)
+
+
+@pytest.fixture
+def head(random):
+    layers = {name: array for name, array in load_layers(None, 4).items() if name.startswith("block2")}
+    coef = random.randn(512, 1).astype(np.float32) / 100
+    return Head(np.zeros(512), np.ones(512), [coef], [np.zeros(1)], layers=layers)
+
+
+def step(tail, maps, rate=1e-3):
+    from skpneumo import _device
+
+    codes, weights = np.arange(len(maps), dtype=np.int32) % 2, np.ones(len(maps), np.float32)
+    with _device.place("cpu"):
+        return tail.step(maps, codes, weights, 0.01, learning_rate=rate)
+
+
+def test_frozen_layers_and_tail_make_the_features_that_the_whole_makes(maps, paths):
+    with TAILS.borrow(SHAPE) as tail:
+        tail.load(load_layers(None, 4))
+        features = tail.features(maps)
+    expected = features_of(paths[:12], n_layers=4)
+    assert (features.dtype, features.shape) == (np.float32, (12, 512))
+    np.testing.assert_allclose(features, expected, rtol=5e-3, atol=1e-3 * expected.max())
+
+
+def test_a_row_does_not_depend_on_its_company_nor_on_the_size_of_batches(maps, monkeypatch):
+    with TAILS.borrow(SHAPE) as tail:
+        tail.load(load_layers(None, 4))
+        together = tail.features(maps)
+        np.testing.assert_allclose(tail.features(maps[5:6])[0], together[5], rtol=1e-5, atol=1e-4)
+        monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 5)
+        np.testing.assert_allclose(tail.features(maps), together, rtol=1e-5, atol=1e-4)
+
+
+def test_rows_are_maps_in_float16_or_squares():
+    assert SHAPE.signature == ((None, 16 * 16 * 64), "float16")
+    assert replace(SHAPE, n_frozen=0).signature == ((None, 32 * 32), "uint8")
+    assert replace(SHAPE, n_frozen=3).signature == ((None, 16 * 16 * 128), "float16")
+
+
+def test_a_step_changes_every_layer_and_the_head_and_tells_the_loss_from_before(maps, head):
+    with TAILS.borrow(replace(SHAPE, sizes=(512, 1))) as tail:
+        tail.start(head, np.random.RandomState(0))
+        logits = head.logits(tail.features(maps))[:, 0]
+        loss, accuracy = step(tail, maps)
+        codes = np.arange(12) % 2
+        expected = np.logaddexp(0, np.where(codes == 1, -logits, logits)).mean()
+        expected += 0.01 / 2 * 512 * (head.coefs[0] ** 2).sum()
+        assert loss == pytest.approx(expected, rel=1e-4)
+        assert accuracy == pytest.approx(np.mean((logits > 0) == codes))
+        for name, array in tail.arrays().items():
+            assert not np.array_equal(array, head.layers[name]), name
+        coefs, intercepts = tail.head.weights()
+        assert not np.array_equal(coefs[0], head.coefs[0])
+        assert intercepts[0] != 0
+
+
+def test_what_begins_anew_has_forgotten_everything(maps, head):
+    results = []
+    with TAILS.borrow(replace(SHAPE, sizes=(512, 1))) as tail:
+        for _ in range(2):
+            tail.start(head, np.random.RandomState(0))
+            figures = [step(tail, maps) for _ in range(3)]
+            results.append([*tail.arrays().values(), *tail.head.weights()[0], *tail.step.state(), *figures])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_goes_on_from_its_moments_has_not_been_interrupted(maps, head):
+    with TAILS.borrow(replace(SHAPE, sizes=(512, 1))) as tail:
+        tail.start(head, np.random.RandomState(0))
+        step(tail, maps)
+        coefs, intercepts = tail.head.weights()
+        between = replace(head, layers=tail.arrays(), coefs=coefs, intercepts=intercepts, moments=tail.step.state())
+        step(tail, maps)
+        expected = tail.arrays()
+        tail.start(between, np.random.RandomState(0))
+        step(tail, maps)
+        for name, array in tail.arrays().items():
+            np.testing.assert_array_equal(array, expected[name])
