@@ -1,6 +1,5 @@
 """PneumoniaClassifier: parameters, validation, and the straight line from images to probabilities."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,23 +16,20 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
-from skpneumo._backbone import load_trainable
 from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import resolve_device
 from skpneumo._examples import Examples
 from skpneumo._features import VGG19Features
-from skpneumo._finetune import Tuning, finetune, half, tail_features
+from skpneumo._finetune import Tuning, finetune
 from skpneumo._head import Head, fit_dense, fit_probe, standardize
 from skpneumo._inputs import as_paths, check_column
-from skpneumo._maps import Maps, Rows, room_for_maps
-from skpneumo._network import map_side, shapes
+from skpneumo._line import Line
+from skpneumo._maps import Rows, room_for_maps
 from skpneumo._patients import patient_key
 from skpneumo._progress import progress_bar
 from skpneumo._stopping import EarlyStopping
-from skpneumo._store import FeatureStore, open_store
-from skpneumo._tail import TailShape
+from skpneumo._store import open_store
 from skpneumo._views import SHIFTED, Augmentation
-from skpneumo.exceptions import UntrainedLayersWarning
 
 _FLOATS = (np.float64, np.float32)
 _N_SHIFTED = 2  # shifted copies of each held-out image
@@ -435,7 +431,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             check_column(self, X, paths, reset=is_first)
             check_consistent_length(paths, y)
         if paths is not None:
-            self._extractor()  # checks its parameters
+            self._line()  # checks its parameters
         elif self.n_trainable_layers:
             raise ValueError(
                 f"n_trainable_layers={self.n_trainable_layers} needs images, but X holds features already extracted: "
@@ -477,7 +473,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self, examples: Examples, tasks: FitTasks, start: Head | None, *, is_partial: bool = False
     ) -> "PneumoniaClassifier":
         """From checked examples to fitted attributes, going on from `start` if there is one."""
-        if start and self._is_tuned_otherwise():
+        line = self._line() if examples.is_images else None
+        if line and start and start.layers and not line.holds(start.layers):
             raise ValueError(
                 f"The last fit tuned other layers than n_layers={self.n_layers} and "
                 f"n_trainable_layers={self.n_trainable_layers} name: restore these, or fit anew with warm_start=False."
@@ -487,86 +484,44 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         random = before or check_random_state(self.random_state)
         data = dict(examples.for_callbacks)
         tasks.begin(**data)
-        is_iterative = self.n_trainable_layers > 0 or len(self._hidden_layer_sizes()) > 0
+        is_iterative = is_partial or self.n_trainable_layers > 0 or len(self._hidden_layer_sizes()) > 0
         train, held_out = examples, None
         if self.early_stopping and is_iterative:
             # From the beginning of the stream: with a seed, a warm start holds out whom the first fit has held out.
             train, held_out = examples.hold_out(self.validation_fraction, check_random_state(self.random_state))
         with ExitStack() as stack:
-            layers = store = None
-            if self.n_trainable_layers:
-                layers = start.layers if start and start.layers else self._load_trainable(random)
+            layers: dict[str, np.ndarray] = {}
+            store = None
+            if line and self.n_trainable_layers:
+                layers = start.layers if start and start.layers else line.load_trainable(random)
                 store = stack.enter_context(room_for_maps(open_store(self.memory, "maps")))
-            rows_of = partial(self._rows, progress=tasks, layers=layers, store=store)
+
+            def rows_of(examples: Examples, n_views: int, augmentation: Augmentation) -> Rows:
+                if line is None:
+                    return Rows(examples, examples.X)
+                return line.rows(examples, n_views, augmentation, layers, store=store, progress=tasks)
+
             rows = rows_of(train, self.n_views, Augmentation.of(self.augmentation))
             held = rows_of(held_out, 1 + _N_SHIFTED, SHIFTED) if held_out else None
-            if start and (is_iterative or is_partial):
+            if start and is_iterative:
                 self._check_start(start, rows.features.shape[1])
-            if examples.is_images and layers is None and held is None:  # what predicts at once, without the images
+            if line and not layers and held is None:  # what predicts at once, without the images
                 data["X"] = rows.features[:: self.n_views].copy() if tasks.wants("X") else None
-            attributes = partial(_attributes, classes=examples.classes, fingerprint=rows.fingerprint)
+            attributes = partial(_attributes, classes=examples.classes, fingerprint=rows.fingerprint, layers=layers)
             progress = partial(tasks, attributes=attributes, **data)
-            if layers is None:
+            if line is None or not layers:
                 head = self._fit_head(rows, held, start, random, progress, is_partial=is_partial)
             else:
-                with_layers = partial(tasks, attributes=lambda head: attributes(replace(head, layers=layers)), **data)
-                head = start or self._fit_head(rows, held, None, random, with_layers)
+                head = start or self._fit_head(rows, held, None, random, progress)
                 if not head.layers:  # Adam has gathered nothing of them
                     head = replace(head, layers=layers, moments=None)
-                head = self._tune(head, rows, held, random, progress, is_partial=is_partial)
+                head = self._tune(head, line, rows, held, random, progress, is_partial=is_partial)
         for name, value in attributes(head).items():
             setattr(self, name, value)
         self._random: np.random.RandomState | None = random if goes_on else None
         self._moments: list[np.ndarray] | None = head.moments if goes_on else None
         tasks.end(**data)
         return self
-
-    def _rows(
-        self,
-        examples: Examples,
-        n_views: int,
-        augmentation: Augmentation,
-        *,
-        progress: Callable[..., Any],
-        layers: dict[str, np.ndarray] | None,
-        store: FeatureStore | None,
-    ) -> Rows:
-        """Compute, or look up, the features of examples, or the maps from which `layers` make them."""
-        if not examples.is_images:
-            return Rows(examples, examples.X)
-        paths, examples, extractor = list(examples.X), examples.repeat(n_views), self._extractor()
-        if layers is None:
-            way = extractor._way(n_views, augmentation)
-            return Rows(examples, extractor._extract(paths, progress, way), way.fingerprint())
-        maps = self._maps(paths, n_views, augmentation, store)
-        return Rows(examples, tail_features(self._tail_shape(), layers, maps, progress), maps.way.fingerprint(), maps)
-
-    def _maps(self, paths: list[str], n_views: int, augmentation: Augmentation, store: FeatureStore | None) -> Maps:
-        way = self._extractor()._way(n_views, augmentation, n_frozen=self.n_layers - self.n_trainable_layers)
-        return Maps(paths, way, store, device=self.device, n_jobs=self.n_jobs)
-
-    def _tail_shape(self) -> TailShape:
-        backbone = self._extractor()._way(n_frozen=self.n_layers - self.n_trainable_layers).backbone
-        return TailShape(
-            n_frozen=backbone.n_layers,
-            n_layers=self.n_layers,
-            image_size=self.image_size,
-            grid=min(self.pool_grid, map_side(self.n_layers, self.image_size)),
-            device=backbone.device,
-            precision=backbone.precision,
-        )
-
-    def _load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
-        self._tail_shape()  # frozen layers that are missing are an error
-        layers, missing = load_trainable(self.weights, self.n_layers - self.n_trainable_layers, self.n_layers, random)
-        if missing:
-            warnings.warn(
-                f"weights={self.weights!r} hold no {', '.join(missing)}: these layers are trained from random weights "
-                "(He's initialisation).",
-                UntrainedLayersWarning,
-                stacklevel=4,
-            )
-        return {name: half(array) for name, array in layers.items()}  # as they will be kept
 
     def _trained(self) -> Head:
         """Put together from the attributes what was learnt."""
@@ -588,20 +543,15 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 "or fit anew with warm_start=False."
             )
 
-    def _is_tuned_otherwise(self) -> bool:
-        """Tell whether there are tuned layers, and others than those that the parameters name."""
-        names = shapes(self.n_layers - self.n_trainable_layers, self.n_layers)
-        return bool(self.tuned_layers_) and set(self.tuned_layers_) != set(names)
-
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)
 
-    def _extractor(self) -> VGG19Features:
+    def _line(self) -> Line:
         parameters = {name: getattr(self, name) for name in VGG19Features().get_params()}
         extractor = VGG19Features(**parameters).set_output(transform="default")
         extractor._check_parameters()
         check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0, max_val=self.n_layers)
-        return extractor
+        return Line(extractor, self.n_trainable_layers)
 
     def _features(self, X: Any) -> np.ndarray:
         """Features of new images and their views, or the matrix `X` itself, checked against what was fitted."""
@@ -621,19 +571,15 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return features
 
     def _features_of_images(self, X: Any, paths: list[str], fitted_on_images: bool) -> np.ndarray:
-        extractor = self._extractor()
-        views = (self.n_views_predict, Augmentation.of(self.augmentation))
-        maps = self._maps(paths, *views, open_store(self.memory, "maps", is_read_only=True))
-        way = maps.way if self.tuned_layers_ else extractor._way(*views)
+        line, layers = self._line(), self.tuned_layers_
+        way = line.way(self.n_views_predict, Augmentation.of(self.augmentation), layers)
         if fitted_on_images:
             check_column(self, X, paths, reset=False)
-            if way.fingerprint() != self.backbone_fingerprint_ or self._is_tuned_otherwise():
+            if way.fingerprint() != self.backbone_fingerprint_ or (layers and not line.holds(layers)):
                 raise ValueError(
                     "The weights, or parameters that shape features, are others than in fit: restore them, or fit anew."
                 )
-        if self.tuned_layers_:
-            return tail_features(self._tail_shape(), self.tuned_layers_, maps, self._bar())
-        return extractor._extract(paths, self._bar(), way)
+        return line.features(paths, way, layers, self._bar())
 
     def _fit_head(
         self,
@@ -649,8 +595,6 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         is_probe = not hidden_layer_sizes and not is_partial
         if is_probe:
             start = None  # its one solution does not depend on where it starts
-        if start is not None:
-            self._check_start(start, rows.features.shape[1])
         features, mean, scale = standardize(
             rows.features, examples.sample_weight, overwrite=examples.is_images, start=start
         )
@@ -680,19 +624,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             progress=progress,
         )
 
-    def _check_start(self, start: Head, n_features: int) -> None:
-        """Refuse to go on from weights of other layers."""
-        before = [len(coef) for coef in start.coefs]
-        now = [n_features, *self._hidden_layer_sizes()]
-        if before != now:
-            raise ValueError(
-                f"The weights to go on from are those of layers with {before} inputs, but X and hidden_layer_sizes ask "
-                f"for {now}: restore these, or fit anew with warm_start=False."
-            )
-
     def _tune(
         self,
         head: Head,
+        line: Line,
         rows: Rows,
         held: Rows | None,
         random: np.random.RandomState,
@@ -711,7 +646,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         )
         stopping = self._stopping() if held else None
         return finetune(
-            self._tail_shape(), head, rows, tuning, random=random, stopping=stopping, held=held, progress=progress
+            line.tail_shape(), head, rows, tuning, random=random, stopping=stopping, held=held, progress=progress
         )
 
     def _stopping(self) -> EarlyStopping[Head]:

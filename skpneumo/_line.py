@@ -1,0 +1,110 @@
+"""The line from images to what a head sees: frozen layers from the store, and trainable layers above them."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skpneumo._backbone import load_trainable
+from skpneumo._examples import Examples
+from skpneumo._features import VGG19Features
+from skpneumo._finetune import half, tail_features
+from skpneumo._maps import Maps, Rows
+from skpneumo._network import map_side, shapes
+from skpneumo._pipeline import Way
+from skpneumo._store import FeatureStore, open_store
+from skpneumo._tail import TailShape
+from skpneumo._views import Augmentation
+from skpneumo.exceptions import UntrainedLayersWarning
+
+Layers = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Line:
+    """The layers of a classifier.
+
+    Where `layers` are asked for below, an empty mapping says that all layers are frozen.
+
+    Parameters
+    ----------
+    extractor : VGG19Features
+        All of them, frozen.
+    n_trainable_layers : int
+        How many of the last of them are not.
+    """
+
+    extractor: VGG19Features
+    n_trainable_layers: int
+
+    def way(self, n_views: int, augmentation: Augmentation, layers: Layers) -> Way:
+        """From an image to the features of its views, or to the maps from which `layers` make them."""
+        return self.extractor._way(n_views, augmentation, n_frozen=self._n_frozen if layers else None)
+
+    def rows(
+        self,
+        examples: Examples,
+        n_views: int,
+        augmentation: Augmentation,
+        layers: Layers,
+        *,
+        store: FeatureStore | None,
+        progress: Callable[..., Any],
+    ) -> Rows:
+        """Compute, or look up, the features of all views of examples; `store` is for their maps."""
+        paths, way = list(examples.X), self.way(n_views, augmentation, layers)
+        maps = self._maps(paths, way, store) if layers else None
+        features = self._features(paths, way, maps, layers, progress)
+        return Rows(examples.repeat(n_views), features, way.fingerprint(), maps)
+
+    def features(self, paths: list[str], way: Way, layers: Layers, progress: Callable[..., Any]) -> np.ndarray:
+        """Compute, or look up, the features of new images, whose maps are not kept."""
+        maps = self._maps(paths, way, open_store(self.extractor.memory, "maps", is_read_only=True)) if layers else None
+        return self._features(paths, way, maps, layers, progress)
+
+    def load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
+        """Read the trainable layers, rounded as they will be kept, and say which of them the weights lack."""
+        self.tail_shape()  # frozen layers that are missing are an error
+        weights, n_layers = self.extractor.weights, self.extractor.n_layers
+        layers, missing = load_trainable(weights, self._n_frozen, n_layers, random)
+        if missing:
+            warnings.warn(
+                f"weights={weights!r} hold no {', '.join(missing)}: these layers are trained from random weights (He's "
+                "initialisation).",
+                UntrainedLayersWarning,
+                stacklevel=5,
+            )
+        return {name: half(array) for name, array in layers.items()}
+
+    def holds(self, layers: Layers) -> bool:
+        """Tell whether these are the trainable layers, by name."""
+        return set(layers) == set(shapes(self._n_frozen, self.extractor.n_layers))
+
+    def tail_shape(self) -> TailShape:
+        """Describe the trainable layers."""
+        extractor = self.extractor
+        backbone = extractor._way(n_frozen=self._n_frozen).backbone
+        return TailShape(
+            n_frozen=self._n_frozen,
+            n_layers=extractor.n_layers,
+            image_size=extractor.image_size,
+            grid=min(extractor.pool_grid, map_side(extractor.n_layers, extractor.image_size)),
+            device=backbone.device,
+            precision=backbone.precision,
+        )
+
+    @property
+    def _n_frozen(self) -> int:
+        return self.extractor.n_layers - self.n_trainable_layers
+
+    def _maps(self, paths: list[str], way: Way, store: FeatureStore | None) -> Maps:
+        return Maps(paths, way, store, device=self.extractor.device, n_jobs=self.extractor.n_jobs)
+
+    def _features(
+        self, paths: list[str], way: Way, maps: Maps | None, layers: Layers, progress: Callable[..., Any]
+    ) -> np.ndarray:
+        if maps is None:
+            return self.extractor._extract(paths, progress, way)
+        return tail_features(self.tail_shape(), layers, maps, progress)
