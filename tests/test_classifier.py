@@ -275,7 +275,8 @@ def test_views_are_further_images_that_share_the_weight_of_theirs(clf, paths, y)
 
 def test_alpha_keeps_its_meaning_whatever_the_number_of_views(clf, paths, y):
     """Views that all show the same are one image."""
-    same = {"rotation": 0, "area": 1, "aspect": 0, "gamma": 0, "contrast": 0, "brightness": 0, "blur": 0}
+    same = {"rotation": 0, "area": 1, "margin": 0, "aspect": 0, "gamma": 0, "contrast": 0}
+    same |= {"brightness": 0, "blur": 0, "noise": 0}
     clf.set_params(aspect="stretch")
     plain = clone(clf).fit(paths, y).decision_function(paths)
     clf.set_params(n_views=3, augmentation=same).fit(paths, y)
