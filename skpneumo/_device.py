@@ -79,6 +79,8 @@ def _framework() -> ModuleType:
 def place(device: str) -> AbstractContextManager[Any]:
     """Return a context in which Keras creates and computes on `device`; for one use.
 
+    On JAX these are all devices of the kind, on other frameworks the first: Keras distributes on JAX alone.
+
     Raises
     ------
     RuntimeError
@@ -86,7 +88,9 @@ def place(device: str) -> AbstractContextManager[Any]:
     """
     if device == "gpu":
         _gpu.hold()
-    return keras().device(_framework().CPU if device == "cpu" else "gpu:0")
+    framework = _framework()
+    first = keras().device(framework.CPU if device == "cpu" else "gpu:0")
+    return _jax.spread(device, first) if framework is _jax else first
 
 
 def n_cores() -> int:

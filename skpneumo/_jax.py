@@ -1,6 +1,7 @@
 """What Keras leaves to JAX: its GPUs, compiled passes and steps of training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from skpneumo._adam import Adam, Signature
 
 NAME = "JAX"
 CPU = "cpu:0"
+
+_distributions: dict[str, Any] = {}  # Keras's, over all devices of a kind
 
 
 def start(n_cores: int | None) -> None:  # JAX has no setting for it
@@ -37,6 +40,37 @@ def is_out_of_memory(error: BaseException) -> bool:
     return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
 
 
+def spread(device: str, first: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+    """Return a context in which Keras spreads over all devices of a kind; of one device, `first`, its own context.
+
+    A distribution that the host application has set for this thread stays, and `first` is all there is.
+    """
+    import jax
+    import keras
+
+    if device not in _distributions:
+        names = [f"{one.platform}:{one.id}" for one in jax.local_devices(backend=device)]
+        _distributions.setdefault(device, keras.distribution.DataParallel(devices=names))
+    wanted, current = _distributions[device], keras.distribution.distribution()
+    is_spread = current is None and wanted.device_mesh.devices.size > 1
+    is_of_other_kind = current is not None and current is not wanted and current is _ours()
+    return _within(wanted, first) if is_spread or is_of_other_kind else first
+
+
+@contextmanager
+def _within(distribution: Any, first: AbstractContextManager[Any]) -> Iterator[None]:
+    with first, distribution.scope():
+        yield
+
+
+def _ours() -> Any:
+    """Return the distribution of this thread if it comes from `spread`."""
+    import keras
+
+    current = keras.distribution.distribution()
+    return current if current in _distributions.values() else None
+
+
 def l2_loss(variable: Any) -> Any:
     """Return half the sum of squares."""
     import jax.numpy as jnp
@@ -54,6 +88,8 @@ def compile_forward(
     import jax
     import keras
 
+    distribution = _ours()
+
     def stateless(values: list[Any], *arrays: Any) -> Any:
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
             return function(*arrays)
@@ -64,8 +100,10 @@ def compile_forward(
     def forward(*arrays: np.ndarray) -> np.ndarray:
         n_rows = len(arrays[0])
         n_missing = _padded_length(n_rows, full_batch) - n_rows
+        if distribution is not None:
+            n_missing += -(n_rows + n_missing) % distribution.device_mesh.devices.size
         padded = [np.pad(array, [(0, n_missing)] + [(0, 0)] * (array.ndim - 1)) for array in _cast(arrays, signature)]
-        return np.array(compiled([variable.value for variable in variables], *padded))[:n_rows]
+        return np.array(compiled([variable.value for variable in variables], *_split(padded, distribution)))[:n_rows]
 
     return forward
 
@@ -84,6 +122,7 @@ def compile_step(
     import jax.numpy as jnp
     import keras
 
+    distribution = _ours()
     beta_1, beta_2 = adam.BETA_1, adam.BETA_2
     variables = (list(adam.trained), list(adam.others), (adam.count, list(adam.firsts), list(adam.seconds)))
 
@@ -113,7 +152,8 @@ def compile_step(
 
     def run(*arrays: Any, learning_rate: float) -> np.ndarray:
         state = jax.tree_util.tree_map(lambda variable: variable.value, variables)
-        figures, state = compiled(state, np.float32(learning_rate), *_cast(arrays, signature))
+        batch = _split(_cast(arrays, signature), distribution)
+        figures, state = compiled(state, np.float32(learning_rate), *batch)
         jax.tree_util.tree_map(lambda variable, value: variable.assign(value), variables, state)
         return np.array(figures)
 
@@ -122,3 +162,19 @@ def compile_step(
 
 def _cast(arrays: Sequence[Any], signature: Signature) -> list[np.ndarray]:
     return [np.asarray(array, dtype) for array, (_, dtype) in zip(arrays, signature, strict=True)]
+
+
+def _split(arrays: list[np.ndarray], distribution: Any) -> list[Any]:
+    """Lay the rows of arrays on the devices, as many on each; all on each where that does not come out even."""
+    if distribution is None:
+        return arrays
+    import keras
+
+    n_devices = distribution.device_mesh.devices.size
+    layouts = [
+        distribution.get_data_layout(array.shape)
+        if array.ndim and len(array) % n_devices == 0
+        else distribution.get_variable_layout(array)
+        for array in arrays
+    ]
+    return [keras.distribution.distribute_tensor(*pair) for pair in zip(arrays, layouts, strict=True)]

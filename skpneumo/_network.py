@@ -115,7 +115,7 @@ class Stretch:
         for number, layer in enumerate(self.layers.values(), self.first):
             maps = layer(maps)
             if LAYERS[number][2]:
-                maps = ops.max_pool(maps, 2, data_format="channels_last")
+                maps = ops.max_pool(maps, 2, strides=2, data_format="channels_last")  # Keras 3.15 on JAX needs strides
         maps = ops.cast(maps, "float32")
         if self.pooling is None:
             flat = ops.reshape(maps, (-1, int(np.prod(maps.shape[1:]))))
