@@ -17,7 +17,6 @@ from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _images
 from skpneumo._backbone import load_layers
 from skpneumo._examples import Examples
-from skpneumo._finetune import tail_features
 from skpneumo._views import SHIFTED, XRAY, Augmentation
 from skpneumo.datasets import make_chest_xrays
 from skpneumo.exceptions import ImageReadError
@@ -399,8 +398,8 @@ def test_a_tuned_model_has_the_best_weights_too(clf, paths, y, sides):
     tuning = {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 4, "tune_learning_rate": 3e-3}
     clf.set_params(**tuning, **STOPS | {"hidden_layer_sizes": ()}).fit(paths, y)
     _, held = sides[0]
-    maps = clf._maps(list(held.X), 3, SHIFTED, None)
-    features = tail_features(clf._tail_shape(), clf.tuned_layers_, maps, clf._bar())
+    line, layers = clf._line(), clf.tuned_layers_
+    features = line.features(list(held.X), line.way(3, SHIFTED, layers), layers, clf._bar())
     score = held.repeat(3).score(clf._trained().logits(features))
     assert score == pytest.approx(max(clf.validation_scores_), rel=2e-2)
     assert clf.best_iter_ == np.argmax(clf.validation_scores_)
@@ -580,6 +579,7 @@ def test_partial_fits_take_weights_of_classes_that_are_missing_in_a_call_and_of_
 
 
 def test_views_and_early_stopping_go_together(clf, paths, y, sides):
-    clf.set_params(**STOPS, n_views=2).fit(paths, y)
+    mild = {"area": 0.8, "margin": 0, "gamma": 0.2, "contrast": 0.2, "brightness": 0.05}
+    clf.set_params(**STOPS, n_views=2, augmentation=mild).fit(paths, y)
     assert len(clf.validation_scores_) == clf.n_iter_
     assert clf.score(paths, y) > 0.7

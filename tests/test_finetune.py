@@ -3,6 +3,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -15,7 +16,7 @@ from conftest import TINY
 from skpneumo import PneumoniaClassifier, _backbone, _device, _images, _maps
 from skpneumo._backbone import load_layers
 from skpneumo._examples import Examples
-from skpneumo._finetune import Tuning, half, tail_features
+from skpneumo._finetune import Tuning, half
 from skpneumo._progress import progress_bar
 from skpneumo._views import XRAY
 from skpneumo.exceptions import ImageReadError, UntrainedLayersWarning, WeightsError
@@ -97,9 +98,9 @@ def test_tuning_that_leads_nowhere_is_exactly_the_probe_on_its_features(tuned, p
     assert tuned.best_iter_ == 0
     assert np.argmax(np.nan_to_num(tuned.validation_scores_, nan=-np.inf)) == 0
     (train, _) = sides[0]
-    maps = tuned._maps(list(train.X), 1, XRAY, None)
     layers = {name: half(array) for name, array in load_layers(None, 4).items()}
-    features = tail_features(tuned._tail_shape(), layers, maps, lambda *each: progress_bar(*each, verbose=0))
+    line = tuned._line()
+    features = line.features(list(train.X), line.way(1, XRAY, layers), layers, partial(progress_bar, verbose=0))
     probe = PneumoniaClassifier().fit(features, train.codes)
     np.testing.assert_array_equal(probe.coefs_[0], tuned.coefs_[0])
     np.testing.assert_array_equal(probe.decision_function(features), tuned.decision_function(train.X))

@@ -7,7 +7,8 @@ from typing import Any
 from skpneumo import PneumoniaClassifier
 
 _DENSE = {"hidden_layer_sizes": (64,), "max_iter": 30}
-_DEEPER = {"n_layers": 12, "n_trainable_layers": 4}
+_FROM_SCRATCH = {"tune_learning_rate": 1e-3, "tune_average": 1.0, "tune_max_iter": 5}
+_DEEPER = {"n_layers": 12, "n_trainable_layers": 4, **_FROM_SCRATCH}
 
 # What a recipe leaves open. A class that does not know one of these acts as if it had this value.
 _PLAIN: dict[str, Any] = {"n_views": 1, "n_trainable_layers": 0, "contrast": None, "hidden_layer_sizes": ()}
@@ -27,6 +28,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tuned 4": {"n_trainable_layers": 4},
     "tuned 2, 4 views": {"n_trainable_layers": 2, "n_views": 4},
     "tuned 4, 4 views": {"n_trainable_layers": 4, "n_views": 4},
+    "tuned 4, 4 views, balanced": {"n_trainable_layers": 4, "n_views": 4, "class_weight": "balanced"},
     "deeper": _DEEPER,
     "deeper, 4 views": {**_DEEPER, "n_views": 4},
 }
