@@ -67,8 +67,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         side, and at most over their own places. 1 is global average pooling.
     n_views : int, default=1
         Views of each image that enter the fit: the image itself, and others as another site might have shown it. They
-        are drawn from the content of the image alone, computed once and stored, and share its weight. 4 with
-        ``class_weight="balanced"`` is what held up best under change of site.
+        are drawn from the content of the image alone, computed once and stored. Half of its weight is the image's own,
+        the others share the rest. 4 with ``class_weight="balanced"`` is what held up best under change of site.
     augmentation : "xray" or mapping, default="xray"
         How far views differ from the image. A mapping changes single strengths of "xray": "rotation" (7, degrees to
         either side), "area" (0.4, the smallest share of the image), "margin" (0.8, the largest share that is black
@@ -129,9 +129,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ``SKPNEUMO_CACHE`` names. None: nowhere. Of a ``Memory``, its location is used.
     device : {"auto", "cpu", "gpu"}, default="auto"
         Where the network runs. "auto": on a GPU where the framework under Keras finds one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        How the frozen layers compute. "auto": bfloat16 where the device has it natively, float32 otherwise. What comes
-        out is float32.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        How the layers compute. "auto": bfloat16 where the device has it natively, float16 on a GPU that has tensor
+        cores for it alone, float32 otherwise. What comes out is float32. Trainable layers compute in float32 where the
+        others do in float16.
     n_jobs : int, default=None
         Threads that decode images; None (unless in a ``joblib.parallel_config``): as many as keep the device busy.
         In a ``parallel_config`` of Dask or Ray: workers that images are spread over.

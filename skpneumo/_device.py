@@ -21,7 +21,7 @@ from skpneumo import _gpu, _jax, _tensorflow, _torch
 from skpneumo._adam import Adam, Signature
 
 DEVICES = ("auto", "cpu", "gpu")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 # Without one of these TensorFlow finds no GPU, and need not be imported to be asked.
 _GPU_TRACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
@@ -162,11 +162,13 @@ def _may_have_gpu() -> bool:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """Return "float32" or "bfloat16": the latter for "auto" where `device` computes it natively."""
+    """Return what "auto" means: bfloat16 where `device` has it natively, else float16 on a GPU with tensor cores."""
     if precision != "auto":
         return precision
-    native = _framework().gpu_has_bfloat16() if device == "gpu" else _cpu_has_bfloat16()
-    return "bfloat16" if native else "float32"
+    if device == "cpu":
+        return "bfloat16" if _cpu_has_bfloat16() else "float32"
+    capability = _framework().gpu_capability()
+    return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
 
 
 @functools.cache

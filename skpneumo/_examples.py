@@ -87,12 +87,13 @@ class Examples:
         return self.take(kept), self.take(held)
 
     def repeat(self, n_views: int) -> "Examples":
-        """Repeat each as often as it has views, which share its weights."""
+        """Repeat each as often as it has views: half of its weights is the plain one's, the others share the rest."""
+        shares = np.r_[0.5, np.full(n_views - 1, 0.5 / (n_views - 1))] if n_views > 1 else np.ones(1)
         return replace(
             self,
             codes=np.repeat(self.codes, n_views),
-            sample_weight=np.repeat(self.sample_weight / n_views, n_views),
-            loss_weight=np.repeat(self.loss_weight / n_views, n_views),
+            sample_weight=np.outer(self.sample_weight, shares).ravel(),
+            loss_weight=np.outer(self.loss_weight, shares).ravel(),
         )
 
     def score(self, logits: np.ndarray) -> float:

@@ -55,9 +55,9 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ``SKPNEUMO_CACHE`` names. None: nowhere. Of a ``Memory``, its location is used.
     device : {"auto", "cpu", "gpu"}, default="auto"
         Where the layers run. "auto": on a GPU where the framework under Keras finds one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        How the layers compute. "auto": bfloat16 where the device has it natively, float32 otherwise. What comes out
-        is float32.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        How the layers compute. "auto": bfloat16 where the device has it natively, float16 on a GPU that has tensor
+        cores for it alone, float32 otherwise. What comes out is float32.
     n_jobs : int, default=None
         Threads that decode images; None (unless in a ``joblib.parallel_config``): as many as keep the device busy.
         In a ``parallel_config`` of Dask or Ray: workers that images are spread over.

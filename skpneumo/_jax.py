@@ -29,10 +29,10 @@ def gpus() -> list[Any]:
         return []
 
 
-def gpu_has_bfloat16() -> bool:
-    """Say whether the first GPU computes bfloat16 natively."""
-    capability = str(getattr(gpus()[0], "compute_capability", "0"))  # of AMD "gfx90a" and the like
-    return capability.replace(".", "").isdigit() and float(capability) >= 8
+def gpu_capability() -> tuple[int, int]:
+    """Return the compute capability of the first GPU, zeros where it has none."""
+    major, _, minor = str(getattr(gpus()[0], "compute_capability", "0")).partition(".")
+    return (int(major), int(minor or 0)) if major.isdigit() else (0, 0)  # of AMD "gfx90a" and the like
 
 
 def is_out_of_memory(error: BaseException) -> bool:

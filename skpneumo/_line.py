@@ -92,7 +92,8 @@ class Line:
             image_size=extractor.image_size,
             grid=min(extractor.pool_grid, map_side(extractor.n_layers, extractor.image_size)),
             device=backbone.device,
-            precision=backbone.precision,
+            # Slopes drown in float16.
+            precision="float32" if backbone.precision == "float16" else backbone.precision,
         )
 
     @property

@@ -69,7 +69,7 @@ class Stretch:
         Side of the squares in pixels.
     grid : int or None
         Side of the grid that maps are averaged over. None: the maps themselves.
-    precision : {"float32", "bfloat16"}
+    precision : {"float32", "bfloat16", "float16"}
         How the layers compute.
     """
 
@@ -77,7 +77,7 @@ class Stretch:
         keras = _device.keras()
         # Said to each layer, so that the host's global settings of Keras stay out.
         settings = {
-            "dtype": "mixed_bfloat16" if precision == "bfloat16" else "float32",
+            "dtype": "float32" if precision == "float32" else f"mixed_{precision}",
             "data_format": "channels_last",
         }
         self.first, self.last, self.grid = first, last, grid

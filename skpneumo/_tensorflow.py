@@ -32,12 +32,11 @@ def gpus() -> list[Any]:
     return list(tf.config.list_physical_devices("GPU"))
 
 
-def gpu_has_bfloat16() -> bool:
-    """Say whether the first GPU computes bfloat16 natively."""
+def gpu_capability() -> tuple[int, int]:
+    """Return the compute capability of the first GPU, zeros where it has none."""
     import tensorflow as tf
 
-    capability = tf.config.experimental.get_device_details(gpus()[0]).get("compute_capability", (0, 0))
-    return bool(tuple(capability) >= (8, 0))
+    return tuple(tf.config.experimental.get_device_details(gpus()[0]).get("compute_capability", (0, 0)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

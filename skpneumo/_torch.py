@@ -23,11 +23,11 @@ def gpus() -> list[Any]:
     return list(range(torch.cuda.device_count()))
 
 
-def gpu_has_bfloat16() -> bool:
-    """Say whether the first GPU computes bfloat16 natively."""
+def gpu_capability() -> tuple[int, int]:
+    """Return the compute capability of the first GPU."""
     import torch
 
-    return bool(torch.cuda.get_device_capability(0) >= (8, 0))
+    return torch.cuda.get_device_capability(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

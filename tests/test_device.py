@@ -33,6 +33,15 @@ def test_a_precision_asked_for_is_taken():
     assert _device.resolve_precision("bfloat16", "cpu") == "bfloat16"
 
 
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32"), ((0, 0), "float32")],
+)
+def test_auto_is_what_the_gpu_has_cores_for(capability, expected, monkeypatch):
+    monkeypatch.setattr(_device._framework(), "gpu_capability", lambda: capability)
+    assert _device.resolve_precision("auto", "gpu") == expected
+
+
 def test_batches_shrink_with_the_area_of_an_image():
     sizes = [_device.batch_size(side, "cpu") for side in (32, 224, 448, 4000)]
     assert sizes == sorted(sizes, reverse=True)

@@ -124,9 +124,10 @@ def test_everything_that_shapes_features_gives_them_entries_of_their_own(name, p
     assert count["passed"] == 6
 
 
-def test_precisions_have_entries_of_their_own_and_agree_roughly(paths, count, tmp_path):
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_precisions_have_entries_of_their_own_and_agree_roughly(precision, paths, count, tmp_path):
     exact = VGG19Features(**TINY, memory=tmp_path, precision="float32").fit_transform(paths[:3])
-    rough = VGG19Features(**TINY, memory=tmp_path, precision="bfloat16").fit_transform(paths[:3])
+    rough = VGG19Features(**TINY, memory=tmp_path, precision=precision).fit_transform(paths[:3])
     assert count["passed"] == 6
     assert 0 < np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
 
