@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+import random
 import re
 import sys
 import tempfile
@@ -63,8 +64,10 @@ def _import_keras() -> ModuleType:
     _process.append(os.getpid())
     is_ours = "tensorflow" not in sys.modules  # else its threads are the host application's
     with _without_chatter():
+        state = random.getstate()  # importing Keras draws from it
         import keras
 
+        random.setstate(state)
         backend = keras.backend.backend()
         if backend not in _FRAMEWORKS:
             raise RuntimeError(_OTHER_BACKEND.format(backend))
