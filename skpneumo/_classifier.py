@@ -71,11 +71,11 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         the others share the rest. 4 with ``class_weight="balanced"`` is what held up best under change of site.
     augmentation : "xray" or mapping, default="xray"
         How far views differ from the image. A mapping changes single strengths of "xray": "rotation" (7, degrees to
-        either side), "area" (0.4, the smallest share of what the plain view shows, from anywhere in the image), "margin" (0.8, the largest share that is black
-        around it), "aspect" (0.3, log ratio of width to height), "gamma" (0.8, log of the exponent), "contrast" (1.0,
-        log of the factor), "brightness" (0.3, of gray values between 0 and 1), "blur" (1.5, pixels of 224), "noise"
-        (0.08, of gray values between 0 and 1), "flip" (0, share of the views that are mirrored, which moves the heart
-        to the right).
+        either side), "area" (0.4, the smallest share of what the plain view shows, from anywhere in the image),
+        "margin" (0.8, the largest share beyond it, black where the image ends), "aspect" (0.3, log ratio of width to
+        height), "gamma" (0.8, log of the exponent), "contrast" (1.0, log of the factor), "brightness" (0.3, of gray
+        values between 0 and 1), "blur" (1.5, pixels of 224), "noise" (0.08, of gray values between 0 and 1), "flip"
+        (0, share of the views that are mirrored, which moves the heart to the right).
     n_views_predict : int, default=1
         Views of a new image whose logits are averaged.
     hidden_layer_sizes : sequence of int, or int, default=()

@@ -29,7 +29,8 @@ class DenseLayers:
 
     def __init__(self, sizes: tuple[int, ...], dropout: float) -> None:
         layers = _device.keras().layers
-        self.dense = [layers.Dense(units, dtype="float32") for units in sizes[1:]]
+        # Keras's default initializer draws its seed from Python's random numbers.
+        self.dense = [layers.Dense(units, kernel_initializer="zeros", dtype="float32") for units in sizes[1:]]
         hidden = sizes[1:-1] if dropout else ()
         self.dropouts = [layers.Dropout(dropout, seed=0, dtype="float32") for _ in hidden]
         for layer, n_inputs in zip(self.dense, sizes, strict=False):

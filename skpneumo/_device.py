@@ -3,7 +3,6 @@
 import functools
 import os
 import platform
-import random
 import re
 import sys
 import tempfile
@@ -64,10 +63,8 @@ def _import_keras() -> ModuleType:
     _process.append(os.getpid())
     is_ours = "tensorflow" not in sys.modules  # else its threads are the host application's
     with _without_chatter():
-        state = random.getstate()  # importing Keras draws from it
         import keras
 
-        random.setstate(state)
         backend = keras.backend.backend()
         if backend not in _FRAMEWORKS:
             raise RuntimeError(_OTHER_BACKEND.format(backend))

@@ -75,8 +75,10 @@ class Stretch:
 
     def __init__(self, first: int, last: int, image_size: int, grid: int | None, precision: str) -> None:
         keras = _device.keras()
-        # Said to each layer, so that the host's global settings of Keras stay out.
+        # Said to each layer, so that the host's global settings of Keras stay out; as do Python's random numbers, which
+        # Keras's default initializers draw seeds from.
         settings = {
+            "kernel_initializer": "zeros",
             "dtype": "float32" if precision == "float32" else f"mixed_{precision}",
             "data_format": "channels_last",
         }
