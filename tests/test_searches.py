@@ -60,3 +60,27 @@ def test_optuna_searches_on_the_same_estimator(clf, paths, y, tmp_path):
         search.fit(np.array(paths), y)
     assert 1e-3 <= search.best_params_["alpha"] <= 10
     assert search.score(paths, y) > 0.8
+
+
+def test_optuna_prunes_what_lags_behind_after_some_epochs(clf, paths, y, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Optuna's own making
+        optuna = pytest.importorskip("optuna")
+        integration = pytest.importorskip("optuna_integration")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        pruner = optuna.pruners.ThresholdPruner(lower=0.65, n_warmup_steps=8)
+        search = integration.OptunaSearchCV(
+            clf.set_params(memory=tmp_path, hidden_layer_sizes=(8,), random_state=0, class_weight=None),
+            {"learning_rate_init": optuna.distributions.CategoricalDistribution([1e-9, 0.01])},
+            cv=FOLDS,
+            enable_pruning=True,
+            max_iter=20,
+            n_trials=6,
+            random_state=0,
+            study=optuna.create_study(
+                direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0)
+            ),
+        )
+        search.fit(np.array(paths), y)
+    assert {trial.state.name for trial in search.trials_} == {"PRUNED", "COMPLETE"}
+    assert search.best_params_ == {"learning_rate_init": 0.01}
