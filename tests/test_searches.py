@@ -68,7 +68,7 @@ def test_optuna_prunes_what_lags_behind_after_some_epochs(clf, paths, y, tmp_pat
         optuna = pytest.importorskip("optuna")
         integration = pytest.importorskip("optuna_integration")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        pruner = optuna.pruners.ThresholdPruner(lower=0.65, n_warmup_steps=8)
+        pruner = optuna.pruners.ThresholdPruner(lower=0.5, n_warmup_steps=8)
         search = integration.OptunaSearchCV(
             clf.set_params(memory=tmp_path, hidden_layer_sizes=(8,), random_state=0, class_weight=None),
             {"learning_rate_init": optuna.distributions.CategoricalDistribution([1e-9, 0.01])},
