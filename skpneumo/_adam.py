@@ -22,8 +22,6 @@ class Adam:
         The number of steps so far; first and second moments of the slopes of each trained variable.
     clip_norm : float or None
         Slopes of a greater global norm are scaled down to it.
-    weight_decay : list of float
-        Share of each trained variable, times the learning rate, that a step takes away first (AdamW).
     """
 
     BETA_1: ClassVar = 0.9
@@ -36,4 +34,3 @@ class Adam:
     firsts: Sequence[Any]
     seconds: Sequence[Any]
     clip_norm: float | None
-    weight_decay: Sequence[float]

@@ -1,11 +1,12 @@
 """PneumoniaClassifier: parameters, validation, and the straight line from images to probabilities."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
@@ -24,15 +25,25 @@ from skpneumo._finetune import Tuning, finetune
 from skpneumo._head import Head, fit_dense, fit_probe, standardize
 from skpneumo._inputs import as_paths, check_column
 from skpneumo._line import Line
-from skpneumo._maps import Rows, room_for_maps
+from skpneumo._maps import FeatureRows, room_for_maps
 from skpneumo._patients import patient_key
 from skpneumo._progress import progress_bar
 from skpneumo._stopping import EarlyStopping
 from skpneumo._store import open_store
 from skpneumo._views import SHIFTED, Augmentation
+from skpneumo.exceptions import ImageReadError
 
 _FLOATS = (np.float64, np.float32)
 _N_SHIFTED = 2  # shifted copies of each held-out image
+_OTHER_FEATURES = "The weights, or parameters that shape features, are others than in fit: restore them, or fit anew."
+
+
+class _Before(NamedTuple):
+    """What a fit that goes on needs of the last one beside its weights; it lasts as long as the estimator's memory."""
+
+    random: np.random.RandomState
+    moments: list[np.ndarray] | None
+    held_out: np.ndarray | None
 
 
 class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -448,8 +459,13 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if groups is not None:
             groups = column_or_1d(groups)
             check_consistent_length(groups, y)
+            unknown = np.flatnonzero([group is None or group != group for group in groups.tolist()])  # noqa: PLR0124
+            if len(unknown):
+                raise ValueError(f"groups must name a patient for each image, but has none for X{unknown.tolist()}.")
         elif paths is not None:
-            groups = np.array([patient_key(path) or path for path in paths], dtype=object)
+            groups = np.array([patient_key(path) or os.path.abspath(path) for path in paths], dtype=object)
+        else:
+            groups = np.arange(len(y))
         sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
         if not sample_weight.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
@@ -467,6 +483,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             sample_weight=sample_weight,
             loss_weight=loss_weight,
             groups=groups,
+            positions=np.arange(len(y)),
             for_callbacks={"X": given, "y": y, "metadata": metadata or None},
         )
 
@@ -475,21 +492,20 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     ) -> "PneumoniaClassifier":
         """From checked examples to fitted attributes, going on from `start` if there is one."""
         line = self._line() if examples.is_images else None
-        if line and start and start.layers and not line.holds(start.layers):
+        if start and start.layers and not (line and line.holds(start.layers)):
             raise ValueError(
                 f"The last fit tuned other layers than n_layers={self.n_layers} and "
                 f"n_trainable_layers={self.n_trainable_layers} name: restore these, or fit anew with warm_start=False."
             )
         goes_on = is_partial or self.warm_start
-        before = getattr(self, "_random", None) if start and goes_on else None
-        random = before or check_random_state(self.random_state)
+        before = getattr(self, "_before", None) if start and goes_on else None
+        random = before.random if before else check_random_state(self.random_state)
         data = dict(examples.for_callbacks)
         tasks.begin(**data)
         is_iterative = is_partial or self.n_trainable_layers > 0 or len(self._hidden_layer_sizes()) > 0
         train, held_out = examples, None
         if self.early_stopping and is_iterative:
-            # From the beginning of the stream: with a seed, a warm start holds out whom the first fit has held out.
-            train, held_out = examples.hold_out(self.validation_fraction, check_random_state(self.random_state))
+            train, held_out = examples.hold_out(self.validation_fraction, random, before.held_out if before else None)
         with ExitStack() as stack:
             layers: dict[str, np.ndarray] = {}
             store = None
@@ -497,15 +513,15 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 layers = start.layers if start and start.layers else line.load_trainable(random)
                 store = stack.enter_context(room_for_maps(open_store(self.memory, "maps")))
 
-            def rows_of(examples: Examples, n_views: int, augmentation: Augmentation) -> Rows:
-                if line is None:
-                    return Rows(examples, examples.X)
-                return line.rows(examples, n_views, augmentation, layers, store=store, progress=tasks)
-
-            rows = rows_of(train, self.n_views, Augmentation.of(self.augmentation))
-            held = rows_of(held_out, 1 + _N_SHIFTED, SHIFTED) if held_out else None
+            parts: list[tuple[Examples, int, Augmentation]] = [
+                (train, self.n_views, Augmentation.of(self.augmentation))
+            ]
+            if held_out:
+                parts.append((held_out, 1 + _N_SHIFTED, SHIFTED))
+            rows, *more = _rows(line, parts, layers, store=store, progress=tasks)
+            held = more[0] if more else None
             if start and is_iterative:
-                self._check_start(start, rows.features.shape[1])
+                self._check_start(start, rows)
             if line and not layers and held is None:  # what predicts at once, without the images
                 data["X"] = rows.features[:: self.n_views].copy() if tasks.wants("X") else None
             attributes = partial(_attributes, classes=examples.classes, fingerprint=rows.fingerprint, layers=layers)
@@ -519,8 +535,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 head = self._tune(head, line, rows, held, random, progress, is_partial=is_partial)
         for name, value in attributes(head).items():
             setattr(self, name, value)
-        self._random: np.random.RandomState | None = random if goes_on else None
-        self._moments: list[np.ndarray] | None = head.moments if goes_on else None
+        self._before: _Before | None = None
+        if goes_on:
+            self._before = _Before(random, head.moments, held_out.groups if held_out else None)
         tasks.end(**data)
         return self
 
@@ -532,10 +549,17 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             self.coefs_,
             self.intercepts_,
             layers=self.tuned_layers_,
-            moments=getattr(self, "_moments", None),
+            moments=before.moments if (before := getattr(self, "_before", None)) else None,
         )
 
-    def _check_start(self, start: Head, n_features: int) -> None:
+    def _check_start(self, start: Head, rows: FeatureRows) -> None:
+        """Refuse to go on from weights that belong to other inputs."""
+        if (
+            None not in (rows.fingerprint, self.backbone_fingerprint_)
+            and rows.fingerprint != self.backbone_fingerprint_
+        ):
+            raise ValueError(_OTHER_FEATURES)
+        n_features = rows.features.shape[1]
         sizes = (len(start.mean), *map(len, start.intercepts[:-1]))
         if sizes != (n_features, *self._hidden_layer_sizes()):
             raise ValueError(
@@ -577,15 +601,13 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if fitted_on_images:
             check_column(self, X, paths, reset=False)
             if way.fingerprint() != self.backbone_fingerprint_ or (layers and not line.holds(layers)):
-                raise ValueError(
-                    "The weights, or parameters that shape features, are others than in fit: restore them, or fit anew."
-                )
+                raise ValueError(_OTHER_FEATURES)
         return line.features(paths, way, layers, self._bar())
 
     def _fit_head(
         self,
-        rows: Rows,
-        held: Rows | None,
+        rows: FeatureRows,
+        held: FeatureRows | None,
         start: Head | None,
         random: np.random.RandomState,
         progress: Callable[..., Any],
@@ -629,8 +651,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self,
         head: Head,
         line: Line,
-        rows: Rows,
-        held: Rows | None,
+        rows: FeatureRows,
+        held: FeatureRows | None,
         random: np.random.RandomState,
         progress: Callable[..., Any],
         *,
@@ -655,7 +677,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what only a fit that goes on has need of; a model that is loaded goes on without it."""
-        return {name: value for name, value in super().__getstate__().items() if name not in {"_random", "_moments"}}
+        return {name: value for name, value in super().__getstate__().items() if name != "_before"}
 
     def _check_parameters(self) -> None:
         """Check what shapes the head; the rest is checked where it is used."""
@@ -697,6 +719,26 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         return tags
+
+
+def _rows(
+    line: Line | None,
+    parts: Sequence[tuple[Examples, int, Augmentation]],
+    layers: dict[str, np.ndarray],
+    **settings: Any,
+) -> list[FeatureRows]:
+    """Compute, or look up, the rows of each part; one error names what cannot be read in any of them."""
+    if line is None:
+        return [FeatureRows(examples, examples.X) for examples, *_ in parts]
+    rows, failures = [], []
+    for part in parts:
+        try:
+            rows.append(line.rows(*part, layers, **settings))
+        except ImageReadError as error:
+            failures += error.failures
+    if failures:
+        raise ImageReadError(failures)
+    return rows
 
 
 def _attributes(

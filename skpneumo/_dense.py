@@ -141,24 +141,24 @@ def train_dense(
     with _NETWORKS.borrow(Shape(sizes, float(dropout), device)) as network, _device.place(device):
         network.layers.reset(random, start)
         network.step.restore(state)
+        in_memory = _device.InMemory()
+
+        def step(*batch: np.ndarray) -> np.ndarray:
+            return network.step(*batch, penalty, learning_rate=learning_rate)
+
         for _ in range(max_iter):
             order = random.permutation(n_samples)
             figures = np.zeros(2)
             for first in range(0, n_samples, batch_size):
                 rows = order[first : first + batch_size]
-                batch = features[rows], codes[rows], weights[rows]
-                figures += len(rows) * network.step(*batch, penalty, learning_rate=learning_rate)
+                for n_rows, of_step in in_memory(step, features[rows], codes[rows], weights[rows]):
+                    figures += n_rows * of_step
             loss, accuracy = figures / n_samples
             if on_epoch(loss, accuracy, network.layers.weights):
                 break
-        coefs, intercepts = network.layers.weights()
+        trained = network.layers.weights()
         state = network.step.state()
-    if not all(np.isfinite(array).all() for array in [*coefs, *intercepts]):
-        raise ValueError(
-            f"training has left the finite numbers: choose a learning_rate_init below {learning_rate_init}, or check "
-            "that the features are of a reasonable scale."
-        )
-    return (coefs, intercepts), state
+    return trained, state
 
 
 def _seed(random: np.random.RandomState) -> int:

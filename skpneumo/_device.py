@@ -264,7 +264,6 @@ def compile_step(
     device: str,
     *,
     clip_norm: float | None = None,
-    weight_decay: Sequence[float] | None = None,
 ) -> Step:
     """Compile a step of Adam, for every number of rows in a batch.
 
@@ -282,8 +281,6 @@ def compile_step(
         Where the variables are. The step is to be taken within ``place(device)``.
     clip_norm : float, optional
         Slopes of a greater global norm are scaled down to it.
-    weight_decay : list of float, optional
-        Share of each trained variable, times the learning rate, that a step takes away first (AdamW).
     """
     framework, variable = _framework(), keras().Variable
 
@@ -298,7 +295,6 @@ def compile_step(
             firsts=[zeros(tuple(array.shape)) for array in trained],
             seconds=[zeros(tuple(array.shape)) for array in trained],
             clip_norm=clip_norm,
-            weight_decay=[0.0] * len(trained) if weight_decay is None else weight_decay,
         )
         return Step(framework.compile_step(objective, adam, signature), adam)
 

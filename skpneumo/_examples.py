@@ -1,11 +1,15 @@
 """Images or features with what is known of each, checked: what a fit begins with."""
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.special import log_expit, log_softmax
 
+from skpneumo._inputs import digest, read_bytes
 from skpneumo.model_selection import patient_train_test_split
 
 
@@ -25,8 +29,10 @@ class Examples:
         Positions of the labels in `classes`.
     sample_weight, loss_weight : ndarray of float64, shape (n_samples,)
         In the standardisation; in the loss.
-    groups : ndarray of shape (n_samples,) or None
-        Patients; None where they are not known.
+    groups : ndarray of shape (n_samples,)
+        Patients.
+    positions : ndarray of int, shape (n_samples,)
+        Where they stand in what `fit` was given.
     for_callbacks : dict
         Keywords of scikit-learn's callbacks: X, y, metadata, as they were given.
     """
@@ -37,7 +43,8 @@ class Examples:
     codes: np.ndarray
     sample_weight: np.ndarray
     loss_weight: np.ndarray
-    groups: np.ndarray | None = None
+    groups: np.ndarray
+    positions: np.ndarray
     for_callbacks: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -51,33 +58,40 @@ class Examples:
             codes=self.codes[rows],
             sample_weight=self.sample_weight[rows],
             loss_weight=self.loss_weight[rows],
-            groups=None if self.groups is None else self.groups[rows],
+            groups=self.groups[rows],
+            positions=self.positions[rows],
         )
 
-    def hold_out(self, fraction: float, random: np.random.RandomState) -> tuple["Examples", "Examples"]:
+    def hold_out(
+        self, fraction: float, random: np.random.RandomState, before: np.ndarray | None
+    ) -> tuple["Examples", "Examples"]:
         """Split off a share of the patients, stratified; return the others and these.
+
+        `before` are patients held out of a fit that this one goes on from: they are held out again, and no others.
 
         Raises
         ------
         ValueError
             There are too few of a class for that.
         """
-        rows = np.arange(len(self))
-        groups = rows if self.groups is None else self.groups
-        try:
-            kept, held, *_ = patient_train_test_split(
-                rows, self.codes, groups=groups, test_size=fraction, random_state=random
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping=True cannot hold out validation_fraction={fraction} of {len(np.unique(groups))} "
-                f"patients so that every class is on both sides: {error}"
-            ) from error
-        missing = [
-            name
-            for i, name in enumerate(self.classes.tolist())
-            if not {i} <= set(self.codes[kept]) & set(self.codes[held])
-        ]
+        rows, groups = np.arange(len(self)), self._joined_groups()
+        is_held = (
+            np.isin(groups, groups[np.isin(self.groups, before)]) if before is not None else np.zeros(len(self), bool)
+        )
+        if not is_held.any():
+            try:
+                _, held, *_ = patient_train_test_split(
+                    rows, self.codes, groups=groups, test_size=fraction, random_state=random
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f"early_stopping=True cannot hold out validation_fraction={fraction} of {len(np.unique(groups))} "
+                    f"patients so that every class is on both sides: {error}"
+                ) from error
+            is_held[held] = True
+        kept, held = rows[~is_held], rows[is_held]
+        on_both_sides = set(self.codes[kept]) & set(self.codes[held])
+        missing = [name for code, name in enumerate(self.classes.tolist()) if code not in on_both_sides]
         if missing or not self.loss_weight[kept].any() or not self.loss_weight[held].any():
             raise ValueError(
                 f"early_stopping=True with validation_fraction={fraction} leaves one side without images that weigh "
@@ -85,6 +99,16 @@ class Examples:
                 "random_state, or pass early_stopping=False."
             )
         return self.take(kept), self.take(held)
+
+    def _joined_groups(self) -> np.ndarray:
+        """Take patients for one who share an image, byte by byte."""
+        _, groups = np.unique(self.groups, return_inverse=True)
+        if not self.is_images:
+            return groups
+        _, contents = np.unique(list(map(_content, self.X)), return_inverse=True)
+        n = max(groups.max(), contents.max()) + 1
+        shared = coo_array((np.ones(len(groups)), (groups, n + contents)), shape=(2 * n, 2 * n))
+        return connected_components(shared, directed=False)[1][groups]
 
     def repeat(self, n_views: int) -> "Examples":
         """Repeat each as often as it has views: half of its weights is the plain one's, the others share the rest."""
@@ -103,3 +127,10 @@ class Examples:
         else:
             losses = -log_softmax(logits, axis=1)[np.arange(len(self)), self.codes]
         return -float(np.average(losses, weights=self.loss_weight))
+
+
+def _content(path: str) -> str:
+    try:
+        return digest(read_bytes(path)).hex()
+    except (OSError, ValueError):  # which is said where the image is needed
+        return os.path.abspath(path)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _device
-from skpneumo._head import Head, stopped
-from skpneumo._maps import Maps, Rows
+from skpneumo._head import Head, check_finite, stopped
+from skpneumo._maps import FeatureRows, Maps
+from skpneumo._network import LARGEST_FLOAT16
 from skpneumo._stopping import EarlyStopping
 from skpneumo._tail import TAILS, Tail, TailShape
 
 _WARM_UP = 0.1  # share of the steps in which the learning rate rises
-_LARGEST_FLOAT16 = 65504
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def tail_features(
 def finetune(
     shape: TailShape,
     start: Head,
-    rows: Rows,
+    rows: FeatureRows,
     tuning: Tuning,
     *,
     random: np.random.RandomState,
-    held: Rows | None,
+    held: FeatureRows | None,
     stopping: EarlyStopping[Head] | None,
     progress: Callable[..., Any],
 ) -> Head:
@@ -77,84 +77,95 @@ def finetune(
 
     `stopping` is told how the weights do on `held`, at first those of `start`.
     """
-    maps, examples = rows.maps, rows.examples
-    assert maps is not None
     sizes = (len(start.mean), *(len(intercept) for intercept in start.intercepts))
-    weights = (examples.loss_weight / examples.loss_weight.mean()).astype(np.float32)
-    penalty = float(tuning.alpha / examples.loss_weight.sum())
-    codes = examples.codes.astype(np.int32)
-    loss_curve: list[float] = []
-    accuracy_curve: list[float] = []
     shape = replace(shape, sizes=sizes, dropout=tuning.dropout)
     with TAILS.borrow(shape) as tail, _device.place(shape.device):
-        tail.start(start, random)
-        in_memory = _device.InMemory()
-        n_batches = -(-len(maps) // tuning.batch_size)
-
-        def train(epoch: int) -> np.ndarray:
-            order = random.permutation(len(maps))
-            batches = [order[i : i + tuning.batch_size] for i in range(0, len(order), tuning.batch_size)]
-            figures = np.zeros(2)
-            for number, (chosen, some) in enumerate(maps.batches(batches, epoch), epoch * n_batches):
-                rate = tuning.rate(number, tuning.max_iter * n_batches)
-                step = lambda *arrays: tail.step(*arrays, penalty, learning_rate=rate)  # noqa: B023, E731
-                for n_rows, figures_of_step in in_memory(step, some, codes[chosen], weights[chosen]):
-                    figures += n_rows * figures_of_step
-            return figures / len(maps)
-
-        def state() -> Head:
-            return replace(
-                _averaged(start, tail, tuning.average),
-                n_iter=len(loss_curve),
-                loss_curve=loss_curve[:],
-                accuracy_curve=accuracy_curve[:],
-            )
-
-        def is_enough(head: Head) -> bool:
-            if stopping is None or held is None or held.maps is None:
-                return False
-            trained = tail.arrays()
-            tail.load(head.layers)
-            batches = np.array_split(np.arange(len(held.maps)), -(-len(held.maps) // shape.batch_size))
-            logits = [head.logits(tail.features(some)) for _, some in held.maps.batches(batches)]
-            tail.load(trained)
-            return stopping.add(held.examples.score(np.concatenate(logits)), head)
-
-        is_enough(start)
+        run = _Run(tail, start, rows, tuning, random)
+        if stopping is not None and held is not None:
+            stopping.add(run.score(start, held), start)
         with progress(tuning.max_iter, "tuning", "epoch") as task:
-            for epoch in range(tuning.max_iter):
-                loss, accuracy = train(epoch)
-                loss_curve.append(float(loss))
-                accuracy_curve.append(float(accuracy))
+            for _ in range(tuning.max_iter):
+                loss, accuracy = run.epoch()
                 task.set_postfix(loss=loss, accuracy=accuracy)
-                is_over = stopping is not None and is_enough(state())
-                if task.update(state=state) or is_over:
+                is_over = False
+                if stopping is not None and held is not None:
+                    head = run.state()
+                    is_over = stopping.add(run.score(head, held), head)
+                if task.update(state=run.state) or is_over:
                     break
-        last = replace(state(), moments=tail.step.state())
-    head = last if stopping is None else stopped(last, stopping, first=0)
-    arrays = [*head.layers.values(), *head.coefs, *head.intercepts]
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ValueError(
-            f"tuning has left the finite numbers: choose a tune_learning_rate below {tuning.learning_rate}."
-        )
+        head = replace(run.state(), moments=tail.step.state())
+    if stopping is not None:
+        head = stopped(head, stopping, first=0)
+    check_finite(head, "tune_learning_rate", tuning.learning_rate)
     return replace(head, layers={name: half(array) for name, array in head.layers.items()})
 
 
-def _averaged(start: Head, tail: Tail, share: float) -> Head:
-    """Go from the weights of `start` the given share of the way to those of `tail`."""
+class _Run:
+    """A tuning under way, in a tail that is borrowed for it."""
 
-    def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    def __init__(
+        self, tail: Tail, start: Head, rows: FeatureRows, tuning: Tuning, random: np.random.RandomState
+    ) -> None:
+        assert rows.maps is not None
+        self.tail, self.start, self.tuning, self.random = tail, start, tuning, random
+        self.maps, examples = rows.maps, rows.examples
+        self.codes = examples.codes.astype(np.int32)
+        self.weights = (examples.loss_weight / examples.loss_weight.mean()).astype(np.float32)
+        self.penalty = float(tuning.alpha / examples.loss_weight.sum())
+        self.n_batches = -(-len(self.maps) // tuning.batch_size)
+        self.n_epochs_before = int(start.moments[0]) // self.n_batches if start.moments else 0
+        self.loss_curve: list[float] = []
+        self.accuracy_curve: list[float] = []
+        self.in_memory = _device.InMemory()
+        tail.start(start, random)
+
+    def epoch(self) -> tuple[float, float]:
+        """Take a step on each batch of an epoch; return loss and accuracy."""
+        order, size, n_before = self.random.permutation(len(self.maps)), self.tuning.batch_size, len(self.loss_curve)
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        figures = np.zeros(2)
+        for number, (chosen, maps) in enumerate(self.maps.batches(batches, self.n_epochs_before + n_before)):
+            rate = self.tuning.rate(n_before * self.n_batches + number, self.tuning.max_iter * self.n_batches)
+            figures += self._step(rate, maps, self.codes[chosen], self.weights[chosen])
+        loss, accuracy = figures / len(self.maps)
+        self.loss_curve.append(float(loss))
+        self.accuracy_curve.append(float(accuracy))
+        return self.loss_curve[-1], self.accuracy_curve[-1]
+
+    def state(self) -> Head:
+        """Return what comes out if it ends here."""
+        coefs, intercepts = self.tail.head.weights()
+        return replace(
+            self.start,
+            coefs=[self._between(*pair) for pair in zip(self.start.coefs, coefs, strict=True)],
+            intercepts=[self._between(*pair) for pair in zip(self.start.intercepts, intercepts, strict=True)],
+            layers={name: self._between(self.start.layers[name], array) for name, array in self.tail.arrays().items()},
+            n_iter=len(self.loss_curve),
+            loss_curve=self.loss_curve[:],
+            accuracy_curve=self.accuracy_curve[:],
+        )
+
+    def score(self, head: Head, held: FeatureRows) -> float:
+        """Return how a head and its layers do on rows that are held out."""
+        assert held.maps is not None
+        trained = self.tail.arrays()
+        self.tail.load(head.layers)
+        batches = np.array_split(np.arange(len(held.maps)), -(-len(held.maps) // self.tail.shape.batch_size))
+        logits = [head.logits(self.tail.features(maps)) for _, maps in held.maps.batches(batches)]
+        self.tail.load(trained)
+        return held.examples.score(np.concatenate(logits))
+
+    def _step(self, rate: float, *batch: np.ndarray) -> np.ndarray:
+        def step(*part: np.ndarray) -> np.ndarray:
+            return self.tail.step(*part, self.penalty, learning_rate=rate)
+
+        return np.sum([n_rows * figures for n_rows, figures in self.in_memory(step, *batch)], axis=0)
+
+    def _between(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        share = self.tuning.average
         return after if share == 1 else (before + share * (after - before)).astype(np.float32)
-
-    coefs, intercepts = tail.head.weights()
-    return replace(
-        start,
-        coefs=[between(*pair) for pair in zip(start.coefs, coefs, strict=True)],
-        intercepts=[between(*pair) for pair in zip(start.intercepts, intercepts, strict=True)],
-        layers={name: between(start.layers[name], array) for name, array in tail.arrays().items()},
-    )
 
 
 def half(array: np.ndarray) -> np.ndarray:
     """Round to float16, which halves the file of a model; layers that compute in bfloat16 round more."""
-    return array.clip(-_LARGEST_FLOAT16, _LARGEST_FLOAT16).astype(np.float16)
+    return array.clip(-LARGEST_FLOAT16, LARGEST_FLOAT16).astype(np.float16)

@@ -17,6 +17,7 @@ _TAKEN = (
 
 _lock = threading.Lock()
 _held: list[sqlite3.Connection] = []
+_asked: list[bool] = []  # a process that is no worker asks once
 
 
 def hold() -> None:
@@ -28,24 +29,28 @@ def hold() -> None:
         This process is a worker of another one, and a third has them.
     """
     with _lock:
-        if _held:
+        if _held or (multiprocessing.parent_process() is None and _asked):
             return
-        # A transaction ends with its process, however that ends, on every system.
-        connection = sqlite3.connect(_file(), timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            connection.close()
-            if multiprocessing.parent_process() is not None:
-                raise RuntimeError(_TAKEN) from None
-        else:
-            _held.append(connection)
+        _asked.append(True)
+        with suppress(sqlite3.OperationalError):  # where no lock can be made, nobody is kept out
+            # A transaction ends with its process, however that ends, on every system.
+            connection = sqlite3.connect(_file(), timeout=0, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                connection.close()
+                if "locked" in str(error) and multiprocessing.parent_process() is not None:
+                    raise RuntimeError(_TAKEN) from None
+            else:
+                _held.append(connection)
 
 
 def release() -> None:
     """Let others have them; only for what has not used them."""
-    with _lock, suppress(IndexError):
-        _held.pop().close()
+    with _lock:
+        _asked.clear()
+        while _held:
+            _held.pop().close()
 
 
 def _file() -> Path:

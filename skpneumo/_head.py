@@ -57,14 +57,14 @@ def standardize(
     With `start`, its means and deviations are used, which its weights were trained for.
     """
     # By blocks of rows, since StandardScaler takes several times the matrix that it is given, and longer.
-    mean, scale = (start.mean, start.scale) if start else _moments(features, sample_weight)
+    mean, scale = (start.mean, start.scale) if start else _mean_and_scale(features, sample_weight)
     standardized = features if overwrite else np.empty(features.shape, features.dtype)
     for rows in row_blocks(features):
         standardized[rows] = (features[rows] - mean) / scale
     return standardized, mean, scale
 
 
-def _moments(features: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_scale(features: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     share = sample_weight / sample_weight.sum()
     mean, variance = np.zeros((2, features.shape[1]))
     with single_blas_thread():
@@ -149,7 +149,18 @@ def fit_dense(
             **parameters,
         )
     last = replace(head(weights), moments=moments)
-    return last if stopping is None else stopped(last, stopping, first=1)
+    trained = last if stopping is None else stopped(last, stopping, first=1)
+    check_finite(trained, "learning_rate_init", parameters["learning_rate_init"])
+    return trained
+
+
+def check_finite(head: Head, name: str, rate: float) -> None:
+    """Refuse weights that training has driven to infinity; `name` is the parameter that set its rate."""
+    if not all(np.isfinite(array).all() for array in [*head.coefs, *head.intercepts, *head.layers.values()]):
+        raise ValueError(
+            f"training has left the finite numbers: choose a {name} below {rate}, or check that the features are of a "
+            "reasonable scale."
+        )
 
 
 def stopped(last: Head, stopping: EarlyStopping[Head], first: int) -> Head:

@@ -139,7 +139,6 @@ def compile_step(
         if adam.clip_norm is not None:
             norm = jnp.sqrt(sum(jnp.sum(jnp.square(slope)) for slope in slopes))
             slopes = [slope * (adam.clip_norm / jnp.maximum(norm, adam.clip_norm)) for slope in slopes]
-        values = [value - learning_rate * decay * value for value, decay in zip(values, adam.weight_decay, strict=True)]
         count = count + 1
         firsts = [first + (1 - beta_1) * (slope - first) for first, slope in zip(firsts, slopes, strict=True)]
         seconds = [second + (1 - beta_2) * (slope**2 - second) for second, slope in zip(seconds, slopes, strict=True)]

@@ -11,13 +11,13 @@ from skpneumo._backbone import load_trainable
 from skpneumo._examples import Examples
 from skpneumo._features import VGG19Features
 from skpneumo._finetune import half, tail_features
-from skpneumo._maps import Maps, Rows
+from skpneumo._maps import FeatureRows, Maps
 from skpneumo._network import map_side, shapes
 from skpneumo._pipeline import Way
 from skpneumo._store import FeatureStore, open_store
 from skpneumo._tail import TailShape
 from skpneumo._views import Augmentation
-from skpneumo.exceptions import UntrainedLayersWarning
+from skpneumo.exceptions import ImageReadError, UntrainedLayersWarning
 
 Layers = Mapping[str, np.ndarray]
 
@@ -52,17 +52,32 @@ class Line:
         *,
         store: FeatureStore | None,
         progress: Callable[..., Any],
-    ) -> Rows:
-        """Compute, or look up, the features of all views of examples; `store` is for their maps."""
+    ) -> FeatureRows:
+        """Compute, or look up, the features of all views of examples; `store` is for their maps.
+
+        Raises
+        ------
+        ImageReadError
+            Names every image that cannot be read, by its position in what `fit` was given.
+        """
         paths, way = list(examples.X), self.way(n_views, augmentation, layers)
-        maps = self._maps(paths, way, store) if layers else None
-        features = self._features(paths, way, maps, layers, progress)
-        return Rows(examples.repeat(n_views), features, way.fingerprint(), maps)
+        if layers:
+            maps = self._maps(paths, way, store, examples.positions)
+            features = tail_features(self.tail_shape(), layers, maps, progress)
+            return FeatureRows(examples.repeat(n_views), features, way.fingerprint(), maps)
+        try:
+            features = self.extractor._extract(paths, progress, way)
+        except ImageReadError as error:
+            failures = [(examples.positions[i], path, why) for i, path, why in error.failures]
+            raise ImageReadError(failures) from None
+        return FeatureRows(examples.repeat(n_views), features, way.fingerprint())
 
     def features(self, paths: list[str], way: Way, layers: Layers, progress: Callable[..., Any]) -> np.ndarray:
         """Compute, or look up, the features of new images, whose maps are not kept."""
-        maps = self._maps(paths, way, open_store(self.extractor.memory, "maps", is_read_only=True)) if layers else None
-        return self._features(paths, way, maps, layers, progress)
+        if not layers:
+            return self.extractor._extract(paths, progress, way)
+        store = open_store(self.extractor.memory, "maps", is_read_only=True)
+        return tail_features(self.tail_shape(), layers, self._maps(paths, way, store, range(len(paths))), progress)
 
     def load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
         """Read the trainable layers, rounded as they will be kept, and say which of them the weights lack."""
@@ -100,12 +115,5 @@ class Line:
     def _n_frozen(self) -> int:
         return self.extractor.n_layers - self.n_trainable_layers
 
-    def _maps(self, paths: list[str], way: Way, store: FeatureStore | None) -> Maps:
-        return Maps(paths, way, store, device=self.extractor.device, n_jobs=self.extractor.n_jobs)
-
-    def _features(
-        self, paths: list[str], way: Way, maps: Maps | None, layers: Layers, progress: Callable[..., Any]
-    ) -> np.ndarray:
-        if maps is None:
-            return self.extractor._extract(paths, progress, way)
-        return tail_features(self.tail_shape(), layers, maps, progress)
+    def _maps(self, paths: list[str], way: Way, store: FeatureStore | None, positions: Any) -> Maps:
+        return Maps(paths, way, store, positions, device=self.extractor.device, n_jobs=self.extractor.n_jobs)

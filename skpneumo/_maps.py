@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from skpneumo._examples import Examples
-from skpneumo._extract import extract, extract_items
-from skpneumo._pipeline import Way, ahead, threads
+from skpneumo._extract import extract_items
+from skpneumo._pipeline import Way, ahead, content_of, threads
 from skpneumo._shelf import Shelf
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 
 _BYTES_AT_ONCE = 2**26  # of maps in memory while they are computed
 _READ_AHEAD = 2
+_TRIAL = b"can this be written?"
 
 
 @dataclass(frozen=True)
-class Rows:
+class FeatureRows:
     """Features of examples, row by row, and what they come from.
 
     Parameters
@@ -55,12 +56,16 @@ class Maps:
         From them to the maps of each of their views.
     store : FeatureStore or None
         Where they lie. None: they are computed each time.
+    positions : sequence of int
+        Where they stand in X, for errors.
     settings : dict
         Of `extract`: device, n_jobs.
     """
 
-    def __init__(self, paths: Sequence[str], way: Way, store: FeatureStore | None, **settings: Any) -> None:
-        self.paths, self.way, self.settings = list(paths), way, settings
+    def __init__(
+        self, paths: Sequence[str], way: Way, store: FeatureStore | None, positions: Sequence[int], **settings: Any
+    ) -> None:
+        self.paths, self.way, self.positions, self.settings = list(paths), way, positions, settings
         self.store = store if way.backbone.n_layers else None
         self.shelf = Shelf(self.store, way.key(), way.backbone.n_features, way.backbone.dtype)
         self.items: list[bytes] = []
@@ -90,7 +95,7 @@ class Maps:
                 try:
                     rows, items = extract_items(some, way, store, progress=_silent, **self.settings)
                 except ImageReadError as error:
-                    failures += [(start + position, path, why) for position, path, why in error.failures]
+                    failures += [(self.positions[start + i], path, why) for i, path, why in error.failures]
                 if not failures:
                     self.items += items
                     task.update(len(rows))
@@ -115,8 +120,24 @@ class Maps:
         for view in np.unique(views):
             chosen = views == view
             way = replace(self.way, views=(self._view_number(int(view), epoch),))
-            paths = [self.paths[image] for image in images[chosen]]
-            rows[missing[chosen]] = extract(paths, way, self.store, progress=_silent, **self.settings)
+            rows[missing[chosen]] = self._extract(images[chosen], way, np.asarray(numbers)[missing[chosen]])
+        return rows
+
+    def _extract(self, images: np.ndarray, way: Way, numbers: np.ndarray) -> np.ndarray:
+        """Compute one view of some images, which may have gone or changed since the first pass."""
+        paths = [self.paths[image] for image in images]
+        try:
+            rows, items = extract_items(paths, way, self.store, progress=_silent, **self.settings)
+        except ImageReadError as error:
+            failures = [(self.positions[images[i]], path, why) for i, path, why in error.failures]
+            raise ImageReadError(list(dict.fromkeys(failures))) from None
+        changed = [
+            (self.positions[image], self.paths[image], "changed while the model was trained")
+            for image, item, number in zip(images, items, numbers, strict=True)
+            if content_of(item) != content_of(self.items[number])
+        ]
+        if changed:
+            raise ImageReadError(list(dict.fromkeys(changed)))
         return rows
 
     def _view_number(self, view: int, epoch: int) -> int:
@@ -133,9 +154,12 @@ def _only_decoded(way: Way) -> Way:
 
 @contextmanager
 def room_for_maps(store: FeatureStore | None) -> Iterator[FeatureStore]:
-    """Lend `store`, or a temporary one where there is none."""
+    """Lend `store`, or a temporary one where there is none that can be written."""
     with ExitStack() as stack:
-        yield store or FeatureStore(stack.enter_context(tempfile.TemporaryDirectory(prefix="skpneumo-")), "maps")
+        if store is not None and store.put([(_TRIAL, np.zeros(0))]):
+            yield store
+            return
+        yield FeatureStore(stack.enter_context(tempfile.TemporaryDirectory(prefix="skpneumo-")), "maps")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ LAYERS = tuple(
 
 # What Keras subtracts from blue, green and red for the weights of the Visual Geometry Group.
 _CHANNEL_MEANS = (103.939, 116.779, 123.68)
-_LARGEST_FLOAT16 = 65504
+LARGEST_FLOAT16 = 65504
 
 
 def map_side(n_layers: int, image_size: int) -> int:
@@ -121,7 +121,7 @@ class Stretch:
         maps = ops.cast(maps, "float32")
         if self.pooling is None:
             flat = ops.reshape(maps, (-1, int(np.prod(maps.shape[1:]))))
-            return ops.cast(ops.minimum(flat, _LARGEST_FLOAT16), "float16")
+            return ops.cast(ops.minimum(flat, LARGEST_FLOAT16), "float16")
         in_rows = ops.einsum("gh,nhwc->ngwc", self.pooling, maps)
         cells = ops.einsum("kw,ngwc->ngkc", self.pooling, in_rows)
         return ops.reshape(cells, (-1, n_channels(self.last) * self.pooling.shape[0] ** 2))

@@ -28,7 +28,7 @@ class Shelf:
     def __init__(self, store: FeatureStore | None, way: bytes, n_features: int, dtype: str = "<f4") -> None:
         self.store, self.way, self.n_features, self.dtype = store, way, n_features, dtype
         self.is_writable = store is not None
-        self.claims = None if store is None else Claims(store.folder)
+        self.claims = None if store is None or store.is_read_only else Claims(store.folder)
 
     def known(self, items: Iterable[bytes], *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
         """Yield what is there; `hold` it in the memory of the process for the next time."""

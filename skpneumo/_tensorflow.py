@@ -88,9 +88,6 @@ def compile_step(
         slopes = tape.gradient(loss, variables)
         if adam.clip_norm is not None:
             slopes, _ = tf.clip_by_global_norm(slopes, adam.clip_norm)
-        for variable, decay in zip(variables, adam.weight_decay, strict=True):
-            if decay:
-                variable.assign_sub(learning_rate * decay * variable)
         n_steps.assign_add(1.0)
         # In one operation, which reads and writes the memory once; Keras's optimizer takes a dozen.
         for variable, first, second, slope in zip(variables, firsts, seconds, slopes, strict=True):

@@ -66,7 +66,7 @@ def compile_step(
     """Return a step of Adam."""
     import torch
 
-    moments = list(zip(adam.firsts, adam.seconds, adam.weight_decay, strict=True))
+    moments = list(zip(adam.firsts, adam.seconds, strict=True))
 
     def run(*arrays: Any, learning_rate: float) -> np.ndarray:
         values = [variable.value for variable in adam.trained]
@@ -79,8 +79,7 @@ def compile_step(
             adam.count.value.add_(1)
             n_steps = float(adam.count.value)
             rate = learning_rate * (1 - adam.BETA_2**n_steps) ** 0.5 / (1 - adam.BETA_1**n_steps)
-            for value, slope, (first, second, decay) in zip(values, slopes, moments, strict=True):
-                value.mul_(1 - learning_rate * decay)
+            for value, slope, (first, second) in zip(values, slopes, moments, strict=True):
                 first.value.lerp_(slope, 1 - adam.BETA_1)
                 second.value.lerp_(slope.square(), 1 - adam.BETA_2)
                 value.sub_(rate * first.value / (second.value.sqrt() + adam.EPSILON))

@@ -121,7 +121,7 @@ XRAY = Augmentation()
 
 # How another site might show a film, for early stopping to judge by: beyond what training draws.
 SHIFTED = Augmentation(
-    rotation=3, area=0.35, margin=1.0, aspect=0.5, gamma=1.1, contrast=1.2, brightness=0.4, blur=2.5, noise=0.12
+    rotation=10, area=0.35, margin=1.0, aspect=0.5, gamma=1.1, contrast=1.2, brightness=0.4, blur=2.5, noise=0.12
 )
 
 

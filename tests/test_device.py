@@ -157,19 +157,6 @@ def test_slopes_are_clipped_to_a_global_norm():
     assert norms[0.5] == pytest.approx(0.5, rel=1e-5)
 
 
-def test_weights_decay_apart_from_the_slopes():
-    plain, first, second = least_squares()
-    decayed, first_decayed, second_decayed = least_squares(weight_decay=[0.5, 0])
-    with _device.place("cpu"):
-        for step in (plain, decayed):
-            step(np.zeros((4, 3)), learning_rate=0.1)
-    expected = first.numpy() - 0.1 * 0.5 * np.array([1.0, -2.0])
-    np.testing.assert_allclose(first_decayed.numpy(), expected, rtol=1e-5)
-    np.testing.assert_array_equal(second_decayed.numpy(), second.numpy())
-    for array, other in zip(plain.state(), decayed.state(), strict=True):
-        np.testing.assert_array_equal(array, other)
-
-
 def test_running_out_of_memory_is_told_from_other_errors():
     assert _device.is_out_of_memory(MemoryError())
     assert not _device.is_out_of_memory(ValueError("RESOURCE_EXHAUSTED"))

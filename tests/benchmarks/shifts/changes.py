@@ -4,8 +4,9 @@
 (hard, but still to be read). A name and a strength are one site with one style; what varies from film to film is drawn
 from the bytes of the film, the name and the strength, so the same film always comes out the same.
 
-None of the changes is what the training augmentation draws: it rotates, crops at random, scales gray values by a power
-and about their mean, adds a constant and blurs by a Gaussian.
+None of the changes is what the training augmentation draws: it rotates, crops at random, changes the aspect ratio,
+leaves black borders, scales gray values by a power and about their mean, adds a constant, blurs by a Gaussian and adds
+noise. Some are of a kind with that: "squash", "stretch", "crop", "framing" and "noise" are drawn in another way here.
 """
 
 import hashlib
