@@ -511,7 +511,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             store = None
             if line and self.n_trainable_layers:
                 layers = start.layers if start and start.layers else line.load_trainable(random)
-                store = stack.enter_context(room_for_maps(open_store(self.memory, "maps")))
+                if self.n_trainable_layers < self.n_layers:
+                    store = stack.enter_context(room_for_maps(open_store(self.memory, "maps")))
 
             parts: list[tuple[Examples, int, Augmentation]] = [
                 (train, self.n_views, Augmentation.of(self.augmentation))
@@ -556,6 +557,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """Refuse to go on from weights that belong to other inputs."""
         if (
             None not in (rows.fingerprint, self.backbone_fingerprint_)
+            and bool(rows.maps) == bool(start.layers)
             and rows.fingerprint != self.backbone_fingerprint_
         ):
             raise ValueError(_OTHER_FEATURES)

@@ -63,7 +63,7 @@ class Examples:
         )
 
     def hold_out(
-        self, fraction: float, random: np.random.RandomState, before: np.ndarray | None
+        self, fraction: float, random: np.random.RandomState, before: np.ndarray | None = None
     ) -> tuple["Examples", "Examples"]:
         """Split off a share of the patients, stratified; return the others and these.
 

@@ -68,7 +68,7 @@ class Line:
         try:
             features = self.extractor._extract(paths, progress, way)
         except ImageReadError as error:
-            failures = [(examples.positions[i], path, why) for i, path, why in error.failures]
+            failures = [(int(examples.positions[i]), path, why) for i, path, why in error.failures]
             raise ImageReadError(failures) from None
         return FeatureRows(examples.repeat(n_views), features, way.fingerprint())
 
@@ -77,7 +77,7 @@ class Line:
         if not layers:
             return self.extractor._extract(paths, progress, way)
         store = open_store(self.extractor.memory, "maps", is_read_only=True)
-        return tail_features(self.tail_shape(), layers, self._maps(paths, way, store, range(len(paths))), progress)
+        return tail_features(self.tail_shape(), layers, self._maps(paths, way, store), progress)
 
     def load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
         """Read the trainable layers, rounded as they will be kept, and say which of them the weights lack."""
@@ -115,5 +115,5 @@ class Line:
     def _n_frozen(self) -> int:
         return self.extractor.n_layers - self.n_trainable_layers
 
-    def _maps(self, paths: list[str], way: Way, store: FeatureStore | None, positions: Any) -> Maps:
+    def _maps(self, paths: list[str], way: Way, store: FeatureStore | None, positions: Any = None) -> Maps:
         return Maps(paths, way, store, positions, device=self.extractor.device, n_jobs=self.extractor.n_jobs)

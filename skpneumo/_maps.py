@@ -56,16 +56,22 @@ class Maps:
         From them to the maps of each of their views.
     store : FeatureStore or None
         Where they lie. None: they are computed each time.
-    positions : sequence of int
-        Where they stand in X, for errors.
+    positions : sequence of int or None
+        Where they stand in X, for errors. None: in this order.
     settings : dict
         Of `extract`: device, n_jobs.
     """
 
     def __init__(
-        self, paths: Sequence[str], way: Way, store: FeatureStore | None, positions: Sequence[int], **settings: Any
+        self,
+        paths: Sequence[str],
+        way: Way,
+        store: FeatureStore | None,
+        positions: Sequence[int] | None = None,
+        **settings: Any,
     ) -> None:
-        self.paths, self.way, self.positions, self.settings = list(paths), way, positions, settings
+        self.paths, self.way, self.settings = list(paths), way, settings
+        self.positions = range(len(paths)) if positions is None else positions
         self.store = store if way.backbone.n_layers else None
         self.shelf = Shelf(self.store, way.key(), way.backbone.n_features, way.backbone.dtype)
         self.items: list[bytes] = []
@@ -95,7 +101,7 @@ class Maps:
                 try:
                     rows, items = extract_items(some, way, store, progress=_silent, **self.settings)
                 except ImageReadError as error:
-                    failures += [(self.positions[start + i], path, why) for i, path, why in error.failures]
+                    failures += [(int(self.positions[start + i]), path, why) for i, path, why in error.failures]
                 if not failures:
                     self.items += items
                     task.update(len(rows))
@@ -129,10 +135,10 @@ class Maps:
         try:
             rows, items = extract_items(paths, way, self.store, progress=_silent, **self.settings)
         except ImageReadError as error:
-            failures = [(self.positions[images[i]], path, why) for i, path, why in error.failures]
+            failures = [(int(self.positions[images[i]]), path, why) for i, path, why in error.failures]
             raise ImageReadError(list(dict.fromkeys(failures))) from None
         changed = [
-            (self.positions[image], self.paths[image], "changed while the model was trained")
+            (int(self.positions[image]), self.paths[image], "changed while the model was trained")
             for image, item, number in zip(images, items, numbers, strict=True)
             if content_of(item) != content_of(self.items[number])
         ]

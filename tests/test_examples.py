@@ -11,8 +11,9 @@ def examples(codes, groups=None, weight=None, classes=None):
     codes = np.asarray(codes)
     weight = np.ones(len(codes)) if weight is None else np.asarray(weight, float)
     classes = np.arange(codes.max() + 1) if classes is None else np.asarray(classes)
-    groups = None if groups is None else np.asarray(groups)
-    return Examples(np.arange(len(codes)).astype(object), False, classes, codes, weight, 2 * weight, groups)
+    rows = np.arange(len(codes))
+    groups = rows if groups is None else np.asarray(groups)
+    return Examples(rows.astype(object), False, classes, codes, weight, 2 * weight, groups, rows)
 
 
 @pytest.fixture
@@ -38,11 +39,6 @@ def test_no_patient_is_on_both_sides_and_no_film_is_lost(films, seed):
 def test_what_is_held_out_is_drawn_from_the_random_state(films):
     held = [list(films.hold_out(0.2, np.random.RandomState(seed))[1].X) for seed in (0, 0, 1)]
     assert held[0] == held[1] != held[2]
-
-
-def test_without_patients_each_row_is_one(films):
-    _, held = replace(films, groups=None).hold_out(0.1, np.random.RandomState(0))
-    assert len(held) == 6
 
 
 def test_weights_go_with_their_rows(films):
@@ -88,7 +84,8 @@ def test_views_of_an_image_share_its_weight():
     views = examples([0, 1, 1], weight=[1, 2, 4]).repeat(4)
     assert len(views) == 12
     np.testing.assert_array_equal(views.codes, [0] * 4 + [1] * 8)
-    np.testing.assert_array_equal(views.sample_weight, [0.25] * 4 + [0.5] * 4 + [1] * 4)
+    shares = np.array([3, 1, 1, 1]) / 6  # half is the plain view's
+    np.testing.assert_allclose(views.sample_weight, [*shares, *(2 * shares), *(4 * shares)])
     np.testing.assert_array_equal(views.loss_weight, 2 * views.sample_weight)
 
 
@@ -104,3 +101,26 @@ def test_the_score_is_minus_the_weighted_log_loss(random):
 
 def test_the_score_of_a_confident_mistake_is_finite():
     assert examples([0, 1]).score(np.array([[1e4], [-1e4]])) == pytest.approx(-1e4)
+
+
+def test_patients_who_share_an_image_are_held_out_together(tmp_path):
+    paths = [tmp_path / f"{name}{copy}.png" for name in "abcdefghijkl" for copy in (1, 2)]
+    for path in paths:
+        path.write_bytes(path.name[0].encode())
+    films = replace(examples([0, 0, 1, 1] * 6), X=np.array([str(path) for path in paths], dtype=object), is_images=True)
+    for seed in range(5):
+        kept, held = films.hold_out(0.25, np.random.RandomState(seed))
+        assert not {path[-6] for path in kept.X} & {path[-6] for path in held.X}
+        assert len(held) == 6
+
+
+def test_patients_who_were_held_out_are_so_again_and_new_ones_are_not(films):
+    _, held = films.hold_out(0.2, np.random.RandomState(0))
+    more = replace(films.take(np.r_[np.arange(60), np.arange(60)]), groups=np.r_[films.groups, films.groups + 100])
+    _, again = more.hold_out(0.2, np.random.RandomState(1), held.groups)
+    assert set(again.groups) == set(held.groups)
+
+
+def test_where_none_of_those_held_out_is_there_others_are(films):
+    _, held = films.hold_out(0.2, np.random.RandomState(0), np.array([1000]))
+    assert len(set(held.groups)) == 5

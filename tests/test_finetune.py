@@ -19,7 +19,7 @@ from skpneumo._examples import Examples
 from skpneumo._finetune import Tuning, half
 from skpneumo._progress import progress_bar
 from skpneumo._views import XRAY
-from skpneumo.exceptions import ImageReadError, UntrainedLayersWarning, WeightsError
+from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, UntrainedLayersWarning, WeightsError
 from skpneumo.model_selection import PatientGroupKFold
 
 TUNED = TINY | {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 2, "tune_learning_rate": 1e-4}
@@ -376,3 +376,37 @@ def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths
     in_parts = tuned.loss_curve_[0]
     monkeypatch.undo()
     assert in_parts == pytest.approx(clone(tuned).set_params(batch_size=8).fit(paths, y).loss_curve_[0], rel=0.2)
+
+
+def test_calls_of_partial_fit_draw_new_views_where_nothing_is_frozen(tuned, paths, y, monkeypatch):
+    numbers, number = set(), _maps.Maps._view_number
+    monkeypatch.setattr(_maps.Maps, "_view_number", lambda *each: (numbers.add(number(*each)), number(*each))[1])
+    tuned.set_params(n_trainable_layers=4, n_views=2)
+    for _ in range(3):
+        tuned.partial_fit(paths, y, classes=[0, 1])
+    assert numbers == {0, 1, 2, 3}
+
+
+def test_a_file_that_is_replaced_while_the_model_is_trained_is_named(tuned, paths, y, tmp_path, monkeypatch):
+    paths[7] = str(tmp_path / "7.jpeg")
+    Path(paths[7]).write_bytes(Path(paths[6]).read_bytes() + b"7")
+    rate = Tuning.rate
+
+    def replacing(*each):
+        (tmp_path / "another").write_bytes(Path(paths[6]).read_bytes() + b"another")
+        os.replace(tmp_path / "another", paths[7])
+        return rate(*each)
+
+    monkeypatch.setattr(Tuning, "rate", replacing)
+    with pytest.raises(ImageReadError) as caught:
+        tuned.set_params(n_trainable_layers=4, batch_size=2, tune_max_iter=2).fit(paths, y)
+    assert [(position, why) for position, _, why in caught.value.failures] == [
+        (7, "changed while the model was trained")
+    ]
+
+
+def test_where_maps_cannot_be_kept_they_lie_in_a_temporary_folder(tuned, paths, y, tmp_path, count):
+    (tmp_path / "file").write_bytes(b"no folder")
+    with pytest.warns(FeatureStoreWarning):
+        tuned.set_params(memory=tmp_path / "file", tune_max_iter=3).fit(paths, y)
+    assert count["decoded"] == len(paths)
