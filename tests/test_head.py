@@ -263,7 +263,8 @@ def test_training_goes_on_from_weights_and_a_state_as_if_it_had_not_been_interru
     def train(n_epochs, **begin):
         return train_dense(
             X, y, np.ones(40), n_classes=3, hidden_layer_sizes=sizes, alpha=0.1, dropout=0, learning_rate_init=0.05,
-            batch_size=40, max_iter=n_epochs, device="cpu", random=np.random.RandomState(0), on_epoch=lambda *_: False, **begin,
+            batch_size=40, max_iter=n_epochs, device="cpu", random=np.random.RandomState(0), on_epoch=lambda *_: False,
+            **begin,
         )  # fmt: skip
 
     (coefs, _), state = train(5)
