@@ -40,7 +40,7 @@ def rows(setting: Setting, only: list[str]) -> Iterator[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes: some five minutes on two cores")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes: some ten minutes on two cores")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="rows whose name holds NAME")
     parser.add_argument("--list", action="store_true", help="name the rows and measure nothing")
     options = parser.parse_args()

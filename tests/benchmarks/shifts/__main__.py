@@ -15,6 +15,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from skpneumo._views import XRAY
 from tests.benchmarks import machine
 from tests.benchmarks.shifts import films, records, runs
 from tests.benchmarks.shifts.changes import CHANGES, STRENGTHS
@@ -95,6 +96,7 @@ def _measure(options: argparse.Namespace, folder: str | Path) -> None:
         "n_layers": options.n_layers,
         "weights": Path(weights).name,
         "changes": films.code_of_changes(),
+        "views": XRAY.key.hex(),
     }
     common = {
         "weights": None if weights == "None" else weights,
