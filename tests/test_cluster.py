@@ -89,8 +89,8 @@ def test_joblibs_own_backends_are_no_cluster():
 
 
 def test_weights_that_differ_between_machines_are_an_error(tmp_path, features):
-    backbone = features._backbone()
-    other = VGG19Features(**TINY | {"n_layers": 3})._backbone()
+    backbone = features._way().backbone
+    other = VGG19Features(**TINY | {"n_layers": 3})._way().backbone
     object.__setattr__(backbone, "weights_digest", other.weights_digest)
     with pytest.raises(WeightsError, match="are others on"):
         backbone.here("auto")
