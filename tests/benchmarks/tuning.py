@@ -18,7 +18,7 @@ from tests.benchmarks.data import Setting, large_films, search, small_films, sma
 from tests.benchmarks.memory import MEGABYTE, SETTINGS, _images, held
 from tests.benchmarks.table import Figures, Row, compare, seconds
 
-N_TRAINABLE, BATCH = 4, 16
+N_TRAINABLE, BATCH = 4, 32
 ALPHAS = [0.005, 0.05, 0.5, 5.0]
 
 
