@@ -1,4 +1,4 @@
-"""Images or features with what is known of each, checked: what a fit begins with."""
+"""Images or features with what is known of each: what a fit begins with, and what it holds out."""
 
 import os
 from dataclasses import dataclass, field, replace

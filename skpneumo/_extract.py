@@ -31,25 +31,6 @@ def extract(
     device: str = "auto",
     n_jobs: int | None = None,
     progress: Callable[..., Any],
-) -> np.ndarray:
-    """Fill the matrix of features: for each path the rows of its views, one after the other.
-
-    Raises
-    ------
-    ImageReadError
-        As `extract_items`.
-    """
-    return extract_items(paths, way, store, device=device, n_jobs=n_jobs, progress=progress)[0]
-
-
-def extract_items(
-    paths: Sequence[str],
-    way: Way,
-    store: FeatureStore | None,
-    *,
-    device: str = "auto",
-    n_jobs: int | None = None,
-    progress: Callable[..., Any],
 ) -> tuple[np.ndarray, list[bytes]]:
     """Fill the matrix of features; return also what its rows are named by in the store.
 

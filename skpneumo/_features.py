@@ -212,7 +212,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return np.asarray(names, dtype=object)
 
     def _extract(self, paths: list[str], progress: Callable[..., Any], way: Way | None = None) -> np.ndarray:
-        return extract(
+        features, _ = extract(
             paths,
             way or self._way(),
             open_store(self.memory),
@@ -220,6 +220,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             progress=progress,
         )
+        return features
 
     def _way(self, n_views: int = 1, augmentation: Augmentation = XRAY, n_frozen: int | None = None) -> Way:
         """From an image to the features of its first `n_views` views, or to the maps of the first `n_frozen` layers."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo._examples import Examples
-from skpneumo._extract import extract_items
+from skpneumo._extract import extract
 from skpneumo._pipeline import Way, ahead, content_of, threads
 from skpneumo._shelf import Shelf
 from skpneumo._store import FeatureStore
@@ -99,7 +99,7 @@ class Maps:
                 some = self.paths[start : start + size]
                 way, store = (_only_decoded(self.way), None) if failures else (self.way, self.store)
                 try:
-                    rows, items = extract_items(some, way, store, progress=_silent, **self.settings)
+                    rows, items = extract(some, way, store, progress=_silent, **self.settings)
                 except ImageReadError as error:
                     failures += [(int(self.positions[start + i]), path, why) for i, path, why in error.failures]
                 if not failures:
@@ -133,7 +133,7 @@ class Maps:
         """Compute one view of some images, which may have gone or changed since the first pass."""
         paths = [self.paths[image] for image in images]
         try:
-            rows, items = extract_items(paths, way, self.store, progress=_silent, **self.settings)
+            rows, items = extract(paths, way, self.store, progress=_silent, **self.settings)
         except ImageReadError as error:
             failures = [(int(self.positions[images[i]]), path, why) for i, path, why in error.failures]
             raise ImageReadError(list(dict.fromkeys(failures))) from None
