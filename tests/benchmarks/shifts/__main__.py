@@ -1,7 +1,7 @@
 """The next hospital, imitated: fitted on films as they are, judged on other patients' films as other sites make them.
 
 Run from the root of the repository, with the folder of real films in ``SKPNEUMO_SHARED``:
-``python -m tests.benchmarks.shifts --images 400 --folder changed_films --out shifts.jsonl``. A folder that is named keeps
+``python -m tests.benchmarks.shifts --images 400 --folder shifts --out shifts.jsonl``. A folder that is named keeps
 the changed films and all features, so that the next recipe computes only what is new.
 """
 
