@@ -1,49 +1,32 @@
 """PneumoniaClassifier: parameters, validation, and the straight line from images to probabilities."""
 
-import os
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_array, check_consistent_length, check_random_state, check_scalar
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils import check_array, check_scalar
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
-from skpneumo._device import resolve_device
+from skpneumo._checks import FLOATS, check_examples, check_groups, check_parameters
 from skpneumo._examples import Examples
+from skpneumo._extract import contents
 from skpneumo._features import VGG19Features
-from skpneumo._finetune import Tuning, finetune
-from skpneumo._head import Head, fit_dense, fit_probe, standardize
+from skpneumo._head import Head
 from skpneumo._inputs import as_paths, check_column
 from skpneumo._line import Line
-from skpneumo._maps import FeatureRows, room_for_maps
-from skpneumo._patients import patient_key
+from skpneumo._novelty import p_values
 from skpneumo._progress import progress_bar
-from skpneumo._stopping import EarlyStopping
+from skpneumo._reference import LEAST_IMAGES, carried_over
+from skpneumo._seen import names_of, recognise, warn_of_seen
 from skpneumo._store import open_store
-from skpneumo._views import SHIFTED, Augmentation
-from skpneumo.exceptions import ImageReadError
-
-_FLOATS = (np.float64, np.float32)
-_N_SHIFTED = 2  # shifted copies of each held-out image
-_OTHER_FEATURES = "The weights, or parameters that shape features, are others than in fit: restore them, or fit anew."
-
-
-class _Before(NamedTuple):
-    """What a fit that goes on needs of the last one beside its weights; it lasts as long as the estimator's memory."""
-
-    random: np.random.RandomState
-    moments: list[np.ndarray] | None
-    held_out: np.ndarray | None
+from skpneumo._training import OTHER_FEATURES, Training
+from skpneumo._views import Augmentation
 
 
 class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -135,6 +118,13 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         has one solution, is solved anew.
     class_weight : None, "balanced" or dict, default=None
         Weights of the classes in the loss, as in scikit-learn.
+    sampler : None, "over", "under", "smote" or sampler of imbalanced-learn, default=None
+        Draws the images that the head is trained on, anew for each epoch, by their features: the rarer classes more
+        often ("over"), the others less often ("under"), or new features between those of neighbours ("smote"). What
+        is held out is never resampled. With trainable layers, samplers that pick among images alone.
+    prior_correction : bool, default=True
+        Whether probabilities are those of the prevalence in the data, where class weights or a sampler showed another
+        one to the head. `predict` and `decision_function` follow the weights and the sampler in any case.
     memory : "auto", None, path or joblib.Memory, default="auto"
         Where features are stored. "auto": the user's cache folder, or the folder that the environment variable
         ``SKPNEUMO_CACHE`` names. None: nowhere. Of a ``Memory``, its location is used.
@@ -158,6 +148,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
+    class_count_ : ndarray of shape (n_classes,)
+        Images of each class, or the sums of their sample weights.
+    trained_class_count_ : ndarray of shape (n_classes,)
+        The same with class weights, as the sampler has drawn them.
     n_features_in_ : int
         1 where `fit` saw images; the number of features where it saw these.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -182,6 +176,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         With early stopping, the score after each epoch; of a tuning, at first that of the head it began with.
     best_iter_ : int or None
         With early stopping, the epoch whose weights were kept, from 1; 0: tuning has gained nothing.
+    reference_ : dict of str to ndarray
+        What `adapt` and `novelty` know of the features of plain training images.
+    seen_ : dict of str to ndarray
+        Short digests of the images that `fit` saw, and salted ones of their patients, for `score` to recognise them.
 
     See Also
     --------
@@ -243,6 +241,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         tol: float = 1e-4,
         warm_start: bool = False,
         class_weight: Mapping[Any, float] | str | None = None,
+        sampler: Any = None,
+        prior_correction: bool = True,
         memory: Any = "auto",
         device: str = "auto",
         precision: str = "auto",
@@ -275,6 +275,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.tol = tol
         self.warm_start = warm_start
         self.class_weight = class_weight
+        self.sampler = sampler
+        self.prior_correction = prior_correction
         self.memory = memory
         self.device = device
         self.precision = precision
@@ -311,15 +313,16 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         WeightsError
             The weights cannot be reached, or do not fit.
         """
-        self._check_parameters()
-        examples = self._check_examples(X, y, sample_weight, groups)
+        check_parameters(self)
+        examples = check_examples(self, X, y, sample_weight, groups)
         start = self._trained() if self.warm_start and hasattr(self, "coefs_") else None
         if start is not None and not np.array_equal(self.classes_, examples.classes):
             raise ValueError(
                 f"warm_start=True goes on with the classes of the last fit, {self.classes_}, but y has "
                 f"{examples.classes}."
             )
-        return self._train(examples, FitTasks(self, self._bar()), start)
+        self._train(examples, start, FitTasks(self, self._bar()), is_partial=False)
+        return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "PneumoniaClassifier":
         """Train for one more epoch, on these images.
@@ -347,7 +350,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ImageReadError, WeightsError
             As in `fit`.
         """
-        self._check_parameters()
+        check_parameters(self)
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True.")
         if isinstance(self.class_weight, str):
@@ -360,8 +363,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if start is not None and classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_}.")
-        examples = self._check_examples(X, y, sample_weight, classes=self.classes_ if start else np.unique(classes))
-        return self._train(examples, FitTasks(None, self._bar()), start, is_partial=True)
+        examples = check_examples(self, X, y, sample_weight, classes=self.classes_ if start else np.unique(classes))
+        self._train(examples, start, FitTasks(None, self._bar()), is_partial=True)
+        return self
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute logits.
@@ -377,26 +381,35 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             For two classes, the log odds of ``classes_[1]``; otherwise one unnormalised log probability a class.
         """
         check_is_fitted(self)
-        logits = self._trained().logits(self._features(X))
-        n_views = 1 if as_paths(X) is None else self.n_views_predict
-        logits = logits.reshape(-1, n_views, logits.shape[1]).mean(axis=1)
-        return logits[:, 0] if len(self.classes_) == 2 else logits
+        return self._logits(X, self._features(X))
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Name the most probable class of each image.
+    def predict(self, X: Any, *, abstain_below: float | None = None) -> np.ndarray:
+        """Name the class of each image that `decision_function` speaks for.
+
+        Without class weights and sampler that is the most probable class. With them it is the class that would be the
+        most probable at the prevalence that these make.
 
         Parameters
         ----------
         X : as in `fit`
             Paths of images, or features.
+        abstain_below : float, default=None
+            Of images whose `novelty` is below it, such as 0.01, nothing is said.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            Labels out of `classes_`.
+            Labels out of `classes_`. With `abstain_below`, its type is object, and None stands where nothing is said.
         """
-        logits = self.decision_function(X)
-        return self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]
+        check_is_fitted(self)
+        features = self._features(X)
+        logits = self._logits(X, features)
+        labels = self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]
+        if abstain_below is not None:
+            check_scalar(abstain_below, "abstain_below", Real, min_val=0, max_val=1)
+            labels = labels.astype(object)
+            labels[self._novelty(X, features) < abstain_below] = None
+        return labels
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Compute the probability of each class.
@@ -411,7 +424,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes), float64
             In the order of `classes_`.
         """
-        logits = self.decision_function(X)
+        logits = self.decision_function(X) + self._prior_shift()
         return expit(_two_columns(logits)) if logits.ndim == 1 else softmax(logits, axis=1)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -427,120 +440,132 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes), float64
             In the order of `classes_`.
         """
-        logits = self.decision_function(X)
+        logits = self.decision_function(X) + self._prior_shift()
         return log_expit(_two_columns(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
 
-    def _check_examples(
-        self, X: Any, y: Any, sample_weight: Any, groups: Any = None, classes: np.ndarray | None = None
-    ) -> Examples:
-        """Check what `fit` is given; `classes` are those to come, None: those of `y`."""
-        given, paths = X, as_paths(X)
-        is_first = classes is None or not hasattr(self, "coefs_")
-        if paths is None:
-            X, y = validate_data(self, X, y, dtype=_FLOATS, reset=is_first)
-        else:
-            y = validate_data(self, X="no_validation", y=y)
-            check_column(self, X, paths, reset=is_first)
-            check_consistent_length(paths, y)
-        if paths is not None:
-            self._line()  # checks its parameters
-        elif self.n_trainable_layers:
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Compute the accuracy; warn of images, or patients, that `fit` has seen.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Paths of images, or features, which are not recognised.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the images.
+
+        Returns
+        -------
+        float
+            Share of the images that `predict` names rightly.
+
+        Warns
+        -----
+        LeakageWarning
+            Images were in the training, or others of the same patients by the names of the files.
+        """
+        accuracy = super().score(X, y, sample_weight)
+        warn_of_seen(self, X)
+        return float(accuracy)
+
+    def adapt(self, X: Any) -> "PneumoniaClassifier":
+        """Return a copy for another site, which standardises features by the site's own images; no label is needed.
+
+        The images should be a fair sample of what the site will send, of at least 50 images. What is rare or frequent
+        there is taken for a feature of the site: where the share of pneumonia differs much from that in training,
+        adapting can do harm. Measure it on labelled images of the site.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Paths of images of the site, or features.
+
+        Returns
+        -------
+        PneumoniaClassifier
+            A copy with other `feature_mean_` and `feature_scale_`.
+
+        Raises
+        ------
+        ValueError
+            There are fewer images than that.
+
+        References
+        ----------
+        S. Schneider et al., "Improving robustness against common corruptions by covariate shift adaptation", 2020,
+        arXiv:2006.16971.
+        """
+        check_is_fitted(self)
+        features = self._plain(X, self._features(X))
+        if len(features) < LEAST_IMAGES:
             raise ValueError(
-                f"n_trainable_layers={self.n_trainable_layers} needs images, but X holds features already extracted: "
-                "pass paths, or n_trainable_layers=0."
+                f"adapt needs at least {LEAST_IMAGES} images of the new site, but got {len(features)}: fewer say too "
+                "little about it."
             )
-        check_classification_targets(y)
-        encoder = LabelEncoder().fit(y if classes is None else classes)
-        if len(encoder.classes_) < 2:
-            raise ValueError(
-                f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]}."
-            )
-        metadata = {"sample_weight": sample_weight, "groups": groups}
-        if groups is not None:
-            groups = column_or_1d(groups)
-            check_consistent_length(groups, y)
-            unknown = np.flatnonzero([group is None or group != group for group in groups.tolist()])  # noqa: PLR0124
-            if len(unknown):
-                raise ValueError(f"groups must name a patient for each image, but has none for X{unknown.tolist()}.")
-        elif paths is not None:
-            groups = np.array([patient_key(path) or os.path.abspath(path) for path in paths], dtype=object)
-        else:
-            groups = np.arange(len(y))
-        sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-        if not sample_weight.any():
-            raise ValueError("Sample weights must contain at least one non-zero number.")
-        loss_weight = sample_weight * compute_sample_weight(self.class_weight, y)
-        if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
-            raise ValueError(
-                f"class_weight must be finite, not negative, and not 0 for all; got {self.class_weight!r}."
-            )
-        metadata = {name: value for name, value in metadata.items() if value is not None}
-        return Examples(
-            X if paths is None else np.array(paths, dtype=object),
-            is_images=paths is not None,
-            classes=encoder.classes_,
-            codes=encoder.transform(y),
-            sample_weight=sample_weight,
-            loss_weight=loss_weight,
-            groups=groups,
-            positions=np.arange(len(y)),
-            for_callbacks={"X": given, "y": y, "metadata": metadata or None},
+        adapted = copy.deepcopy(self)
+        adapted._before = None
+        adapted.feature_mean_, adapted.feature_scale_ = carried_over(
+            features, self.feature_mean_, self.feature_scale_, self.reference_
         )
+        return adapted
 
-    def _train(
-        self, examples: Examples, tasks: FitTasks, start: Head | None, *, is_partial: bool = False
-    ) -> "PneumoniaClassifier":
-        """From checked examples to fitted attributes, going on from `start` if there is one."""
+    def novelty(self, X: Any) -> np.ndarray:
+        """Compute how rare each image would be among the training images.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Paths of images, or features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+            Empirical p-values: about 1 % of images like those of the training, of other patients, are at or below
+            0.01. With n training images none is below ``1 / (n + 1)``. A small one says that the image is of another
+            kind, such as a photograph or a lateral film; a large one does not say that the prediction is right.
+        """
+        check_is_fitted(self)
+        return self._novelty(X, self._features(X))
+
+    def _logits(self, X: Any, features: np.ndarray) -> np.ndarray:
+        logits = self._trained().logits(features)
+        logits = logits.reshape(-1, self._n_views_of(X), logits.shape[1]).mean(axis=1)
+        return logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def _novelty(self, X: Any, features: np.ndarray) -> np.ndarray:
+        return p_values(self.reference_, (self._plain(X, features) - self.feature_mean_) / self.feature_scale_)
+
+    def _plain(self, X: Any, features: np.ndarray) -> np.ndarray:
+        return features[:: self._n_views_of(X)]
+
+    def _n_views_of(self, X: Any) -> int:
+        return 1 if as_paths(X) is None else self.n_views_predict
+
+    def _prior_shift(self) -> Any:
+        """Return what brings logits from the prevalence that the head was shown to that of the data."""
+        if not self.prior_correction:
+            return 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shift = np.log(self.class_count_) - np.log(self.trained_class_count_)
+        shift[~np.isfinite(shift)] = 0  # of a class that has not come yet
+        return shift[1] - shift[0] if len(shift) == 2 else shift
+
+    def _recognise(self, X: Any, groups: Any = None) -> np.ndarray:
+        """Tell of each image whether it was seen in `fit`, and whether its patient was."""
+        paths = as_paths(X)
+        n = len(X) if paths is None else len(paths)
+        names = names_of(paths, None if groups is None else check_groups(groups, n), n)
+        digests = {} if paths is None else contents(paths, open_store(self.memory))
+        return recognise(self.seen_, digests, names)
+
+    def _train(self, examples: Examples, start: Head | None, tasks: FitTasks, *, is_partial: bool) -> None:
         line = self._line() if examples.is_images else None
-        if start and start.layers and not (line and line.holds(start.layers)):
-            raise ValueError(
-                f"The last fit tuned other layers than n_layers={self.n_layers} and "
-                f"n_trainable_layers={self.n_trainable_layers} name: restore these, or fit anew with warm_start=False."
-            )
-        goes_on = is_partial or self.warm_start
-        before = getattr(self, "_before", None) if start and goes_on else None
-        random = before.random if before else check_random_state(self.random_state)
-        data = dict(examples.for_callbacks)
-        tasks.begin(**data)
-        is_iterative = is_partial or self.n_trainable_layers > 0 or len(self._hidden_layer_sizes()) > 0
-        train, held_out = examples, None
-        if self.early_stopping and is_iterative:
-            train, held_out = examples.hold_out(self.validation_fraction, random, before.held_out if before else None)
-        with ExitStack() as stack:
-            layers: dict[str, np.ndarray] = {}
-            store = None
-            if line and self.n_trainable_layers:
-                layers = start.layers if start and start.layers else line.load_trainable(random)
-                if self.n_trainable_layers < self.n_layers:
-                    store = stack.enter_context(room_for_maps(open_store(self.memory, "maps")))
-
-            parts: list[tuple[Examples, int, Augmentation]] = [
-                (train, self.n_views, Augmentation.of(self.augmentation))
-            ]
-            if held_out:
-                parts.append((held_out, 1 + _N_SHIFTED, SHIFTED))
-            rows, *more = _rows(line, parts, layers, store=store, progress=tasks)
-            held = more[0] if more else None
-            if start and is_iterative:
-                self._check_start(start, rows)
-            if line and not layers and held is None:  # what predicts at once, without the images
-                data["X"] = rows.features[:: self.n_views].copy() if tasks.wants("X") else None
-            attributes = partial(_attributes, classes=examples.classes, fingerprint=rows.fingerprint, layers=layers)
-            progress = partial(tasks, attributes=attributes, **data)
-            if line is None or not layers:
-                head = self._fit_head(rows, held, start, random, progress, is_partial=is_partial)
-            else:
-                head = start or self._fit_head(rows, held, None, random, progress)
-                if not head.layers:  # Adam has gathered nothing of them
-                    head = replace(head, layers=layers, moments=None)
-                head = self._tune(head, line, rows, held, random, progress, is_partial=is_partial)
-        for name, value in attributes(head).items():
+        training = Training(self, line, examples, tasks, start, is_partial=is_partial)
+        attributes, self._before = training.run()
+        for name, value in attributes.items():
             setattr(self, name, value)
-        self._before: _Before | None = None
-        if goes_on:
-            self._before = _Before(random, head.moments, held_out.groups if held_out else None)
-        tasks.end(**data)
-        return self
+        training.end()
 
     def _trained(self) -> Head:
         """Put together from the attributes what was learnt."""
@@ -552,23 +577,6 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             layers=self.tuned_layers_,
             moments=before.moments if (before := getattr(self, "_before", None)) else None,
         )
-
-    def _check_start(self, start: Head, rows: FeatureRows) -> None:
-        """Refuse to go on from weights that belong to other inputs."""
-        if (
-            None not in (rows.fingerprint, self.backbone_fingerprint_)
-            and bool(rows.maps) == bool(start.layers)
-            and rows.fingerprint != self.backbone_fingerprint_
-        ):
-            raise ValueError(_OTHER_FEATURES)
-        n_features = rows.features.shape[1]
-        sizes = (len(start.mean), *map(len, start.intercepts[:-1]))
-        if sizes != (n_features, *self._hidden_layer_sizes()):
-            raise ValueError(
-                f"The last fit left {sizes[0]} features and hidden_layer_sizes={sizes[1:]}, but now there are "
-                f"{n_features} features and hidden_layer_sizes={self._hidden_layer_sizes()}: restore what has changed, "
-                "or fit anew with warm_start=False."
-            )
 
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)
@@ -585,9 +593,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         paths = as_paths(X)
         fitted_on_images = self.backbone_fingerprint_ is not None
         if paths is None and not fitted_on_images:
-            return validate_data(self, X, dtype=_FLOATS, reset=False)
+            return validate_data(self, X, dtype=FLOATS, reset=False)
         if paths is None:
-            features = check_array(X, dtype=_FLOATS, estimator=self)
+            features = check_array(X, dtype=FLOATS, estimator=self)
         else:
             features = self._features_of_images(X, paths, fitted_on_images)
         if features.shape[1] != len(self.feature_mean_):
@@ -603,164 +611,17 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if fitted_on_images:
             check_column(self, X, paths, reset=False)
             if way.fingerprint() != self.backbone_fingerprint_ or (layers and not line.holds(layers)):
-                raise ValueError(_OTHER_FEATURES)
+                raise ValueError(OTHER_FEATURES)
         return line.features(paths, way, layers, self._bar())
-
-    def _fit_head(
-        self,
-        rows: FeatureRows,
-        held: FeatureRows | None,
-        start: Head | None,
-        random: np.random.RandomState,
-        progress: Callable[..., Any],
-        *,
-        is_partial: bool = False,
-    ) -> Head:
-        hidden_layer_sizes, examples = self._hidden_layer_sizes(), rows.examples
-        is_probe = not hidden_layer_sizes and not is_partial
-        if is_probe:
-            start = None  # its one solution does not depend on where it starts
-        features, mean, scale = standardize(
-            rows.features, examples.sample_weight, overwrite=examples.is_images, start=start
-        )
-        data = (features, examples.codes, examples.loss_weight, mean, scale)
-        if is_probe:
-            missing = [name for i, name in enumerate(examples.classes.tolist()) if i not in examples.codes]
-            if missing:
-                raise ValueError(
-                    "With trainable layers and no hidden layers, the first call of partial_fit needs images of every "
-                    f"class, but there are none of {missing}."
-                )
-            return fit_probe(*data, alpha=self.alpha)
-        return fit_dense(
-            *data,
-            n_classes=len(examples.classes),
-            hidden_layer_sizes=hidden_layer_sizes,
-            alpha=self.alpha,
-            dropout=self.dropout,
-            learning_rate_init=self.learning_rate_init,
-            batch_size=min(200, len(examples)) if self.batch_size == "auto" else int(self.batch_size),
-            max_iter=1 if is_partial else self.max_iter,
-            device=resolve_device(self.device),
-            random=random,
-            start=start,
-            stopping=self._stopping() if held else None,
-            held=held,
-            progress=progress,
-        )
-
-    def _tune(
-        self,
-        head: Head,
-        line: Line,
-        rows: FeatureRows,
-        held: FeatureRows | None,
-        random: np.random.RandomState,
-        progress: Callable[..., Any],
-        *,
-        is_partial: bool,
-    ) -> Head:
-        tuning = Tuning(
-            max_iter=1 if is_partial else self.tune_max_iter,
-            batch_size=min(32, len(rows.examples)) if self.batch_size == "auto" else int(self.batch_size),
-            learning_rate=float(self.tune_learning_rate),
-            is_scheduled=not is_partial,
-            average=float(self.tune_average),
-            alpha=self.alpha,
-            dropout=self.dropout,
-        )
-        stopping = self._stopping() if held else None
-        return finetune(
-            line.tail_shape(), head, rows, tuning, random=random, stopping=stopping, held=held, progress=progress
-        )
-
-    def _stopping(self) -> EarlyStopping[Head]:
-        return EarlyStopping(self.n_iter_no_change, self.tol)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what only a fit that goes on has need of; a model that is loaded goes on without it."""
         return {name: value for name, value in super().__getstate__().items() if name != "_before"}
 
-    def _check_parameters(self) -> None:
-        """Check what shapes the head; the rest is checked where it is used."""
-        check_scalar(self.alpha, "alpha", Real, min_val=0)
-        check_scalar(self.dropout, "dropout", Real, min_val=0, max_val=1, include_boundaries="left")
-        check_scalar(
-            self.learning_rate_init,
-            "learning_rate_init",
-            Real,
-            min_val=0,
-            include_boundaries="neither",
-        )
-        check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0)
-        for name in ("max_iter", "tune_max_iter", "n_views", "n_views_predict", "n_iter_no_change"):
-            check_scalar(getattr(self, name), name, Integral, min_val=1)
-        check_scalar(self.tune_average, "tune_average", Real, min_val=0, max_val=1, include_boundaries="right")
-        check_scalar(self.tol, "tol", Real, min_val=0)
-        check_scalar(
-            self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
-        )
-        check_scalar(self.tune_learning_rate, "tune_learning_rate", Real, min_val=0, include_boundaries="neither")
-        if self.batch_size != "auto":
-            check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        for name in ("alpha", "learning_rate_init", "tune_learning_rate", "tol"):
-            if not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r}, but it must be a finite number.")
-        for size in self._hidden_layer_sizes():
-            check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
-
-    def _hidden_layer_sizes(self) -> tuple[int, ...]:
-        sizes = self.hidden_layer_sizes
-        if isinstance(sizes, Integral):
-            return (int(sizes),)
-        if isinstance(sizes, (tuple, list, np.ndarray)):
-            return tuple(int(size) if isinstance(size, Integral) else size for size in sizes)
-        raise TypeError(f"hidden_layer_sizes must be a sequence of ints such as (128,); got {sizes!r}.")
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         return tags
-
-
-def _rows(
-    line: Line | None,
-    parts: Sequence[tuple[Examples, int, Augmentation]],
-    layers: dict[str, np.ndarray],
-    **settings: Any,
-) -> list[FeatureRows]:
-    """Compute, or look up, the rows of each part; one error names what cannot be read in any of them."""
-    if line is None:
-        return [FeatureRows(examples, examples.X) for examples, *_ in parts]
-    rows, failures = [], []
-    for part in parts:
-        try:
-            rows.append(line.rows(*part, layers, **settings))
-        except ImageReadError as error:
-            failures += error.failures
-    if failures:
-        raise ImageReadError(failures)
-    return rows
-
-
-def _attributes(
-    head: Head, classes: np.ndarray, fingerprint: str | None, layers: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """All that `fit` leaves on an estimator, but for what input validation does; `layers` are those before a tuning."""
-    return {
-        "backbone_fingerprint_": fingerprint,
-        "classes_": classes,
-        "feature_mean_": head.mean,
-        "feature_scale_": head.scale,
-        "coefs_": head.coefs,
-        "intercepts_": head.intercepts,
-        "n_iter_": head.n_iter,
-        "loss_curve_": head.loss_curve,
-        "accuracy_curve_": head.accuracy_curve,
-        "validation_scores_": head.validation_scores if head.best_iter is not None else None,
-        "best_iter_": head.best_iter,
-        "tuned_layers_": head.layers or layers,
-    }
 
 
 def _two_columns(logits: np.ndarray) -> np.ndarray:

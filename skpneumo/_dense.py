@@ -1,6 +1,6 @@
 """Dense layers in Keras and their training, compiled once a process for each shape."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from skpneumo import _device
 from skpneumo._pool import Pool
+from skpneumo._sampling import Drawn
 
 _IDLE_NETWORKS = 8
 _MAX_LEARNING_RATE = 1e38  # that float32 holds
@@ -109,9 +110,7 @@ _NETWORKS = Pool(DenseNetwork, _IDLE_NETWORKS)
 
 
 def train_dense(
-    features: np.ndarray,
-    codes: np.ndarray,
-    sample_weight: np.ndarray,
+    draws: Iterator[Drawn],
     *,
     n_classes: int,
     hidden_layer_sizes: Sequence[int],
@@ -126,39 +125,57 @@ def train_dense(
     start: Weights | None = None,
     state: list[np.ndarray] | None = None,
 ) -> tuple[Weights, list[np.ndarray]]:
-    """Train for `max_iter` epochs or until `on_epoch`, told loss and accuracy, says so.
+    """Train for `max_iter` epochs on what `draws` gives for each, or until `on_epoch`, told loss and accuracy, says so.
 
     Start from drawn weights, or from those of `start` and from what the steps that led to them have gathered, `state`.
     Return the weights and this state.
     """
-    n_samples = len(codes)
-    features = features.astype(np.float32, copy=False)
-    codes = codes.astype(np.int32)
-    weights = (sample_weight / sample_weight.mean()).astype(np.float32)
-    penalty = float(alpha / sample_weight.sum())
+    drawn, epoch = next(draws), None
     learning_rate = min(float(learning_rate_init), _MAX_LEARNING_RATE)
-    sizes = (features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
+    sizes = (drawn.features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
     with _NETWORKS.borrow(Shape(sizes, float(dropout), device)) as network, _device.place(device):
         network.layers.reset(random, start)
         network.step.restore(state)
         in_memory = _device.InMemory()
 
-        def step(*batch: np.ndarray) -> np.ndarray:
-            return network.step(*batch, penalty, learning_rate=learning_rate)
+        for number in range(max_iter):
+            drawn = next(draws) if number else drawn
+            if epoch is None or drawn is not epoch.drawn:
+                epoch = _Epoch(drawn, alpha)
 
-        for _ in range(max_iter):
-            order = random.permutation(n_samples)
+            def step(*batch: np.ndarray, penalty: float = epoch.penalty) -> np.ndarray:
+                return network.step(*batch, penalty, learning_rate=learning_rate)
+
             figures = np.zeros(2)
-            for first in range(0, n_samples, batch_size):
-                rows = order[first : first + batch_size]
-                for n_rows, of_step in in_memory(step, features[rows], codes[rows], weights[rows]):
+            for batch in epoch.batches(random, batch_size):
+                for n_rows, of_step in in_memory(step, *batch):
                     figures += n_rows * of_step
-            loss, accuracy = figures / n_samples
+            loss, accuracy = figures / len(drawn.rows)
             if on_epoch(loss, accuracy, network.layers.weights):
                 break
         trained = network.layers.weights()
         state = network.step.state()
     return trained, state
+
+
+class _Epoch:
+    """Rows as a compiled step takes them, and the penalty that goes with their weights."""
+
+    def __init__(self, drawn: Drawn, alpha: float) -> None:
+        self.drawn = drawn
+        in_all = drawn.weights[drawn.rows]
+        self.arrays = (
+            drawn.features.astype(np.float32, copy=False),
+            drawn.codes.astype(np.int32),
+            (drawn.weights / in_all.mean()).astype(np.float32),
+        )
+        self.penalty = float(alpha / in_all.sum())
+
+    def batches(self, random: np.random.RandomState, size: int) -> Iterator[list[np.ndarray]]:
+        """Yield the rows in random order, some at a time."""
+        order = random.permutation(self.drawn.rows)
+        for first in range(0, len(order), size):
+            yield [array[order[first : first + size]] for array in self.arrays]
 
 
 def _seed(random: np.random.RandomState) -> int:

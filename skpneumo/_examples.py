@@ -33,6 +33,10 @@ class Examples:
         Patients.
     positions : ndarray of int, shape (n_samples,)
         Where they stand in what `fit` was given.
+    n_views : int
+        Rows an image, one after the other; but `X`, `groups` and `positions` have one an image in any case.
+    are_groups_given : bool
+        Whether somebody named the patients, beside what file names tell.
     for_callbacks : dict
         Keywords of scikit-learn's callbacks: X, y, metadata, as they were given.
     """
@@ -45,6 +49,8 @@ class Examples:
     loss_weight: np.ndarray
     groups: np.ndarray
     positions: np.ndarray
+    n_views: int = 1
+    are_groups_given: bool = False
     for_callbacks: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -115,10 +121,20 @@ class Examples:
         shares = np.r_[0.5, np.full(n_views - 1, 0.5 / (n_views - 1))] if n_views > 1 else np.ones(1)
         return replace(
             self,
+            n_views=n_views,
             codes=np.repeat(self.codes, n_views),
             sample_weight=np.outer(self.sample_weight, shares).ravel(),
             loss_weight=np.outer(self.loss_weight, shares).ravel(),
         )
+
+    def class_count(self, weights: np.ndarray) -> np.ndarray:
+        """Sum weights of each class."""
+        return np.bincount(self.codes, weights=weights, minlength=len(self.classes))
+
+    def weighted_like(self, class_count: np.ndarray, drawn_count: np.ndarray) -> "Examples":
+        """Weigh classes in the loss as a sampler has them drawn, out of those that it drew from."""
+        ratio = np.divide(drawn_count, class_count, out=np.zeros_like(class_count), where=class_count > 0)
+        return replace(self, loss_weight=self.loss_weight * ratio[self.codes])
 
     def score(self, logits: np.ndarray) -> float:
         """Return minus the weighted mean log loss: the higher, the better."""

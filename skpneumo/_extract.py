@@ -52,6 +52,13 @@ def extract(
     return extraction.result(), extraction.items()
 
 
+def contents(paths: Sequence[str], store: FeatureStore | None) -> dict[int, bytes]:
+    """Return the digests of images by position; there is none of what cannot be read."""
+    files = _Files(paths, store)
+    with closing(files.read(_decoding_threads(None) if len(paths) > 1 else 0)) as read:
+        return {**files.contents, **dict(read)}
+
+
 class _Extraction:
     """One call: what its files hold, what the store knows of it, what has come and what cannot come."""
 

@@ -164,7 +164,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         paths = self._check_paths(X, reset=True)
         tasks = FitTasks(self, self._bar())
         tasks.begin(X=X, y=y)
-        features = self._extract(paths, tasks)
+        features, _ = self._extract(paths, tasks)
         tasks.end(X=X, y=y)
         return features
 
@@ -190,7 +190,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_parameters()
-        return self._extract(self._check_paths(X, reset=False), self._bar())
+        return self._extract(self._check_paths(X, reset=False), self._bar())[0]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features by row and column of their cell, from the upper left, and by channel.
@@ -211,8 +211,11 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         names = [f"vgg19_{i}_{j}_{channel}" for i in cells for j in cells for channel in range(backbone.n_channels)]
         return np.asarray(names, dtype=object)
 
-    def _extract(self, paths: list[str], progress: Callable[..., Any], way: Way | None = None) -> np.ndarray:
-        features, _ = extract(
+    def _extract(
+        self, paths: list[str], progress: Callable[..., Any], way: Way | None = None
+    ) -> tuple[np.ndarray, list[bytes]]:
+        """Return the rows, and what each is of."""
+        return extract(
             paths,
             way or self._way(),
             open_store(self.memory),
@@ -220,7 +223,6 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             progress=progress,
         )
-        return features
 
     def _way(self, n_views: int = 1, augmentation: Augmentation = XRAY, n_frozen: int | None = None) -> Way:
         """From an image to the features of its first `n_views` views, or to the maps of the first `n_frozen` layers."""

@@ -1,7 +1,7 @@
 """Training of the layers above the cut together with the head, which starts from the one that was solved before."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from skpneumo import _device
 from skpneumo._head import Head, check_finite, stopped
 from skpneumo._maps import FeatureRows, Maps
 from skpneumo._network import LARGEST_FLOAT16
+from skpneumo._sampling import Drawn
 from skpneumo._stopping import EarlyStopping
 from skpneumo._tail import TAILS, Tail, TailShape
 
@@ -68,6 +69,7 @@ def finetune(
     rows: FeatureRows,
     tuning: Tuning,
     *,
+    draws: Iterator[Drawn],
     random: np.random.RandomState,
     held: FeatureRows | None,
     stopping: EarlyStopping[Head] | None,
@@ -75,12 +77,13 @@ def finetune(
 ) -> Head:
     """Train the layers and the head of `start` on maps whose first pass is done; return them anew.
 
-    `stopping` is told how the weights do on `held`, at first those of `start`.
+    For each epoch, `draws` tells which rows of them. `stopping` is told how the weights do on `held`, at first those
+    of `start`.
     """
     sizes = (len(start.mean), *(len(intercept) for intercept in start.intercepts))
     shape = replace(shape, sizes=sizes, dropout=tuning.dropout)
     with TAILS.borrow(shape) as tail, _device.place(shape.device):
-        run = _Run(tail, start, rows, tuning, random)
+        run = _Run(tail, start, rows, tuning, draws, random)
         if stopping is not None and held is not None:
             stopping.add(run.score(start, held), start)
         with progress(tuning.max_iter, "tuning", "epoch") as task:
@@ -104,15 +107,22 @@ class _Run:
     """A tuning under way, in a tail that is borrowed for it."""
 
     def __init__(
-        self, tail: Tail, start: Head, rows: FeatureRows, tuning: Tuning, random: np.random.RandomState
+        self,
+        tail: Tail,
+        start: Head,
+        rows: FeatureRows,
+        tuning: Tuning,
+        draws: Iterator[Drawn],
+        random: np.random.RandomState,
     ) -> None:
         assert rows.maps is not None
-        self.tail, self.start, self.tuning, self.random = tail, start, tuning, random
-        self.maps, examples = rows.maps, rows.examples
-        self.codes = examples.codes.astype(np.int32)
-        self.weights = (examples.loss_weight / examples.loss_weight.mean()).astype(np.float32)
-        self.penalty = float(tuning.alpha / examples.loss_weight.sum())
-        self.n_batches = -(-len(self.maps) // tuning.batch_size)
+        self.tail, self.start, self.tuning, self.draws, self.random = tail, start, tuning, draws, random
+        self.maps, self.drawn = rows.maps, next(draws)
+        in_all = self.drawn.weights[self.drawn.rows]
+        self.codes = self.drawn.codes.astype(np.int32)
+        self.weights = (self.drawn.weights / in_all.mean()).astype(np.float32)
+        self.penalty = float(tuning.alpha / in_all.sum())
+        self.n_batches = -(-len(self.drawn.rows) // tuning.batch_size)
         self.n_epochs_before = int(start.moments[0]) // self.n_batches if start.moments else 0
         self.loss_curve: list[float] = []
         self.accuracy_curve: list[float] = []
@@ -121,13 +131,15 @@ class _Run:
 
     def epoch(self) -> tuple[float, float]:
         """Take a step on each batch of an epoch; return loss and accuracy."""
-        order, size, n_before = self.random.permutation(len(self.maps)), self.tuning.batch_size, len(self.loss_curve)
+        size, n_before = self.tuning.batch_size, len(self.loss_curve)
+        self.drawn = next(self.draws) if n_before else self.drawn
+        order = self.random.permutation(self.drawn.rows)
         batches = [order[i : i + size] for i in range(0, len(order), size)]
         figures = np.zeros(2)
         for number, (chosen, maps) in enumerate(self.maps.batches(batches, self.n_epochs_before + n_before)):
             rate = self.tuning.rate(n_before * self.n_batches + number, self.tuning.max_iter * self.n_batches)
             figures += self._step(rate, maps, self.codes[chosen], self.weights[chosen])
-        loss, accuracy = figures / len(self.maps)
+        loss, accuracy = figures / len(order)
         self.loss_curve.append(float(loss))
         self.accuracy_curve.append(float(accuracy))
         return self.loss_curve[-1], self.accuracy_curve[-1]
@@ -150,10 +162,9 @@ class _Run:
         assert held.maps is not None
         trained = self.tail.arrays()
         self.tail.load(head.layers)
-        batches = np.array_split(np.arange(len(held.maps)), -(-len(held.maps) // self.tail.shape.batch_size))
-        logits = [head.logits(self.tail.features(maps)) for _, maps in held.maps.batches(batches)]
+        logits = head.logits(_features(self.tail, held.maps, np.arange(len(held.maps))))
         self.tail.load(trained)
-        return held.examples.score(np.concatenate(logits))
+        return held.examples.score(logits)
 
     def _step(self, rate: float, *batch: np.ndarray) -> np.ndarray:
         def step(*part: np.ndarray) -> np.ndarray:
@@ -164,6 +175,18 @@ class _Run:
     def _between(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         share = self.tuning.average
         return after if share == 1 else (before + share * (after - before)).astype(np.float32)
+
+
+def features_of_rows(shape: TailShape, layers: Mapping[str, np.ndarray], maps: Maps, numbers: np.ndarray) -> np.ndarray:
+    """Compute the features that `layers` make of some rows of `maps`, whose first pass is done."""
+    with TAILS.borrow(shape) as tail:
+        tail.load(layers)
+        return _features(tail, maps, numbers)
+
+
+def _features(tail: Tail, maps: Maps, numbers: np.ndarray) -> np.ndarray:
+    batches = np.array_split(numbers, -(-len(numbers) // tail.shape.batch_size))
+    return np.concatenate([tail.features(rows) for _, rows in maps.batches(batches)])
 
 
 def half(array: np.ndarray) -> np.ndarray:

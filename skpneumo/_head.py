@@ -1,6 +1,6 @@
 """What is trained on features: a linear probe, or dense layers; and what it says of new ones, in numpy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skpneumo._dense import Weights, train_dense
 from skpneumo._probe import row_blocks, solve_probe
+from skpneumo._sampling import Drawn
 from skpneumo._stopping import EarlyStopping
 from skpneumo._threads import single_blas_thread
 
@@ -57,14 +58,15 @@ def standardize(
     With `start`, its means and deviations are used, which its weights were trained for.
     """
     # By blocks of rows, since StandardScaler takes several times the matrix that it is given, and longer.
-    mean, scale = (start.mean, start.scale) if start else _mean_and_scale(features, sample_weight)
+    mean, scale = (start.mean, start.scale) if start else mean_and_scale(features, sample_weight)
     standardized = features if overwrite else np.empty(features.shape, features.dtype)
     for rows in row_blocks(features):
         standardized[rows] = (features[rows] - mean) / scale
     return standardized, mean, scale
 
 
-def _mean_and_scale(features: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_scale(features: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean and standard deviation of each feature; 1 for the deviation of a constant one."""
     share = sample_weight / sample_weight.sum()
     mean, variance = np.zeros((2, features.shape[1]))
     with single_blas_thread():
@@ -77,16 +79,11 @@ def _mean_and_scale(features: np.ndarray, sample_weight: np.ndarray) -> tuple[np
     return mean, np.sqrt(variance)
 
 
-def fit_probe(
-    features: np.ndarray,
-    codes: np.ndarray,
-    sample_weight: np.ndarray,
-    mean: np.ndarray,
-    scale: np.ndarray,
-    *,
-    alpha: float,
-) -> Head:
+def fit_probe(drawn: Drawn, mean: np.ndarray, scale: np.ndarray, *, alpha: float) -> Head:
     """Solve the L2-penalised logistic regression on standardised features, to what their precision allows."""
+    features, codes = drawn.features, drawn.codes
+    # A row that was drawn twice weighs twice; the matrix stays as it is.
+    sample_weight = drawn.weights * np.bincount(drawn.rows, minlength=len(codes))
     tol = 1e-8 if features.dtype == np.float64 else 1e-5
     with single_blas_thread():
         if alpha and codes.max() < _MANY_CLASSES:
@@ -102,9 +99,7 @@ def fit_probe(
 
 
 def fit_dense(
-    features: np.ndarray,
-    codes: np.ndarray,
-    sample_weight: np.ndarray,
+    draws: Iterator[Drawn],
     mean: np.ndarray,
     scale: np.ndarray,
     *,
@@ -115,8 +110,9 @@ def fit_dense(
     progress: Callable[..., Any],
     **parameters: Any,
 ) -> Head:
-    """Train dense ReLU layers on standardised features by Adam, from random weights and zero biases or from `start`.
+    """Train dense ReLU layers by Adam, from random weights and zero biases or from `start`.
 
+    Each epoch is trained on what `draws` gives for it, standardised.
     A task of `progress` is told of each epoch with the head as it stands, and may stop the training; so may `stopping`,
     told how the head does on the rows `held`.
     """
@@ -139,9 +135,7 @@ def fit_dense(
             return task.update(state=lambda: head(weights())) or is_over
 
         weights, moments = train_dense(
-            features,
-            codes,
-            sample_weight,
+            draws,
             max_iter=max_iter,
             on_epoch=on_epoch,
             start=(start.coefs, start.intercepts) if start else None,

@@ -64,18 +64,18 @@ class Line:
         if layers:
             maps = self._maps(paths, way, store, examples.positions)
             features = tail_features(self.tail_shape(), layers, maps, progress)
-            return FeatureRows(examples.repeat(n_views), features, way.fingerprint(), maps)
+            return FeatureRows(examples.repeat(n_views), features, way.fingerprint(), maps.items, maps)
         try:
-            features = self.extractor._extract(paths, progress, way)
+            features, items = self.extractor._extract(paths, progress, way)
         except ImageReadError as error:
             failures = [(int(examples.positions[i]), path, why) for i, path, why in error.failures]
             raise ImageReadError(failures) from None
-        return FeatureRows(examples.repeat(n_views), features, way.fingerprint())
+        return FeatureRows(examples.repeat(n_views), features, way.fingerprint(), items)
 
     def features(self, paths: list[str], way: Way, layers: Layers, progress: Callable[..., Any]) -> np.ndarray:
         """Compute, or look up, the features of new images, whose maps are not kept."""
         if not layers:
-            return self.extractor._extract(paths, progress, way)
+            return self.extractor._extract(paths, progress, way)[0]
         store = open_store(self.extractor.memory, "maps", is_read_only=True)
         return tail_features(self.tail_shape(), layers, self._maps(paths, way, store), progress)
 

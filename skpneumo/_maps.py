@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class FeatureRows:
         What a head is trained on.
     fingerprint : str or None
         Of the way from the images to the features, or to the maps. None: there were no images.
+    items : list of bytes
+        What each row is of: the digest of an image, and the name of a view. Empty: there were no images.
     maps : Maps or None
         What trainable layers make the features of. None: there are no such layers.
     """
@@ -39,6 +41,7 @@ class FeatureRows:
     examples: Examples
     features: np.ndarray
     fingerprint: str | None = None
+    items: list[bytes] = field(default_factory=list)
     maps: "Maps | None" = None
 
 

@@ -68,3 +68,14 @@ class UntrainedLayersWarning(UserWarning):
     >>> issubclass(UntrainedLayersWarning, UserWarning)
     True
     """
+
+
+class LeakageWarning(UserWarning):
+    """A model is judged on images, or on patients, that it was trained on.
+
+    Examples
+    --------
+    >>> from skpneumo.exceptions import LeakageWarning
+    >>> issubclass(LeakageWarning, UserWarning)
+    True
+    """

@@ -246,7 +246,7 @@ def passed(monkeypatch):
 def features_of_views(paths, n_views, augmentation=XRAY):
     """One matrix a view."""
     extractor = VGG19Features(**TINY, memory=None)
-    rows = extractor._extract(paths, extractor._bar(), extractor._way(n_views, augmentation))
+    rows, _ = extractor._extract(paths, extractor._bar(), extractor._way(n_views, augmentation))
     return [rows[view::n_views] for view in range(n_views)]
 
 

@@ -1,5 +1,6 @@
 import re
 import tracemalloc
+from itertools import repeat
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from skpneumo import PneumoniaClassifier, _progress
 from skpneumo._dense import train_dense
 from skpneumo._head import standardize
+from skpneumo._sampling import Drawn
 
 DENSE = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0}
 
@@ -161,10 +163,36 @@ def test_class_weights_move_the_calls_towards_the_rare_class(random, head):
     X = random.randn(300, 3)
     y = (X[:, 0] + random.randn(300) > 1.8).astype(int)
     head = head | {"max_iter": 60, "learning_rate_init": 0.01} if head else head
-    plain = PneumoniaClassifier(**head).fit(X, y).predict_proba(X)[:, 1].mean()
-    balanced = PneumoniaClassifier(**head, class_weight="balanced").fit(X, y).predict_proba(X)[:, 1].mean()
-    listed = PneumoniaClassifier(**head, class_weight={0: 1, 1: 100}).fit(X, y).predict_proba(X)[:, 1].mean()
-    assert plain < balanced < listed
+    weights = (None, "balanced", {0: 1, 1: 100})
+    models = [PneumoniaClassifier(**head, class_weight=weight).fit(X, y) for weight in weights]
+    for means in (
+        [model.predict(X).mean() for model in models],
+        [model.set_params(prior_correction=False).predict_proba(X)[:, 1].mean() for model in models],
+    ):
+        assert means == sorted(means)
+        assert len(set(means)) == 3
+
+
+@pytest.mark.parametrize("head", [{}, DENSE])
+@pytest.mark.parametrize(
+    "handling",
+    [
+        {"class_weight": "balanced"},
+        {"class_weight": {0: 1, 1: 100}},
+        {"sampler": "over"},
+        {"sampler": "under"},
+        {"sampler": "smote"},
+    ],
+)
+def test_probabilities_stay_those_of_the_prevalence_in_the_data(random, head, handling):
+    X = random.randn(600, 3)
+    y = (X[:, 0] + random.randn(600) > 1.8).astype(int)
+    head = head | {"max_iter": 60, "learning_rate_init": 0.01} if head else head
+    clf = PneumoniaClassifier(**head, **handling).fit(X, y)
+    corrected = clf.predict_proba(X)[:, 1].mean()
+    raw = clf.set_params(prior_correction=False).predict_proba(X)[:, 1].mean()
+    assert abs(corrected - y.mean()) < 0.03
+    assert raw > y.mean() + 0.1
 
 
 def test_verbose_shows_a_bar_of_epochs(random, capsys, monkeypatch):
@@ -262,7 +290,8 @@ def test_training_goes_on_from_weights_and_a_state_as_if_it_had_not_been_interru
 
     def train(n_epochs, **begin):
         return train_dense(
-            X, y, np.ones(40), n_classes=3, hidden_layer_sizes=sizes, alpha=0.1, dropout=0, learning_rate_init=0.05,
+            repeat(Drawn.all_of(X, y, np.ones(40))), n_classes=3,
+            hidden_layer_sizes=sizes, alpha=0.1, dropout=0, learning_rate_init=0.05,
             batch_size=40, max_iter=n_epochs, device="cpu", random=np.random.RandomState(0), on_epoch=lambda *_: False,
             **begin,
         )  # fmt: skip

@@ -1,0 +1,125 @@
+"""What a fit is given, checked: the parameters of a classifier, and its examples."""
+
+import os
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import check_consistent_length, check_scalar
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
+
+from skpneumo._examples import Examples
+from skpneumo._inputs import as_paths, check_column
+from skpneumo._patients import patient_key
+from skpneumo._sampling import check_sampler
+
+FLOATS = (np.float64, np.float32)
+
+
+def check_parameters(clf: Any) -> None:
+    """Check what shapes the head; the rest is checked where it is used."""
+    check_scalar(clf.alpha, "alpha", Real, min_val=0)
+    check_scalar(clf.dropout, "dropout", Real, min_val=0, max_val=1, include_boundaries="left")
+    check_scalar(
+        clf.learning_rate_init,
+        "learning_rate_init",
+        Real,
+        min_val=0,
+        include_boundaries="neither",
+    )
+    check_scalar(clf.n_trainable_layers, "n_trainable_layers", Integral, min_val=0)
+    for name in ("max_iter", "tune_max_iter", "n_views", "n_views_predict", "n_iter_no_change"):
+        check_scalar(getattr(clf, name), name, Integral, min_val=1)
+    check_scalar(clf.tune_average, "tune_average", Real, min_val=0, max_val=1, include_boundaries="right")
+    check_scalar(clf.tol, "tol", Real, min_val=0)
+    check_scalar(
+        clf.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
+    )
+    check_scalar(clf.tune_learning_rate, "tune_learning_rate", Real, min_val=0, include_boundaries="neither")
+    if clf.batch_size != "auto":
+        check_scalar(clf.batch_size, "batch_size", Integral, min_val=1)
+    for name in ("alpha", "learning_rate_init", "tune_learning_rate", "tol"):
+        if not np.isfinite(getattr(clf, name)):
+            raise ValueError(f"{name}={getattr(clf, name)!r}, but it must be a finite number.")
+    for size in hidden_layer_sizes(clf):
+        check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
+    check_sampler(clf.sampler)
+    if not isinstance(clf.prior_correction, (bool, np.bool_)):
+        raise TypeError(f"prior_correction={clf.prior_correction!r}, but it must be True or False.")
+
+
+def hidden_layer_sizes(clf: Any) -> tuple[int, ...]:
+    """Return the sizes as a tuple; what they may be is checked elsewhere."""
+    sizes = clf.hidden_layer_sizes
+    if isinstance(sizes, Integral):
+        return (int(sizes),)
+    if isinstance(sizes, (tuple, list, np.ndarray)):
+        return tuple(int(size) if isinstance(size, Integral) else size for size in sizes)
+    raise TypeError(f"hidden_layer_sizes must be a sequence of ints such as (128,); got {sizes!r}.")
+
+
+def check_examples(
+    clf: Any, X: Any, y: Any, sample_weight: Any, groups: Any = None, classes: np.ndarray | None = None
+) -> Examples:
+    """Check what `fit` is given; `classes` are those to come, None: those of `y`."""
+    given, paths = X, as_paths(X)
+    is_first = classes is None or not hasattr(clf, "coefs_")
+    if paths is None:
+        X, y = validate_data(clf, X, y, dtype=FLOATS, reset=is_first)
+    else:
+        y = validate_data(clf, X="no_validation", y=y)
+        check_column(clf, X, paths, reset=is_first)
+        check_consistent_length(paths, y)
+    if paths is not None:
+        clf._line()  # checks its parameters
+    elif clf.n_trainable_layers:
+        raise ValueError(
+            f"n_trainable_layers={clf.n_trainable_layers} needs images, but X holds features already extracted: "
+            "pass paths, or n_trainable_layers=0."
+        )
+    check_classification_targets(y)
+    encoder = LabelEncoder().fit(y if classes is None else classes)
+    if len(encoder.classes_) < 2:
+        raise ValueError(f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]}.")
+    metadata = {
+        name: value for name, value in (("sample_weight", sample_weight), ("groups", groups)) if value is not None
+    }
+    are_groups_given = groups is not None
+    if groups is not None:
+        groups = check_groups(groups, len(y))
+    elif paths is not None:
+        groups = np.array([patient_key(path) or os.path.abspath(path) for path in paths], dtype=object)
+    else:
+        groups = np.arange(len(y))
+    sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+    if not sample_weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    loss_weight = sample_weight * compute_sample_weight(clf.class_weight, y)
+    if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
+        raise ValueError(f"class_weight must be finite, not negative, and not 0 for all; got {clf.class_weight!r}.")
+    return Examples(
+        X if paths is None else np.array(paths, dtype=object),
+        is_images=paths is not None,
+        classes=encoder.classes_,
+        codes=encoder.transform(y),
+        sample_weight=sample_weight,
+        loss_weight=loss_weight,
+        groups=groups,
+        positions=np.arange(len(y)),
+        are_groups_given=are_groups_given,
+        for_callbacks={"X": given, "y": y, "metadata": metadata or None},
+    )
+
+
+def check_groups(groups: Any, n: int) -> np.ndarray:
+    """Return a patient for each of `n` images."""
+    groups = column_or_1d(groups)
+    if len(groups) != n:
+        raise ValueError(f"groups must name a patient for each image, but there are {len(groups)} for {n} images.")
+    unknown = np.flatnonzero([group is None or group != group for group in groups.tolist()])  # noqa: PLR0124
+    if len(unknown):
+        raise ValueError(f"groups must name a patient for each image, but has none for X{unknown.tolist()}.")
+    return groups
