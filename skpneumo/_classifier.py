@@ -123,8 +123,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         often ("over"), the others less often ("under"), or new features between those of neighbours ("smote"). What
         is held out is never resampled. With trainable layers, samplers that pick among images alone.
     prior_correction : bool, default=True
-        Whether probabilities are those of the prevalence in the data, where class weights or a sampler showed another
-        one to the head. `predict` and `decision_function` follow the weights and the sampler in any case.
+        Whether probabilities are those of the prevalence in the data, where class weights or a sampler show another
+        one to the head: the intercepts are solved anew on the training images as they are. `predict` and
+        `decision_function` follow the weights and the sampler in any case.
     memory : "auto", None, path or joblib.Memory, default="auto"
         Where features are stored. "auto": the user's cache folder, or the folder that the environment variable
         ``SKPNEUMO_CACHE`` names. None: nowhere. Of a ``Memory``, its location is used.
@@ -148,10 +149,6 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
-    class_count_ : ndarray of shape (n_classes,)
-        Images of each class, or the sums of their sample weights.
-    trained_class_count_ : ndarray of shape (n_classes,)
-        The same with class weights, as the sampler has drawn them.
     n_features_in_ : int
         1 where `fit` saw images; the number of features where it saw these.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -176,6 +173,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         With early stopping, the score after each epoch; of a tuning, at first that of the head it began with.
     best_iter_ : int or None
         With early stopping, the epoch whose weights were kept, from 1; 0: tuning has gained nothing.
+    prior_shift_ : ndarray of shape (n_outputs,)
+        What `predict_proba` adds to the logits for `prior_correction`.
     reference_ : dict of str to ndarray
         What `adapt` and `novelty` know of the features of plain training images.
     seen_ : dict of str to ndarray
@@ -424,7 +423,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes), float64
             In the order of `classes_`.
         """
-        logits = self.decision_function(X) + self._prior_shift()
+        logits = self._corrected(self.decision_function(X))
         return expit(_two_columns(logits)) if logits.ndim == 1 else softmax(logits, axis=1)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -440,7 +439,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes), float64
             In the order of `classes_`.
         """
-        logits = self.decision_function(X) + self._prior_shift()
+        logits = self._corrected(self.decision_function(X))
         return log_expit(_two_columns(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -542,14 +541,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _n_views_of(self, X: Any) -> int:
         return 1 if as_paths(X) is None else self.n_views_predict
 
-    def _prior_shift(self) -> Any:
-        """Return what brings logits from the prevalence that the head was shown to that of the data."""
-        if not self.prior_correction:
-            return 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shift = np.log(self.class_count_) - np.log(self.trained_class_count_)
-        shift[~np.isfinite(shift)] = 0  # of a class that has not come yet
-        return shift[1] - shift[0] if len(shift) == 2 else shift
+    def _corrected(self, logits: np.ndarray) -> np.ndarray:
+        return logits + (self.prior_shift_[0] if logits.ndim == 1 else self.prior_shift_)
 
     def _recognise(self, X: Any, groups: Any = None) -> np.ndarray:
         """Tell of each image whether it was seen in `fit`, and whether its patient was."""

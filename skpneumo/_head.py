@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq, minimize
+from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 from skpneumo._dense import Weights, train_dense
@@ -146,6 +148,32 @@ def fit_dense(
     trained = last if stopping is None else stopped(last, stopping, first=1)
     check_finite(trained, "learning_rate_init", parameters["learning_rate_init"])
     return trained
+
+
+def prior_shift(logits: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Solve the intercepts anew on images as they are, with all else held: what has to be added to the logits.
+
+    Where a class has no image, its prevalence is unknown: `otherwise`.
+    """
+    present, n_outputs = np.unique(codes[sample_weight > 0]), logits.shape[1]
+    if len(present) < max(n_outputs, 2):
+        return otherwise
+    weight = (sample_weight / sample_weight.sum())[:, np.newaxis]
+    targets = codes[:, np.newaxis] == (np.arange(n_outputs) if n_outputs > 1 else 1)
+
+    def slope(shift: np.ndarray) -> np.ndarray:
+        proba = expit(logits + shift) if n_outputs == 1 else softmax(logits + shift, axis=1)
+        return (weight * (proba - targets)).sum(axis=0)
+
+    if n_outputs == 1:
+        furthest = np.abs(logits).max() + 50
+        return np.array([brentq(lambda shift: slope(np.array([shift]))[0], -furthest, furthest)])
+
+    def loss(shift: np.ndarray) -> float:
+        return -float((weight * targets * log_softmax(logits + shift, axis=1)).sum())
+
+    shift = minimize(loss, np.zeros(n_outputs), jac=slope, method="BFGS", options={"gtol": 1e-8}).x
+    return shift - shift.mean()
 
 
 def check_finite(head: Head, name: str, rate: float) -> None:

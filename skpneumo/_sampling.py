@@ -49,7 +49,6 @@ class Resampler:
         own = getattr(self.sampler, "random_state", None)
         if own is not None:
             self.random = check_random_state(own)
-        self._counts: list[np.ndarray] = []
 
     def draws(self, rows: Drawn) -> Iterator[Drawn]:
         """Draw, again and again, some of `rows`; or, by samplers that make new ones, others in their place.
@@ -62,25 +61,12 @@ class Resampler:
         while True:
             yield rows if self.sampler is None else self._draw(rows)
 
-    def class_count(self, otherwise: np.ndarray) -> np.ndarray:
-        """Return the weight of each class in a draw, on average; without draws, `otherwise`."""
-        if not self._counts:
-            return otherwise
-        count = np.zeros_like(otherwise)
-        mean = np.mean(self._counts, axis=0)
-        count[: len(mean)] = mean
-        return count
-
     def _draw(self, rows: Drawn) -> Drawn:
         seed = int(self.random.randint(2**31 - 1))
         images, made = self._resample(rows.features[:: self.n_views], rows.codes[:: self.n_views], seed)
         if images is None:
-            drawn = Drawn.all_of(*self._new_rows(made, rows, seed))
-        else:
-            numbers = images[:, np.newaxis] * self.n_views + np.arange(self.n_views)
-            drawn = replace(rows, rows=numbers.ravel())
-        self._counts.append(drawn.class_count(rows.codes.max() + 1))
-        return drawn
+            return Drawn.all_of(*self._new_rows(made, rows, seed))
+        return replace(rows, rows=(images[:, np.newaxis] * self.n_views + np.arange(self.n_views)).ravel())
 
     def _resample(
         self, features: np.ndarray, codes: np.ndarray, seed: int

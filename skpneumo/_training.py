@@ -15,11 +15,11 @@ from skpneumo._checks import hidden_layer_sizes
 from skpneumo._device import resolve_device
 from skpneumo._examples import Examples
 from skpneumo._finetune import Tuning, features_of_rows, finetune
-from skpneumo._head import Head, fit_dense, fit_probe, standardize
+from skpneumo._head import Head, fit_dense, fit_probe, prior_shift, standardize
 from skpneumo._line import Line
 from skpneumo._maps import FeatureRows, room_for_maps
 from skpneumo._pipeline import content_of
-from skpneumo._reference import Reference, fit_reference
+from skpneumo._reference import fit_reference
 from skpneumo._sampling import Drawn, Resampler
 from skpneumo._seen import Seen, names_of, remember
 from skpneumo._stopping import EarlyStopping
@@ -100,13 +100,14 @@ class Training:
             if line and not layers and held is None:  # what predicts at once, without the images
                 data["X"] = rows.features[:: clf.n_views].copy() if self.tasks.wants("X") else None
             seen = self._seen([rows, *more])
-            attributes = partial(self._attributes, rows=rows, train=train, layers=layers, seen=seen)
-            progress = partial(self.tasks, attributes=partial(attributes, reference={}), **data)
+            attributes = partial(self._attributes, rows=rows, layers=layers, seen=seen)
+            progress = partial(self.tasks, attributes=attributes, **data)
             if layers:
-                head, reference = self._fit_all(rows, train, held, layers, progress)
+                head, plain = self._fit_all(rows, held, layers, progress)
             else:
-                head, reference = self._fit_head(rows, train, held, self.start, progress)
-        return attributes(head, reference=reference), self._leave(head, held_out)
+                head, plain = self._fit_head(rows, held, self.start, progress)
+        learnt = attributes(head) | self._of_plain_images(head, plain, train)
+        return learnt, self._leave(head, held_out)
 
     def end(self) -> None:
         """Tell callbacks that the classifier is fitted."""
@@ -115,12 +116,11 @@ class Training:
     def _fit_head(
         self,
         rows: FeatureRows,
-        train: Examples,
         held: FeatureRows | None,
         start: Head | None,
         progress: Callable[..., Any],
-    ) -> tuple[Head, Reference]:
-        """Train a head on features; describe those of plain images, unless an earlier call has."""
+    ) -> tuple[Head, np.ndarray]:
+        """Train a head on features; return it, and the standardised ones of plain images."""
         clf, examples, sizes = self.clf, rows.examples, hidden_layer_sizes(self.clf)
         is_partial = self.is_partial and not clf.n_trainable_layers
         is_probe = not sizes and not is_partial
@@ -157,25 +157,20 @@ class Training:
                 held=held,
                 progress=progress,
             )
-        if clf.n_trainable_layers:
-            return head, {}
-        if self.is_partial and self.start:
-            return head, clf.reference_
-        return head, fit_reference(features[:: examples.n_views], train.sample_weight, train.groups)
+        return head, features[:: examples.n_views]
 
     def _fit_all(
         self,
         rows: FeatureRows,
-        train: Examples,
         held: FeatureRows | None,
         layers: dict[str, np.ndarray],
         progress: Callable[..., Any],
-    ) -> tuple[Head, Reference]:
-        """Train the trainable layers and the head together, from the head that was trained before."""
+    ) -> tuple[Head, np.ndarray]:
+        """Train the trainable layers and the head together, from the head that was trained before; return likewise."""
         assert self.line is not None
         assert rows.maps is not None
         clf = self.clf
-        head = self.start or self._fit_head(rows, train, held, None, progress)[0]
+        head = self.start or self._fit_head(rows, held, None, progress)[0]
         if not head.layers:  # Adam has gathered nothing of them
             head = replace(head, layers=layers, moments=None)
         tuning = Tuning(
@@ -201,8 +196,20 @@ class Training:
         )
         plain = np.arange(0, len(rows.maps), rows.examples.n_views)
         features = features_of_rows(self.line.tail_shape(), head.layers, rows.maps, plain)
-        standardized = (features - head.mean) / head.scale
-        return head, fit_reference(standardized.astype(np.float32), train.sample_weight, train.groups)
+        return head, ((features - head.mean) / head.scale).astype(np.float32)
+
+    def _of_plain_images(self, head: Head, standardized: np.ndarray, train: Examples) -> dict[str, Any]:
+        """Return the attributes that are made of plain training images, once the head is trained."""
+        clf, shift = self.clf, np.zeros(len(head.intercepts[-1]))
+        if clf.prior_correction and (clf.class_weight is not None or clf.sampler is not None):
+            before = clf.prior_shift_ if self.start else shift
+            logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(standardized)
+            shift = prior_shift(logits, train.codes, train.sample_weight, before)
+        if self.start and self.is_partial and not head.layers:  # the features are those of the first call
+            reference = clf.reference_
+        else:
+            reference = fit_reference(standardized, train.sample_weight, train.groups)
+        return {"prior_shift_": shift, "reference_": reference}
 
     def _draws(
         self, features: np.ndarray, examples: Examples, held: FeatureRows | None, among: np.ndarray | None = None
@@ -225,21 +232,13 @@ class Training:
         head: Head,
         *,
         rows: FeatureRows,
-        train: Examples,
         layers: dict[str, np.ndarray],
         seen: Seen,
-        reference: Reference,
     ) -> dict[str, Any]:
-        """All that `fit` leaves on an estimator, but for what input validation does."""
-        count = train.class_count(train.sample_weight)
-        trained_count = self.resampler.class_count(train.class_count(train.loss_weight))
-        if self.is_partial and self.start:
-            count, trained_count = count + self.clf.class_count_, trained_count + self.clf.trained_class_count_
+        """Return what a fit leaves on an estimator at any time."""
         return {
             "backbone_fingerprint_": rows.fingerprint,
             "classes_": self.examples.classes,
-            "class_count_": count,
-            "trained_class_count_": trained_count,
             "feature_mean_": head.mean,
             "feature_scale_": head.scale,
             "coefs_": head.coefs,
@@ -250,7 +249,8 @@ class Training:
             "validation_scores_": head.validation_scores if head.best_iter is not None else None,
             "best_iter_": head.best_iter,
             "tuned_layers_": head.layers or layers,
-            "reference_": reference,
+            "prior_shift_": np.zeros(len(head.intercepts[-1])),
+            "reference_": {},
             "seen_": seen,
         }
 

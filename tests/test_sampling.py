@@ -1,0 +1,240 @@
+import re
+from itertools import islice
+
+import numpy as np
+import pytest
+from imblearn.over_sampling import ADASYN, SMOTE, RandomOverSampler
+from imblearn.under_sampling import NearMiss, TomekLinks
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.class_weight import compute_sample_weight
+
+from conftest import TINY
+from skpneumo import PneumoniaClassifier
+from skpneumo._sampling import Drawn, Resampler, check_sampler
+
+N_RARE, N_COMMON = 12, 48
+
+
+@pytest.fixture
+def rows(random):
+    """60 rows, a fifth of them of the second class."""
+    codes = np.arange(60) % 5 == 0
+    return Drawn.all_of(random.randn(60, 4).astype(np.float32) + 3 * codes[:, None], codes.astype(int), np.ones(60))
+
+
+def draws(sampler, rows, n=1, n_views=1, seed=0):
+    return list(islice(Resampler(sampler, n_views, np.random.RandomState(seed)).draws(rows), n))
+
+
+def counts(drawn):
+    return np.bincount(drawn.codes[drawn.rows]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        (None, [N_COMMON, N_RARE]),
+        ("over", [N_COMMON, N_COMMON]),
+        ("under", [N_RARE, N_RARE]),
+        ("smote", [N_COMMON, N_COMMON]),
+        (NearMiss(), [N_RARE, N_RARE]),
+        (RandomOverSampler(sampling_strategy=0.5), [N_COMMON, N_COMMON // 2]),
+        (RandomOverSampler(shrinkage=0.1), [N_COMMON, N_COMMON]),
+    ],
+)
+def test_classes_are_drawn_as_often_as_the_sampler_says(sampler, expected, rows):
+    assert counts(*draws(sampler, rows)) == expected
+
+
+@pytest.mark.parametrize("sampler", ["over", "under", TomekLinks(), NearMiss()])
+def test_what_is_picked_are_rows_as_they_are(sampler, rows):
+    (drawn,) = draws(sampler, rows)
+    assert drawn.features is rows.features
+    assert drawn.codes is rows.codes
+    assert set(drawn.rows) <= set(rows.rows)
+
+
+@pytest.mark.parametrize("sampler", ["smote", ADASYN(), RandomOverSampler(shrinkage=0.5)])
+def test_what_is_made_is_new(sampler, rows):
+    (drawn,) = draws(sampler, rows)
+    old = {row.tobytes() for row in rows.features}
+    assert sum(row.tobytes() not in old for row in drawn.features) > 20
+    assert drawn.features.dtype == np.float32
+
+
+@pytest.mark.parametrize("sampler", ["over", "under", "smote"])
+def test_each_epoch_draws_anew_and_the_seed_decides(sampler, rows):
+    first, second = (drawn.features[drawn.rows] for drawn in draws(sampler, rows, n=2))
+    assert not np.array_equal(first, second)
+    again = draws(sampler, rows, n=2)[1]
+    np.testing.assert_array_equal(again.features[again.rows], second)
+    other = draws(sampler, rows, seed=1)[0]
+    assert not np.array_equal(other.features[other.rows], first)
+
+
+def test_a_seed_of_the_samplers_own_goes_before_that_of_the_fit(rows):
+    first, second = (draws(RandomOverSampler(random_state=5), rows, n=2, seed=seed) for seed in (0, 1))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.rows, other.rows)
+    assert not np.array_equal(first[0].rows, first[1].rows)
+
+
+def test_the_samplers_own_state_is_left_alone(rows):
+    sampler = RandomOverSampler(random_state=5)
+    draws(sampler, rows, n=2)
+    assert vars(sampler) == vars(clone(sampler))
+
+
+@pytest.mark.parametrize("sampler", ["over", "under", TomekLinks()])
+def test_all_views_of_a_picked_image_are_picked(sampler, rows):
+    features = np.repeat(rows.features, 3, axis=0) + np.tile([[0], [0.1], [0.2]], (60, 1)).astype(np.float32)
+    views = Drawn.all_of(features, np.repeat(rows.codes, 3), np.tile([0.5, 0.25, 0.25], 60))
+    (drawn,), (plain,) = draws(sampler, views, n_views=3), draws(sampler, rows)
+    np.testing.assert_array_equal(drawn.rows.reshape(-1, 3), plain.rows[:, None] * 3 + np.arange(3))
+
+
+def test_new_rows_are_made_of_each_view_and_weigh_like_it(rows):
+    features = np.stack([rows.features, rows.features + 100], axis=1).reshape(-1, 4)
+    views = Drawn.all_of(features, np.repeat(rows.codes, 2), np.tile([0.75, 0.25], 60))
+    (drawn,) = draws("smote", views, n_views=2)
+    is_plain = drawn.features[:, 0] < 50
+    assert (is_plain.sum(), (~is_plain).sum()) == (96, 96)
+    assert set(drawn.weights[is_plain]) == {0.75}
+    assert set(drawn.weights[~is_plain]) == {0.25}
+    np.testing.assert_allclose(drawn.features[is_plain] + 100, drawn.features[~is_plain], atol=1e-4)
+
+
+def test_weights_go_with_rows_that_are_picked_and_cannot_go_with_new_ones(rows):
+    weighted = Drawn.all_of(rows.features, rows.codes, np.arange(60.0))
+    (drawn,) = draws("over", weighted)
+    np.testing.assert_array_equal(drawn.weights[drawn.rows], drawn.rows)
+    with pytest.raises(ValueError, match="makes new rows, which have no sample_weight"):
+        draws("smote", weighted)
+
+
+def test_too_few_images_for_a_sampler_are_an_error_that_counts_them():
+    rows = Drawn.all_of(np.zeros((12, 2)), np.array([0] * 9 + [1] * 3), np.ones(12))
+    with pytest.raises(ValueError, match=re.escape("sampler='smote' cannot work with {0: 9, 1: 3} images a class")):
+        draws("smote", rows)
+
+
+@pytest.mark.parametrize("wrong", ["oversample", 3, SMOTE, object()])
+def test_what_is_no_sampler_is_refused(wrong, matrix, y):
+    with pytest.raises(ValueError, match="must be None, one of 'over', 'under', 'smote' or a sampler"):
+        check_sampler(wrong)
+    with pytest.raises(ValueError, match="must be None, one of"):
+        PneumoniaClassifier(sampler=wrong).fit(matrix, y)
+
+
+# In a classifier
+
+
+@pytest.fixture
+def rare(random):
+    X = random.randn(200, 4)
+    return X, (X[:, 0] + random.randn(200) > 1.6).astype(int)
+
+
+def test_a_probe_on_picked_rows_is_one_on_the_rows_written_out(rare):
+    X, y = rare
+    clf = PneumoniaClassifier(sampler=RandomOverSampler(random_state=0), prior_correction=False).fit(X, y)
+    rows = Drawn.all_of(X, y, np.ones(len(y)))
+    (drawn,) = draws(RandomOverSampler(random_state=0), rows)
+    written = PneumoniaClassifier(warm_start=True).fit(X, y)  # keeps the standardisation
+    mean, scale = written.feature_mean_, written.feature_scale_
+    counts = np.bincount(drawn.rows, minlength=len(y)).astype(float)
+    from sklearn.linear_model import LogisticRegression
+
+    reference = LogisticRegression(C=1 / (0.05 * 4), tol=1e-10).fit((X - mean) / scale, y, sample_weight=counts)
+    np.testing.assert_allclose(clf.coefs_[0][:, 0], reference.coef_[0], atol=1e-5)
+    np.testing.assert_allclose(clf.intercepts_[0], reference.intercept_, atol=1e-5)
+
+
+def test_over_sampling_calls_like_balanced_weights(rare):
+    X, y = rare
+    over = PneumoniaClassifier(sampler="over", random_state=0).fit(X, y)
+    balanced = PneumoniaClassifier(class_weight="balanced").fit(X, y)
+    plain = PneumoniaClassifier().fit(X, y)
+    assert np.mean(over.predict(X) == balanced.predict(X)) > 0.9
+    assert over.predict(X).sum() > 1.5 * plain.predict(X).sum()
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("sampler", ["over", "under", "smote"])
+def test_dense_layers_are_trained_on_what_is_drawn(sampler, early_stopping, rare):
+    X, y = rare
+    parameters = {"hidden_layer_sizes": (4,), "max_iter": 40, "learning_rate_init": 0.02, "random_state": 0}
+    clf = PneumoniaClassifier(**parameters, sampler=sampler, early_stopping=early_stopping).fit(X, y)
+    plain = PneumoniaClassifier(**parameters).fit(X, y)
+    assert clf.predict(X).sum() > 1.5 * plain.predict(X).sum()
+    again = clone(clf).fit(X, y)
+    np.testing.assert_array_equal(again.decision_function(X), clf.decision_function(X))
+
+
+def test_what_is_held_out_is_not_resampled_and_weighs_as_the_classes_are_drawn(rare):
+    X, y = rare
+    parameters = {"hidden_layer_sizes": (4,), "max_iter": 1, "early_stopping": True, "random_state": 0}
+    over = PneumoniaClassifier(**parameters, sampler="over", validation_fraction=0.3).fit(X, y)
+    from skpneumo._checks import check_examples
+
+    train, held = check_examples(over, X, y, None).hold_out(0.3, np.random.RandomState(0))
+    weight = compute_sample_weight("balanced", train.codes)
+    of_class = [weight[train.codes == code][0] for code in (0, 1)]
+    logits = over.decision_function(held.X)[:, None]
+    from dataclasses import replace
+
+    expected = replace(held, loss_weight=np.array(of_class)[held.codes]).score(logits)
+    assert over.validation_scores_ == [pytest.approx(expected, rel=1e-4)]
+
+
+@pytest.mark.parametrize("sampler", ["over", "under"])
+def test_trainable_layers_are_tuned_on_images_that_are_picked(sampler, paths, y):
+    rare = np.r_[np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:6]]
+    X, labels = np.array(paths)[rare], y[rare]
+    clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, n_views=2, sampler=sampler, random_state=0, batch_size=8)
+    clf.fit(X, labels)
+    np.testing.assert_allclose(clf.predict_proba(X)[:, 1].mean(), labels.mean(), atol=0.02)
+    np.testing.assert_array_equal(clone(clf).fit(X, labels).decision_function(X), clf.decision_function(X))
+
+
+def test_trainable_layers_cannot_be_tuned_on_features_that_are_made(paths, y):
+    with pytest.raises(ValueError, match="makes new features, but trainable layers need images"):
+        PneumoniaClassifier(**TINY, n_trainable_layers=1, sampler="smote").fit(paths, y)
+
+
+def test_samplers_and_their_parameters_are_searched(rare):
+    X, y = rare
+    grid = [{"sampler": [None, "over", "under"]}, {"sampler": [SMOTE()], "sampler__k_neighbors": [2, 5]}]
+    search = GridSearchCV(PneumoniaClassifier(random_state=0), grid, scoring="roc_auc", cv=2).fit(X, y)
+    assert len(search.cv_results_["params"]) == 5
+    assert not np.isnan(search.cv_results_["mean_test_score"]).any()
+
+
+def test_images_that_come_in_parts_are_resampled_part_by_part(rare):
+    X, y = rare
+    clf = PneumoniaClassifier(sampler="over", random_state=0, learning_rate_init=0.05)
+    for _ in range(60):
+        clf.partial_fit(X, y, classes=[0, 1])
+    assert clf.predict(X).sum() > y.sum()
+    assert clf.predict_proba(X)[:, 1].mean() == pytest.approx(y.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("class_weight", [{0: 1, 1: 1, 2: 30}, "balanced"])
+def test_probabilities_of_three_classes_stay_those_of_the_data(class_weight, random):
+    X = random.randn(400, 3)
+    y = X.argmax(axis=1) * (random.rand(400) < 0.4)
+    clf = PneumoniaClassifier(class_weight=class_weight).fit(X, y)
+    np.testing.assert_allclose(clf.predict_proba(X).mean(axis=0), np.bincount(y) / 400, atol=1e-4)
+    np.testing.assert_allclose(np.exp(clf.predict_log_proba(X)), clf.predict_proba(X))
+
+
+@pytest.mark.parametrize("handling", [{}, {"prior_correction": False, "class_weight": "balanced"}])
+def test_without_weights_and_samplers_or_on_request_nothing_is_corrected(handling, rare):
+    clf = PneumoniaClassifier(**handling).fit(*rare)
+    assert clf.prior_shift_ == [0]
+
+
+def test_prior_correction_must_be_yes_or_no(rare):
+    with pytest.raises(TypeError, match="prior_correction=0.3, but it must be True or False"):
+        PneumoniaClassifier(prior_correction=0.3).fit(*rare)
