@@ -13,7 +13,7 @@ from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
-from skpneumo._checks import FLOATS, check_examples, check_groups, check_parameters
+from skpneumo._checks import FLOATS, check_examples, check_groups, check_parameters, check_prevalence
 from skpneumo._examples import Examples
 from skpneumo._extract import contents
 from skpneumo._features import VGG19Features
@@ -22,7 +22,7 @@ from skpneumo._inputs import as_paths, check_column
 from skpneumo._line import Line
 from skpneumo._novelty import p_values
 from skpneumo._progress import progress_bar
-from skpneumo._reference import LEAST_IMAGES, carried_over
+from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._seen import names_of, recognise, warn_of_seen
 from skpneumo._store import open_store
 from skpneumo._training import OTHER_FEATURES, Training
@@ -468,27 +468,30 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         warn_of_seen(self, X)
         return float(accuracy)
 
-    def adapt(self, X: Any) -> "PneumoniaClassifier":
-        """Return a copy for another site, which standardises features by the site's own images; no label is needed.
+    def adapt(self, X: Any, *, prevalence: Any = None) -> "PneumoniaClassifier":
+        """Return a copy for another site, which standardises features by the site's own images; none needs a label.
 
-        The images should be a fair sample of what the site will send, of at least 50 images. What is rare or frequent
-        there is taken for a feature of the site: where the share of pneumonia differs much from that in training,
-        adapting can do harm. Measure it on labelled images of the site.
+        The images should be a fair sample of what the site sends. From the images alone a site where pneumonia is rare
+        cannot be told from one whose films look healthier: unless the share of pneumonia among them is as in the
+        training, state it. Left unstated, another share does more harm than adapting does good.
 
         Parameters
         ----------
         X : as in `fit`
-            Paths of images of the site, or features.
+            Paths of images of the site, or features: at least 20, better 50 to 100.
+        prevalence : float or array-like of shape (n_classes,), default=None
+            Share of ``classes_[1]`` among these images, or of each class. None: as in the training. Probabilities of
+            the copy are those of this prevalence, unless ``prior_correction=False``.
 
         Returns
         -------
         PneumoniaClassifier
-            A copy with other `feature_mean_` and `feature_scale_`.
+            A copy with other `feature_mean_`, `feature_scale_` and `prior_shift_`.
 
         Raises
         ------
         ValueError
-            There are fewer images than that.
+            There are fewer images than that, or these are no shares of the classes.
 
         References
         ----------
@@ -496,6 +499,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         arXiv:2006.16971.
         """
         check_is_fitted(self)
+        at_home = self.reference_["class_share"]
+        share = at_home if prevalence is None else check_prevalence(prevalence, self.classes_)
         features = self._plain(X, self._features(X))
         if len(features) < LEAST_IMAGES:
             raise ValueError(
@@ -505,8 +510,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         adapted = copy.deepcopy(self)
         adapted._before = None
         adapted.feature_mean_, adapted.feature_scale_ = carried_over(
-            features, self.feature_mean_, self.feature_scale_, self.reference_
+            features, self.feature_mean_, self.feature_scale_, self.reference_, share
         )
+        if self.prior_correction and prevalence is not None:
+            adapted.prior_shift_ = self.prior_shift_ + log_ratio(share, at_home)
         return adapted
 
     def novelty(self, X: Any) -> np.ndarray:

@@ -2,37 +2,66 @@
 
 import numpy as np
 
-from skpneumo._head import mean_and_scale
 from skpneumo._novelty import fit_novelty
+from skpneumo._probe import row_blocks
+from skpneumo._threads import single_blas_thread
 
 Reference = dict[str, np.ndarray]
 
-LEAST_IMAGES = 50  # fewer say too little about a site
-_PSEUDO_IMAGES = 32  # of the training site that each new site is taken to have
+LEAST_IMAGES = 20  # fewer say too little about a site
+_PSEUDO_IMAGES = 16  # of the training site that each new site is taken to have
 
 
-def fit_reference(standardized: np.ndarray, sample_weight: np.ndarray, groups: np.ndarray) -> Reference:
-    """Describe plain training images, standardised as the head sees them: mean, scale and what novelty asks for."""
-    mean, scale = mean_and_scale(standardized, sample_weight)
+def fit_reference(
+    standardized: np.ndarray, codes: np.ndarray, n_classes: int, sample_weight: np.ndarray, groups: np.ndarray
+) -> Reference:
+    """Describe plain training images by their features as the head sees them.
+
+    "class_share" (n_classes,), "class_mean" and "class_variance" (n_classes, n_features), and what novelty asks for.
+    """
+    weight = np.eye(n_classes)[codes] * sample_weight[:, np.newaxis]
+    class_weight = weight.sum(axis=0)
+    weight = (weight / np.where(class_weight > 0, class_weight, 1)).astype(standardized.dtype)
+    mean, square = np.zeros((2, n_classes, standardized.shape[1]))
+    with single_blas_thread():
+        for rows in row_blocks(standardized):
+            mean += weight[rows].T @ standardized[rows]
+            square += weight[rows].T @ standardized[rows] ** 2
+    is_used = sample_weight > 0
+    if not is_used.all():
+        standardized, groups = standardized[is_used], groups[is_used]
     return {
-        "mean": mean.astype(np.float32),
-        "scale": scale.astype(np.float32),
-        **fit_novelty(standardized[sample_weight > 0], groups[sample_weight > 0]),
+        "class_share": class_weight / class_weight.sum(),
+        "class_mean": mean.astype(np.float32),
+        "class_variance": np.maximum(square - mean**2, 0).astype(np.float32),
+        **fit_novelty(standardized, groups),
     }
 
 
 def carried_over(
-    features: np.ndarray, mean: np.ndarray, scale: np.ndarray, reference: Reference
+    features: np.ndarray, mean: np.ndarray, scale: np.ndarray, reference: Reference, share: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return other means and scales, by which features of a new site look like those of the training site.
 
-    Means and variances of the site are taken over its own images and some pseudo-images of the training site
-    (Schneider et al. 2020), so that few images move them less than many.
+    Compared are images of which each class has the same `share` at both sites. The means and variances of the new one
+    are taken over its own images and some pseudo-images of the training site (Schneider et al. 2020), so that few
+    images move them less than many.
     """
-    site_mean, site_scale = mean_and_scale(features, np.ones(len(features)))
-    # As the head sees them now: the training site's plain images have the mean and scale of the reference.
-    site_mean, site_scale = (site_mean - mean) / scale, site_scale / scale
-    share = len(features) / (len(features) + _PSEUDO_IMAGES)
-    site_mean = share * site_mean + (1 - share) * reference["mean"]
-    stretch = np.sqrt(share * (site_scale / reference["scale"]) ** 2 + 1 - share)
-    return mean + scale * (site_mean - reference["mean"] * stretch), scale * stretch
+    at_home = share @ reference["class_mean"]
+    variance_at_home = share @ (reference["class_variance"] + (reference["class_mean"] - at_home) ** 2)
+    standardized = (features - mean) / scale
+    n = len(features)
+    there = (_PSEUDO_IMAGES * at_home + n * standardized.mean(axis=0)) / (_PSEUDO_IMAGES + n)
+    variance = (_PSEUDO_IMAGES * variance_at_home + n * standardized.var(axis=0)) / (_PSEUDO_IMAGES + n)
+    is_constant = variance_at_home <= np.finfo(np.float32).eps
+    stretch = np.sqrt(np.where(is_constant, 1, variance / np.where(is_constant, 1, variance_at_home)))
+    return mean + scale * (there - at_home * stretch), scale * stretch
+
+
+def log_ratio(share: np.ndarray, at_home: np.ndarray) -> np.ndarray:
+    """Return what brings logits from one share of each class to another: (1,) for two classes, otherwise one a class.
+
+    A class that either site lacks cannot be brought anywhere; a millionth of the images stands for none.
+    """
+    shift = np.log(np.maximum(share, 1e-6)) - np.log(np.maximum(at_home, 1e-6))
+    return np.array([shift[1] - shift[0]]) if len(shift) == 2 else shift - shift.mean()

@@ -99,8 +99,8 @@ class Resampler:
             of_view = slice(view, None, self.n_views)
             X, y = made if view == 0 else self._resample(rows.features[of_view], rows.codes[of_view], seed)[1]
             parts.append((X, y, self._weights_of(y, rows.codes[of_view], rows.weights[of_view])))
-        X, y, weight = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return X, y, weight
+        X, y, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return X.astype(rows.features.dtype, copy=False), y, weights
 
     def _weights_of(self, made: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
         of_class = np.zeros(codes.max() + 1)

@@ -208,7 +208,7 @@ class Training:
         if self.start and self.is_partial and not head.layers:  # the features are those of the first call
             reference = clf.reference_
         else:
-            reference = fit_reference(standardized, train.sample_weight, train.groups)
+            reference = fit_reference(standardized, train.codes, len(train.classes), train.sample_weight, train.groups)
         return {"prior_shift_": shift, "reference_": reference}
 
     def _draws(

@@ -20,7 +20,8 @@ N_RARE, N_COMMON = 12, 48
 def rows(random):
     """60 rows, a fifth of them of the second class."""
     codes = np.arange(60) % 5 == 0
-    return Drawn.all_of(random.randn(60, 4).astype(np.float32) + 3 * codes[:, None], codes.astype(int), np.ones(60))
+    features = random.randn(60, 4) + 3 * codes[:, None]
+    return Drawn.all_of(features.astype(np.float32), codes.astype(int), np.ones(60))
 
 
 def draws(sampler, rows, n=1, n_views=1, seed=0):
@@ -236,5 +237,5 @@ def test_without_weights_and_samplers_or_on_request_nothing_is_corrected(handlin
 
 
 def test_prior_correction_must_be_yes_or_no(rare):
-    with pytest.raises(TypeError, match="prior_correction=0.3, but it must be True or False"):
+    with pytest.raises(TypeError, match=r"prior_correction=0\.3, but it must be True or False"):
         PneumoniaClassifier(prior_correction=0.3).fit(*rare)
