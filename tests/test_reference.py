@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.metrics import balanced_accuracy_score
+
+from conftest import TINY
+from skpneumo import PneumoniaClassifier
+from skpneumo._reference import carried_over, fit_reference, log_ratio
+
+
+@pytest.fixture
+def sites(random):
+    """Features of 400 images of a site, a third of them ill, and what another site would make of them."""
+    y = (np.arange(400) % 3 == 0).astype(int)
+    X = random.randn(400, 6) + np.outer(y, [2, 1, 0, 0, 0, 0])
+    return X, X * [0.5, 2, 1, 1, 3, 1] + [3, -2, 1, 0, 5, -4], y
+
+
+def bits(array):
+    return array.tobytes()
+
+
+def test_classes_of_plain_images_are_described(random):
+    X, codes, weight = random.randn(50, 3), np.arange(50) % 2, random.rand(50)
+    reference = fit_reference(X, codes, 2, weight, np.arange(50))
+    np.testing.assert_allclose(reference["class_share"], np.bincount(codes, weight) / weight.sum())
+    for code in (0, 1):
+        mine = codes == code
+        mean = np.average(X[mine], axis=0, weights=weight[mine])
+        variance = np.average((X[mine] - mean) ** 2, axis=0, weights=weight[mine])
+        np.testing.assert_allclose(reference["class_mean"][code], mean, atol=1e-6)
+        np.testing.assert_allclose(reference["class_variance"][code], variance, atol=1e-6)
+
+
+def test_a_change_of_scale_and_place_is_undone(sites):
+    X, elsewhere, y = sites
+    clf = PneumoniaClassifier().fit(X[:200], y[:200])
+    adapted = clf.adapt(elsewhere[200:])
+    before, after = (balanced_accuracy_score(y[200:], model.predict(elsewhere[200:])) for model in (clf, adapted))
+    there = balanced_accuracy_score(y[200:], clf.predict(X[200:]))
+    assert before < 0.8
+    assert abs(after - there) < 0.04
+
+
+def test_without_a_change_hardly_anything_changes(sites):
+    X, _, y = sites
+    clf = PneumoniaClassifier().fit(X[:200], y[:200])
+    moved = np.abs(clf.adapt(X[200:]).decision_function(X) - clf.decision_function(X))
+    assert moved.max() < 0.4 * clf.decision_function(X).std()
+
+
+def test_the_training_images_themselves_change_nothing(sites):
+    X, _, y = sites
+    clf = PneumoniaClassifier().fit(X, y)
+    np.testing.assert_allclose(clf.adapt(X).decision_function(X), clf.decision_function(X), atol=1e-5)
+
+
+def test_the_share_of_the_ill_is_not_taken_for_the_site_where_it_is_stated(sites):
+    X, elsewhere, y = sites
+    clf = PneumoniaClassifier().fit(X[:200], y[:200])
+    rare = np.r_[np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:13]]
+    told, untold = (clf.adapt(elsewhere[rare], **kwargs) for kwargs in ({"prevalence": 13 / len(rare)}, {}))
+    scores = [balanced_accuracy_score(y, model.predict(elsewhere)) for model in (told, untold)]
+    assert scores[0] > scores[1] + 0.02
+    assert scores[0] > balanced_accuracy_score(y, clf.predict(X)) - 0.04
+
+
+def test_probabilities_are_those_of_the_stated_prevalence(sites):
+    X, elsewhere, y = sites
+    clf = PneumoniaClassifier().fit(X, y)
+    rare = np.r_[np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:13]]
+    share = 13 / len(rare)
+    means = {}
+    for prior_correction in (True, False):
+        adapted = clone(clf).set_params(prior_correction=prior_correction).fit(X, y)
+        means[prior_correction] = (
+            adapted.adapt(elsewhere[rare], prevalence=share).predict_proba(elsewhere[rare])[:, 1].mean()
+        )
+    assert abs(means[True] - share) < 0.02 < means[False] - share
+
+
+def test_shares_of_three_classes_are_stated(random):
+    codes = np.arange(300) % 3
+    X = random.randn(300, 4) + 2 * np.eye(4)[codes]
+    clf = PneumoniaClassifier().fit(X, np.array(["bacteria", "normal", "virus"])[codes])
+    some = np.r_[0:300:3, 1:60:3, 2:60:3]
+    share = np.bincount(codes[some]) / len(some)
+    adapted = clf.adapt(X[some] * 2 + 1, prevalence=share)
+    assert np.mean(adapted.predict(X[some] * 2 + 1) == clf.classes_[codes[some]]) > 0.75
+    np.testing.assert_allclose(adapted.predict_proba(X[some] * 2 + 1).mean(axis=0), share, atol=0.08)
+
+
+def test_the_model_itself_stays_as_it_was(sites):
+    X, elsewhere, y = sites
+    clf = PneumoniaClassifier().fit(X, y)
+    before = bits(clf.decision_function(X)), bits(clf.predict_proba(X))
+    clf.adapt(elsewhere, prevalence=0.1)
+    assert (bits(clf.decision_function(X)), bits(clf.predict_proba(X))) == before
+
+
+def test_a_copy_is_adapted_again_as_the_model_itself_is(sites):
+    X, elsewhere, y = sites
+    clf = PneumoniaClassifier().fit(X, y)
+    once, twice = clf.adapt(elsewhere), clf.adapt(X * 3).adapt(elsewhere)
+    assert np.corrcoef(once.decision_function(elsewhere), twice.decision_function(elsewhere))[0, 1] > 0.99
+
+
+def test_features_constant_in_training_are_left_alone(sites):
+    X, elsewhere, y = sites
+    X, elsewhere = np.c_[X, np.full(400, 7.0)], np.c_[elsewhere, np.full(400, 9.0)]
+    adapted = PneumoniaClassifier().fit(X, y).adapt(elsewhere)
+    assert np.isfinite(adapted.decision_function(elsewhere)).all()
+    assert adapted.feature_scale_[-1] == 1
+
+
+def test_images_are_compared_with_plain_ones_and_not_with_their_views(paths, y):
+    clf = PneumoniaClassifier(**TINY, n_views=4, n_views_predict=3).fit(paths, y)
+    np.testing.assert_allclose(clf.adapt(paths).decision_function(paths), clf.decision_function(paths), atol=1e-4)
+
+
+def test_tuned_models_are_adapted_by_their_own_features(paths, y):
+    clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, n_views=2, tune_learning_rate=1e-2, random_state=0)
+    clf.fit(paths, y)
+    np.testing.assert_allclose(clf.adapt(paths).decision_function(paths), clf.decision_function(paths), atol=1e-3)
+
+
+def test_dense_models_are_adapted(sites):
+    X, elsewhere, y = sites
+    dense = PneumoniaClassifier(hidden_layer_sizes=(8,), max_iter=100, learning_rate_init=0.01, random_state=0)
+    dense.fit(X[:200], y[:200])
+    assert np.mean(dense.adapt(elsewhere).predict(elsewhere) == dense.predict(X)) > 0.9
+
+
+def test_too_few_images_are_refused(clf, paths, y):
+    clf.fit(paths, y)
+    clf.adapt(paths[:20])
+    with pytest.raises(ValueError, match="needs at least 20 images of the new site, but got 19"):
+        clf.adapt(paths[:19])
+
+
+@pytest.mark.parametrize("prevalence", [1.2, -0.1, [0.2, 0.9], [0.1, 0.2, 0.7], float("nan")])
+def test_what_is_no_prevalence_is_refused(clf, paths, y, prevalence):
+    with pytest.raises(ValueError, match=r"must be the share of each of the classes \[0, 1\]"):
+        clf.fit(paths, y).adapt(paths, prevalence=prevalence)
+
+
+def test_a_share_of_nothing_stays_finite():
+    assert np.isfinite(log_ratio(np.array([1.0, 0.0]), np.array([0.5, 0.5]))).all()
+    np.testing.assert_allclose(log_ratio(np.array([0.75, 0.25]), np.array([0.5, 0.5])), [np.log(1 / 3)])
+
+
+def test_few_images_move_less_than_many(random):
+    X = random.randn(500, 3)
+    reference = fit_reference(X, np.arange(500) % 2, 2, np.ones(500), np.arange(500))
+    share, there = np.array([0.5, 0.5]), X + 1
+    moved = [carried_over(there[:n], np.zeros(3), np.ones(3), reference, share)[0].mean() for n in (20, 100, 500)]
+    assert 0.3 < moved[0] < moved[1] < moved[2] < 1.1
