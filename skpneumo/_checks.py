@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d, validat
 from skpneumo._examples import Examples
 from skpneumo._inputs import as_paths, check_column
 from skpneumo._patients import patient_key
-from skpneumo._sampling import check_sampler
+from skpneumo._sampling import check_sampler, makes_features
 
 FLOATS = (np.float64, np.float32)
 
@@ -47,6 +47,8 @@ def check_parameters(clf: Any) -> None:
     for size in hidden_layer_sizes(clf):
         check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
     check_sampler(clf.sampler)
+    if clf.n_trainable_layers and isinstance(clf.sampler, str) and clf.sampler == "smote":
+        raise ValueError(makes_features(clf.sampler))
     if not isinstance(clf.prior_correction, (bool, np.bool_)):
         raise TypeError(f"prior_correction={clf.prior_correction!r}, but it must be True or False.")
 

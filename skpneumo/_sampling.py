@@ -124,6 +124,14 @@ def check_sampler(sampler: Any) -> None:
         )
 
 
+def makes_features(sampler: Any) -> str:
+    """Say why trainable layers cannot do with what a sampler makes."""
+    return (
+        f"sampler={sampler!r} makes new features, but trainable layers need images: choose one that picks among images, "
+        'such as "over" or "under", or n_trainable_layers=0.'
+    )
+
+
 def _samplers() -> dict[str, Any]:
     from imblearn.over_sampling import SMOTE, RandomOverSampler
     from imblearn.under_sampling import RandomUnderSampler

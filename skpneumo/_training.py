@@ -20,7 +20,7 @@ from skpneumo._line import Line
 from skpneumo._maps import FeatureRows, room_for_maps
 from skpneumo._pipeline import content_of
 from skpneumo._reference import fit_reference
-from skpneumo._sampling import Drawn, Resampler
+from skpneumo._sampling import Drawn, Resampler, makes_features
 from skpneumo._seen import Seen, names_of, remember
 from skpneumo._stopping import EarlyStopping
 from skpneumo._store import open_store
@@ -103,7 +103,7 @@ class Training:
             attributes = partial(self._attributes, rows=rows, layers=layers, seen=seen)
             progress = partial(self.tasks, attributes=attributes, **data)
             if layers:
-                head, plain = self._fit_all(rows, held, layers, progress)
+                head, plain = self._tune(rows, held, layers, progress)
             else:
                 head, plain = self._fit_head(rows, held, self.start, progress)
         learnt = attributes(head) | self._of_plain_images(head, plain, train)
@@ -159,7 +159,7 @@ class Training:
             )
         return head, features[:: examples.n_views]
 
-    def _fit_all(
+    def _tune(
         self,
         rows: FeatureRows,
         held: FeatureRows | None,
@@ -182,7 +182,7 @@ class Training:
             alpha=clf.alpha,
             dropout=clf.dropout,
         )
-        _, draws, held = self._draws(rows.features, rows.examples, held, among=rows.features)
+        _, draws, held = self._draws(rows.features, rows.examples, held, only_picked=True)
         head = finetune(
             self.line.tail_shape(),
             head,
@@ -212,16 +212,13 @@ class Training:
         return {"prior_shift_": shift, "reference_": reference}
 
     def _draws(
-        self, features: np.ndarray, examples: Examples, held: FeatureRows | None, among: np.ndarray | None = None
+        self, features: np.ndarray, examples: Examples, held: FeatureRows | None, *, only_picked: bool = False
     ) -> tuple[Drawn, Iterator[Drawn], FeatureRows | None]:
         """Draw for the first epoch; return that, draws for all epochs, and what is held out, weighted likewise."""
         draws = self.resampler.draws(Drawn.all_of(features, examples.codes, examples.loss_weight))
         drawn = next(draws)
-        if among is not None and drawn.features is not among:
-            raise ValueError(
-                f"sampler={self.clf.sampler!r} makes new features, but trainable layers need images: choose one that "
-                'picks among images, such as "over" or "under", or n_trainable_layers=0.'
-            )
+        if only_picked and drawn.features is not features:
+            raise ValueError(makes_features(self.clf.sampler))
         if held and self.clf.sampler is not None:
             counts = (examples.class_count(examples.loss_weight), drawn.class_count(len(examples.classes)))
             held = replace(held, examples=held.examples.weighted_like(*counts))

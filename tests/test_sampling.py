@@ -199,9 +199,11 @@ def test_trainable_layers_are_tuned_on_images_that_are_picked(sampler, paths, y)
     np.testing.assert_array_equal(clone(clf).fit(X, labels).decision_function(X), clf.decision_function(X))
 
 
-def test_trainable_layers_cannot_be_tuned_on_features_that_are_made(paths, y):
+@pytest.mark.parametrize("sampler", ["smote", SMOTE()])
+def test_trainable_layers_cannot_be_tuned_on_features_that_are_made(sampler, paths, y):
+    clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, sampler=sampler)
     with pytest.raises(ValueError, match="makes new features, but trainable layers need images"):
-        PneumoniaClassifier(**TINY, n_trainable_layers=1, sampler="smote").fit(paths, y)
+        clf.fit(paths, (np.arange(40) % 3 == 0).astype(int))
 
 
 def test_samplers_and_their_parameters_are_searched(rare):
