@@ -127,8 +127,8 @@ def check_sampler(sampler: Any) -> None:
 def makes_features(sampler: Any) -> str:
     """Say why trainable layers cannot do with what a sampler makes."""
     return (
-        f"sampler={sampler!r} makes new features, but trainable layers need images: choose one that picks among images, "
-        'such as "over" or "under", or n_trainable_layers=0.'
+        f"sampler={sampler!r} makes new features, but trainable layers need images: choose one that "
+        'picks among images, such as "over" or "under", or n_trainable_layers=0.'
     )
 
 
