@@ -23,7 +23,9 @@ def run(code, *arguments, **environment):
     return done
 
 
-@pytest.mark.parametrize("module", ["skpneumo", "skpneumo.datasets", "skpneumo.exceptions", "skpneumo.model_selection"])
+@pytest.mark.parametrize(
+    "module", ["skpneumo", "skpneumo.datasets", "skpneumo.exceptions", "skpneumo.metrics", "skpneumo.model_selection"]
+)
 def test_importing_loads_neither_keras_nor_other_heavy_packages(module):
     assert run(f"import sys, {module}; print({FOREIGN})").stdout.strip() == "[]"
 

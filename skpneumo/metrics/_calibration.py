@@ -1,0 +1,115 @@
+"""How well probabilities agree with frequencies: recalibration by logistic regression, and expected error."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+
+from skpneumo.metrics._interval import Interval, Patients, undefined, wald
+
+N_BINS = 10
+_MAX_DRAWN = 2_000_000  # weights of patients that are in memory at once
+
+
+def log_odds(p: np.ndarray) -> np.ndarray:
+    """Take logits; 0 and 1 become the next number that has one, as in scikit-learn's log loss."""
+    eps = np.finfo(p.dtype).eps
+    return logit(np.clip(p, eps, 1 - eps).astype(np.float64))
+
+
+def intercept_interval(y: np.ndarray, log_odds: np.ndarray, patients: Patients, confidence: float) -> Interval:
+    """Estimate what has to be added to the logits so that as many positives are expected as there are."""
+    base = float(logit(y.mean()))
+    low, high = base - log_odds.max(), base - log_odds.min()
+    estimate = (
+        low
+        if low == high
+        else float(brentq(lambda shift: (y - expit(shift + log_odds)).sum(), low - 1e-9, high + 1e-9, xtol=1e-12))
+    )
+    expected = expit(estimate + log_odds)
+    variance = patients.variance((y - expected) / (expected * (1 - expected)).sum())
+    return Interval(float(estimate), *wald(estimate, variance, patients.quantile(confidence)), _sandwich(patients))
+
+
+def slope_interval(y: np.ndarray, log_odds: np.ndarray, patients: Patients, confidence: float) -> Interval:
+    """Regress labels on logits without penalty."""
+    if np.ptp(log_odds) == 0:
+        return undefined("none: one probability")
+    for sign in (1, -1):
+        if (sign * log_odds[y]).min() >= (sign * log_odds[~y]).max():
+            return undefined("none: separated", sign * np.inf)
+    scale = log_odds.std()
+    design = np.column_stack([np.ones(len(y)), (log_odds - log_odds.mean()) / scale])
+    coef = _logistic_regression(design, y)
+    expected = expit(design @ coef)
+    hessian = (design.T * (expected * (1 - expected))) @ design
+    influence = ((y - expected)[:, None] * design) @ np.linalg.inv(hessian)[1]
+    estimate, variance = coef[1] / scale, patients.variance(influence / scale)
+    return Interval(float(estimate), *wald(estimate, variance, patients.quantile(confidence)), _sandwich(patients))
+
+
+def _sandwich(patients: Patients) -> str:
+    return "sandwich, patients" if patients.are_clusters else "sandwich"
+
+
+def _logistic_regression(design: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Find the largest likelihood by Newton's steps, halved where they would not raise it."""
+    coef = np.array([logit(y.mean()), 0.0])
+    loss = _log_loss(design @ coef, y)
+    for _ in range(100):
+        expected = expit(design @ coef)
+        hessian = (design.T * (expected * (1 - expected))) @ design
+        step = np.linalg.solve(hessian, design.T @ (y - expected))
+        while (new := _log_loss(design @ (coef + step), y)) > loss + 1e-10 * abs(loss):
+            step /= 2
+        coef, loss = coef + step, new
+        if np.abs(step).max() <= 1e-9 * (1 + np.abs(coef).max()):
+            break
+    return coef
+
+
+def _log_loss(eta: np.ndarray, y: np.ndarray) -> float:
+    return float((np.logaddexp(0, eta) - y * eta).sum())
+
+
+def expected_calibration_error(
+    y: np.ndarray,
+    p: np.ndarray,
+    patients: Patients,
+    confidence: float,
+    n_bootstrap: int,
+    random_state: np.random.RandomState,
+) -> Interval:
+    """Average how far probabilities lie from frequencies in bins of about equally many images."""
+    gaps = _sums_by_bin(y - p, _bins(p), patients)
+    gap = gaps.sum(axis=0) / len(y)
+    estimate = float(np.abs(gap).sum())
+    sizes = patients.totals(np.ones(len(y)))[:, None]
+    drawn = [
+        np.abs(weights @ gaps / (weights @ sizes) - gap).sum(axis=1)
+        for weights in _drawn_weights(patients.n, n_bootstrap, random_state)
+    ]
+    # A sum of absolute values is biased upwards, and quantiles of drawn sums double that: they cover far too seldom.
+    # That the sum is off by more than the sum of what each bin is off is impossible, so this covers at least.
+    reach = np.quantile(np.concatenate(drawn), confidence)
+    method = "bootstrap, cautious" + (", patients" if patients.are_clusters else "")
+    return Interval(estimate, float(max(estimate - reach, 0)), float(min(estimate + reach, 1)), method)
+
+
+def _bins(p: np.ndarray) -> np.ndarray:
+    edges = np.unique(np.quantile(p, np.arange(1, N_BINS) / N_BINS))
+    return np.searchsorted(edges, p, side="right")
+
+
+def _sums_by_bin(values: np.ndarray, bins: np.ndarray, patients: Patients) -> np.ndarray:
+    n_bins = bins.max() + 1
+    sums = np.bincount(patients.codes * n_bins + bins, values, patients.n * n_bins)
+    return sums.reshape(patients.n, n_bins)
+
+
+def _drawn_weights(count: int, n_bootstrap: int, random_state: np.random.RandomState) -> Iterator[np.ndarray]:
+    rows = max(1, _MAX_DRAWN // count)
+    for start in range(0, n_bootstrap, rows):
+        size = min(rows, n_bootstrap - start)
+        yield random_state.multinomial(count, np.full(count, 1 / count), size).astype(np.float64)

@@ -1,0 +1,75 @@
+"""What calls at a threshold are worth: proportions of the confusion matrix, and ratios of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skpneumo.metrics._interval import Interval, Patients, undefined
+
+
+def balanced_accuracy_interval(
+    y: np.ndarray, sensitivity: Interval, specificity: Interval, called: np.ndarray, patients: Patients
+) -> Interval:
+    """Combine the distances of two limits from their estimates (MOVER), as they would combine if they were errors."""
+    parts = _influences(y, called, sensitivity.estimate, specificity.estimate)
+    variances = [patients.variance(part) for part in parts]
+    shared = patients.covariance(*parts) if patients.are_clusters else 0.0
+    correlation = shared / np.sqrt(np.prod(variances)) if min(variances) > 0 else 0.0
+    estimate = (sensitivity.estimate + specificity.estimate) / 2
+
+    def reach(first: float, second: float) -> float:
+        return float(np.sqrt(first**2 + second**2 + 2 * correlation * first * second) / 2)
+
+    lower = estimate - reach(sensitivity.estimate - sensitivity.lower, specificity.estimate - specificity.lower)
+    upper = estimate + reach(sensitivity.upper - sensitivity.estimate, specificity.upper - specificity.estimate)
+    return Interval(estimate, lower, upper, "MOVER of " + sensitivity.method)
+
+
+def _influences(y: np.ndarray, called: np.ndarray, sensitivity: float, specificity: float) -> list[np.ndarray]:
+    """Return what each image adds to sensitivity and to specificity."""
+    n_positive = np.count_nonzero(y)
+    return [
+        np.where(y, called - sensitivity, 0) / n_positive,
+        np.where(y, 0, ~called - specificity) / (len(y) - n_positive),
+    ]
+
+
+def likelihood_ratio_interval(y: np.ndarray, called: np.ndarray, patients: Patients, confidence: float) -> Interval:
+    """Divide the share of positives that are called by the share of negatives; the interval is one of its log."""
+    method = "log" + (", patients" if patients.are_clusters else "")
+    hits, alarms = called[y], called[~y]
+    above, below = float(hits.mean()), float(alarms.mean())
+    if above == below == 0:
+        return undefined(method)
+    with np.errstate(divide="ignore"):
+        estimate = float(np.divide(above, below))
+    if 0 < above < 1 and 0 < below < 1:
+        first, second = _influences(y, called, above, 1 - below)
+        variance = patients.variance(first / above + second / below)
+        centre = np.log(estimate)
+    else:
+        counts = [patients.among(rows).effective_count() for rows in (y, ~y)]
+        (above, below), variance = _with_halves((above, below), counts)
+        centre = np.log(above / below)
+        method += ", 0.5 added"
+    reach = patients.quantile(confidence) * np.sqrt(variance)
+    lower = 0.0 if estimate == 0 else float(np.exp(centre - reach))
+    upper = np.inf if np.isinf(estimate) else float(np.exp(centre + reach))
+    return Interval(estimate, lower, upper, method)
+
+
+def _with_halves(shares: Sequence[float], counts: Sequence[float]) -> tuple[list[float], float]:
+    """Add half an image to each cell of the table, where an empty one leaves no variance."""
+    cells = [share * count + 0.5 for share, count in zip(shares, counts, strict=True)]
+    totals = [count + 1 for count in counts]
+    variance = sum(1 / cell - 1 / total for cell, total in zip(cells, totals, strict=True))
+    return [cell / total for cell, total in zip(cells, totals, strict=True)], variance
+
+
+def predictive_values(positive: Interval, negative: Interval, prevalence: float) -> tuple[Interval, Interval]:
+    """Turn the odds of a prevalence by both likelihood ratios into probabilities."""
+    odds = prevalence / (1 - prevalence)
+    estimate, lower, upper = (1 - 1 / (1 + odds * ratio) for ratio in positive[:3])
+    ppv = Interval(estimate, lower, upper, "Bayes, " + positive.method)
+    estimate, upper, lower = (1 / (1 + odds * ratio) for ratio in negative[:3])
+    return ppv, Interval(estimate, lower, upper, "Bayes, " + negative.method)

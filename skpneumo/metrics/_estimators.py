@@ -1,0 +1,50 @@
+"""What a fitted classifier says of images, where it draws the line, and whose images they are."""
+
+import os
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+
+from skpneumo._inputs import as_paths
+from skpneumo._patients import patient_key
+
+
+def threshold_of(estimator: Any, pos_label: Any) -> float:
+    """Read the threshold of a classifier that has one; 0.5 of others."""
+    while hasattr(estimator, "steps") or hasattr(estimator, "best_estimator_"):
+        estimator = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator.best_estimator_
+    if not isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
+        return 0.5
+    threshold = estimator.best_threshold_ if isinstance(estimator, TunedThresholdClassifierCV) else estimator.threshold
+    if estimator.response_method == "decision_function":
+        raise ValueError(
+            f"The threshold of this {type(estimator).__name__} is one of decision_function, not of a probability: pass "
+            "threshold, or make it with response_method='predict_proba'."
+        )
+    label = _label_of_threshold(estimator)
+    if pos_label is not None and pos_label != label:
+        raise ValueError(
+            f"The threshold of this {type(estimator).__name__} is one of the probability of {label!r}, but pos_label "
+            f"is {pos_label!r}: pass threshold."
+        )
+    return 0.5 if threshold == "auto" else float(threshold)
+
+
+def _label_of_threshold(estimator: Any) -> Any:
+    if isinstance(estimator, FixedThresholdClassifier):
+        label = estimator.pos_label
+    else:
+        label = estimator._curve_scorer._get_pos_label()
+    return estimator.classes_[1] if label is None else label
+
+
+def patients_of(X: Any) -> np.ndarray | None:
+    """Read the patients from the names of files, as `PneumoniaClassifier.fit` does; None where `X` holds no paths."""
+    shape: tuple[int, ...] = getattr(X, "shape", ())
+    if len(shape) > 1 and shape[1] != 1:
+        return None
+    paths = as_paths(X)
+    if paths is None:
+        return None
+    return np.array([patient_key(path) or os.path.abspath(path) for path in paths], dtype=object)

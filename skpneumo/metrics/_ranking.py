@@ -1,0 +1,79 @@
+"""How well probabilities order images: ROC AUC and average precision, with what each image adds to them."""
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import rankdata
+
+from skpneumo.metrics._interval import Interval, Patients, undefined, wald_of_logit
+
+
+def roc_auc_interval(y: np.ndarray, p: np.ndarray, patients: Patients, confidence: float) -> Interval:
+    """Estimate the area by DeLong's variance; where patients have several images, by Obuchowski's."""
+    positive, negative = placements(y, p)
+    area = float(positive.mean())
+    if min(area, 1 - area) < 1e-12:
+        area = round(area)
+        return Interval(area, *_limits_of_a_perfect_area(area, y, patients, confidence), "Newcombe")
+    variance = _area_variance(y, positive - area, negative - area, patients)
+    limits = wald_of_logit(area, variance, patients.quantile(confidence))
+    return Interval(area, *limits, "Obuchowski, logit" if patients.are_clusters else "DeLong, logit")
+
+
+def placements(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each positive the share of negatives below it, for each negative the share of positives above it."""
+    ranks = rankdata(p)
+    positive = (ranks[y] - rankdata(p[y])) / np.count_nonzero(~y)
+    negative = 1 - (ranks[~y] - rankdata(p[~y])) / np.count_nonzero(y)
+    return positive, negative
+
+
+def _area_variance(y: np.ndarray, positive: np.ndarray, negative: np.ndarray, patients: Patients) -> float:
+    influence = np.zeros((2, len(y)))
+    influence[1, y] = positive / len(positive)
+    influence[0, ~y] = negative / len(negative)
+    totals = [patients.totals(row) for row in influence]
+    variance = 2 * (totals[0] @ totals[1]) * patients.n / max(patients.n - 1, 1)
+    for label, total in enumerate(totals):
+        count = len(np.unique(patients.codes[y == label]))
+        variance += total @ total * count / (count - 1) if count > 1 else np.nan
+    return float(variance)
+
+
+def _limits_of_a_perfect_area(area: float, y: np.ndarray, patients: Patients, confidence: float) -> tuple[float, float]:
+    """Solve for the area that lies a quantile from a perfect one, by the variance that it would have itself."""
+    counts = [patients.among(y == label).effective_count() for label in (0, 1)]
+    square = patients.quantile(confidence) ** 2
+    if np.isnan(square):
+        return np.nan, np.nan
+    spread = sum(counts) / 2 - 1
+
+    def excess(theta: float) -> float:
+        shape = 1 + spread * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return float((1 - theta) * np.prod(counts) - square * theta * shape)
+
+    limit = float(brentq(excess, 0, 1))
+    return (limit, 1.0) if area == 1 else (0.0, 1 - limit)
+
+
+def average_precision_interval(y: np.ndarray, p: np.ndarray, patients: Patients, confidence: float) -> Interval:
+    """Estimate average precision, its variance from what a little more weight of each image would change."""
+    method = "linearised, logit" + (", patients" if patients.are_clusters else "")
+    _, place = np.unique(-p, return_inverse=True)
+    size = place.max() + 1
+    hits, alarms = np.bincount(place[y], minlength=size), np.bincount(place[~y], minlength=size)
+    all_hits, all_alarms = hits.cumsum(), alarms.cumsum()
+    called = all_hits + all_alarms
+    precision = all_hits / called
+    total = all_hits[-1]
+    estimate = float(hits @ precision / total)
+    if estimate > 1 - 1e-12:
+        return undefined(method, 1.0)
+    gain = _sum_from(hits * all_alarms / called**2)[place]
+    loss = _sum_from(hits * all_hits / called**2)[place]
+    influence = np.where(y, precision[place] - estimate + gain, -loss) / total
+    limits = wald_of_logit(estimate, patients.variance(influence), patients.quantile(confidence))
+    return Interval(estimate, *limits, method)
+
+
+def _sum_from(values: np.ndarray) -> np.ndarray:
+    return values[::-1].cumsum()[::-1]
