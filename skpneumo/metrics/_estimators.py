@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
 from skpneumo._inputs import as_paths
@@ -14,6 +15,9 @@ def threshold_of(estimator: Any, pos_label: Any) -> float:
     """Read the threshold of a classifier that has one; 0.5 of others."""
     while hasattr(estimator, "steps") or hasattr(estimator, "best_estimator_"):
         estimator = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator.best_estimator_
+    if hasattr(estimator, "prior_shift_") and len(estimator.prior_shift_) == 1:
+        shift = estimator.prior_shift_[0]
+        return float(expit(shift if pos_label in (None, estimator.classes_[1]) else -shift))
     if not isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
         return 0.5
     threshold = estimator.best_threshold_ if isinstance(estimator, TunedThresholdClassifierCV) else estimator.threshold

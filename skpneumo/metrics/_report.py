@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
+from skpneumo._seen import warn_of_seen
 from skpneumo.metrics._calibration import (
     expected_calibration_error,
     intercept_interval,
@@ -305,8 +306,8 @@ class DiagnosticReport:
             Labels.
         threshold : float, default=None
             Lowest probability that is called positive. None: the threshold of a ``TunedThresholdClassifierCV`` or
-            ``FixedThresholdClassifier``, also within a pipeline or search, 0.5 of other classifiers.
-            ``PneumoniaClassifier.predict`` calls a probability of exactly 0.5 negative.
+            ``FixedThresholdClassifier``, also within a pipeline or search; that by which a ``PneumoniaClassifier``
+            with class weights or a sampler predicts; 0.5 of other classifiers.
         groups : array-like of shape (n_samples,), default=None
             Patient of each image. None: read from the names of files as in ``PneumoniaClassifier.fit``, where a file
             whose name does not tell is of its own patient; features are of their own patient each.
@@ -317,6 +318,11 @@ class DiagnosticReport:
         -------
         DiagnosticReport
             Figures on `X`.
+
+        Warns
+        -----
+        LeakageWarning
+            A ``PneumoniaClassifier`` in the estimator saw some of these images, or of these patients, in its training.
 
         Raises
         ------
@@ -337,7 +343,7 @@ class DiagnosticReport:
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
         threshold = threshold_of(estimator, label) if threshold is None else threshold
         groups = patients_of(X) if groups is None else groups
-        # A warning about images of patients that the estimator was fitted on belongs here.
+        warn_of_seen(estimator, X, groups)
         return diagnostic_report(
             y,
             _probabilities(estimator, X, label),
