@@ -1,7 +1,7 @@
 """
-==========================================
+===========================================
 Rare classes: weights, samplers, thresholds
-==========================================
+===========================================
 
 Where one class is rare, a classifier rarely calls it. Class weights and resampling are the usual answers, and a
 threshold is another one. This example shows what each does to three things that are easily mixed up: how well the

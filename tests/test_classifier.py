@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score, cross_validate
@@ -606,3 +607,78 @@ def test_a_fit_goes_on_with_the_same_way_to_features_only(clf, paths, y):
     clf.set_params(**DENSE).partial_fit(paths, y, classes=[0, 1])
     with pytest.raises(ValueError, match="others than in fit"):
         clf.set_params(contrast="equalize").partial_fit(paths, y)
+
+
+# Images of another kind
+
+
+@pytest.fixture
+def strange(tmp_path, random):
+    """Images that are no films: noise, a blank one, a negative photograph of nothing."""
+    images = [random.randint(0, 256, (48, 48)), np.zeros((48, 48)), np.indices((48, 48)).sum(axis=0) * 2]
+    return save_all(tmp_path, images)
+
+
+def save_all(folder, images):
+    paths = [str(folder / f"strange{i}.png") for i in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(np.asarray(image, np.uint8)).save(path)
+    return paths
+
+
+def test_images_that_are_no_films_are_more_novel_than_films_of_other_patients(clf, paths, y, strange):
+    train, test = next(PatientGroupKFold(2).split(paths, y))
+    clf.fit([paths[i] for i in train], y[train])
+    films, others = clf.novelty([paths[i] for i in test]), clf.novelty(strange)
+    assert films.shape == (len(test),)
+    assert films.dtype == np.float64
+    assert others.max() <= 1 / (len(train) + 1) + 1e-12
+    assert np.mean(films > others.max()) > 0.7
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"n_views": 3, "n_views_predict": 2},
+        {"hidden_layer_sizes": (4,), "max_iter": 2},
+        {"n_trainable_layers": 1, "tune_max_iter": 1, "n_views": 2},
+        {"n_trainable_layers": 2, "tune_max_iter": 1},
+    ],
+    ids=["views", "dense", "tuned", "nothing frozen"],
+)
+def test_every_kind_of_model_knows_what_is_novel(parameters, paths, y, strange):
+    clf = PneumoniaClassifier(**TINY, **parameters, random_state=0).fit(paths, y)
+    assert clf.novelty(strange).max() < np.median(clf.novelty(paths))
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.novelty(paths), clf.novelty(paths))
+
+
+def test_novelty_of_features_is_that_of_their_images(clf, paths, y, matrix):
+    np.testing.assert_array_equal(clf.fit(paths, y).novelty(paths), clf.novelty(matrix))
+
+
+def test_novelty_is_known_after_the_first_of_several_parts(clf, paths, y, strange):
+    clf.partial_fit(paths[:30], y[:30], classes=[0, 1])
+    before = clf.novelty(paths)
+    clf.partial_fit(paths[30:], y[30:])
+    np.testing.assert_array_equal(clf.novelty(paths), before)
+    assert clf.novelty(strange).max() < np.median(before)
+
+
+def test_nothing_is_said_of_novel_images_on_request(clf, paths, y, strange):
+    labels = np.array(["healthy", "ill"])[y]
+    clf.fit(paths, labels)
+    said = clf.predict([*paths, *strange], abstain_below=0.04)
+    assert said.dtype == object
+    assert list(said[-3:]) == [None] * 3
+    is_said = clf.novelty(paths) >= 0.04
+    assert is_said.mean() > 0.7
+    assert list(said[:-3]) == [
+        label if known else None for label, known in zip(clf.predict(paths), is_said, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5])
+def test_abstaining_takes_a_share(clf, paths, y, wrong):
+    with pytest.raises(ValueError, match="abstain_below"):
+        clf.fit(paths, y).predict(paths, abstain_below=wrong)
