@@ -9,7 +9,8 @@ from skpneumo._threads import single_blas_thread
 Reference = dict[str, np.ndarray]
 
 LEAST_IMAGES = 20  # fewer say too little about a site
-_PSEUDO_IMAGES = 16  # of the training site that each new site is taken to have
+_BY_CHANCE = 3  # times 1 / n: how far n images of the training site may move the means, in squared deviations
+_FEWEST_PSEUDO_IMAGES = 4  # of the training site that each new site is taken to have
 
 
 def fit_reference(
@@ -44,17 +45,22 @@ def carried_over(
     """Return other means and scales, by which features of a new site look like those of the training site.
 
     Compared are images of which each class has the same `share` at both sites. The means and variances of the new one
-    are taken over its own images and some pseudo-images of the training site (Schneider et al. 2020), so that few
-    images move them less than many.
+    are taken over its own images and some pseudo-images of the training site (Schneider et al. 2020): the fewer, the
+    further the means have moved beyond what so few images show by chance. Where they have not, nothing changes.
     """
     at_home = share @ reference["class_mean"]
     variance_at_home = share @ (reference["class_variance"] + (reference["class_mean"] - at_home) ** 2)
+    varies = variance_at_home > np.finfo(np.float32).eps
     standardized = (features - mean) / scale
-    n = len(features)
-    there = (_PSEUDO_IMAGES * at_home + n * standardized.mean(axis=0)) / (_PSEUDO_IMAGES + n)
-    variance = (_PSEUDO_IMAGES * variance_at_home + n * standardized.var(axis=0)) / (_PSEUDO_IMAGES + n)
-    is_constant = variance_at_home <= np.finfo(np.float32).eps
-    stretch = np.sqrt(np.where(is_constant, 1, variance / np.where(is_constant, 1, variance_at_home)))
+    n, there, variance = len(features), standardized.mean(axis=0), standardized.var(axis=0)
+    moved = np.mean((there - at_home)[varies] ** 2 / variance_at_home[varies]) if varies.any() else 0.0
+    proven = moved - _BY_CHANCE / n
+    if proven <= 0:
+        return mean, scale
+    own = n / (n + max(_FEWEST_PSEUDO_IMAGES, 1 / proven))
+    there = own * there + (1 - own) * at_home
+    variance = own * variance + (1 - own) * variance_at_home
+    stretch = np.sqrt(np.divide(variance, variance_at_home, out=np.ones_like(variance), where=varies))
     return mean + scale * (there - at_home * stretch), scale * stretch
 
 

@@ -42,11 +42,11 @@ def test_a_change_of_scale_and_place_is_undone(sites):
     assert abs(after - there) < 0.04
 
 
-def test_without_a_change_hardly_anything_changes(sites):
+def test_without_a_change_nothing_changes(sites):
     X, _, y = sites
     clf = PneumoniaClassifier().fit(X[:200], y[:200])
-    moved = np.abs(clf.adapt(X[200:]).decision_function(X) - clf.decision_function(X))
-    assert moved.max() < 0.4 * clf.decision_function(X).std()
+    for start in range(200, 400, 25):
+        np.testing.assert_array_equal(clf.adapt(X[start : start + 25]).decision_function(X), clf.decision_function(X))
 
 
 def test_the_training_images_themselves_change_nothing(sites):
@@ -55,14 +55,16 @@ def test_the_training_images_themselves_change_nothing(sites):
     np.testing.assert_allclose(clf.adapt(X).decision_function(X), clf.decision_function(X), atol=1e-5)
 
 
-def test_the_share_of_the_ill_is_not_taken_for_the_site_where_it_is_stated(sites):
-    X, elsewhere, y = sites
-    clf = PneumoniaClassifier().fit(X[:200], y[:200])
-    rare = np.r_[np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:13]]
-    told, untold = (clf.adapt(elsewhere[rare], **kwargs) for kwargs in ({"prevalence": 13 / len(rare)}, {}))
+def test_the_share_of_the_ill_is_not_taken_for_the_site_where_it_is_stated(random):
+    y = np.arange(400) % 2
+    X = random.randn(400, 6) + np.outer(y, [2, 2, 2, 0, 0, 0])
+    elsewhere = 2 * X + 1
+    clf = PneumoniaClassifier().fit(X, y)
+    rare = np.r_[np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:10]]
+    told, untold = (clf.adapt(elsewhere[rare], **kwargs) for kwargs in ({"prevalence": 10 / len(rare)}, {}))
     scores = [balanced_accuracy_score(y, model.predict(elsewhere)) for model in (told, untold)]
-    assert scores[0] > scores[1] + 0.02
-    assert scores[0] > balanced_accuracy_score(y, clf.predict(X)) - 0.04
+    assert scores[0] > balanced_accuracy_score(y, clf.predict(X)) - 0.03
+    assert scores[1] < scores[0] - 0.1
 
 
 def test_probabilities_are_those_of_the_stated_prevalence(sites):
@@ -152,6 +154,9 @@ def test_a_share_of_nothing_stays_finite():
 def test_few_images_move_less_than_many(random):
     X = random.randn(500, 3)
     reference = fit_reference(X, np.arange(500) % 2, 2, np.ones(500), np.arange(500))
-    share, there = np.array([0.5, 0.5]), X + 1
-    moved = [carried_over(there[:n], np.zeros(3), np.ones(3), reference, share)[0].mean() for n in (20, 100, 500)]
-    assert 0.3 < moved[0] < moved[1] < moved[2] < 1.1
+    share, there = np.array([0.5, 0.5]), X
+    moved = [
+        carried_over(there[:n] - there[:n].mean(axis=0) + 0.5, np.zeros(3), np.ones(3), reference, share)[0].mean()
+        for n in (20, 100, 500)
+    ]
+    assert 0.3 < moved[0] < moved[1] < moved[2] < 0.55
