@@ -7,8 +7,8 @@ from skpneumo._probe import row_blocks
 from skpneumo._threads import single_blas_thread
 
 _MOST_ROWS = 2_000
-_MOST_DIRECTIONS = 128
-_RIDGE = 1e-3
+_MOST_DIRECTIONS = 192
+_RIDGE = 0.1
 _SEED = 0
 
 
