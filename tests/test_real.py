@@ -4,14 +4,15 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_images
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._device import resolve_precision
 from skpneumo.datasets import load_chest_xrays
-from skpneumo.model_selection import PatientGroupKFold
+from skpneumo.model_selection import PatientGroupKFold, patient_train_test_split
 
 pytestmark = pytest.mark.real
 
@@ -119,3 +120,54 @@ def test_bfloat16_moves_features_little_and_hardly_a_prediction(shared, weights,
     assert difference.max() < 0.02
     assert agreement >= 0.99
     assert abs(aucs[0] - aucs[1]) < 0.001
+
+
+def test_what_is_no_upright_frontal_film_is_told_from_patients_never_seen(shared, weights, capsys, tmp_path):
+    films = load_chest_xrays(shared / "xrays" / "kermany")
+    train, test, y_train, _ = patient_train_test_split(films.data, films.target, random_state=0)
+    clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2).fit(train, y_train)
+    ordinary = clf.novelty(test)
+    flagged = np.mean(ordinary <= 0.01)
+    lines, aucs = [], {}
+    for kind, images in not_upright_frontal_films(test.ravel()[::8]).items():
+        p = clf.novelty(save_images(tmp_path / kind, images))
+        aucs[kind] = roc_auc_score(np.repeat([0, 1], [len(ordinary), len(p)]), 1 - np.append(ordinary, p))
+        lines.append(f"{kind} {len(p)} images, AUC {aucs[kind]:.4f}, {np.mean(p <= 0.01):.0%} flagged")
+    with capsys.disabled():
+        print(f"\nNovelty, {len(ordinary)} films held out, {flagged:.1%} flagged at 1 %: {'; '.join(lines)}")
+    assert flagged <= 0.03
+    assert min(aucs.values()) >= 0.95
+
+
+def not_upright_frontal_films(paths):
+    """Photographs, blank squares, and what the films would be if they were inverted, turned or taken from the side."""
+    films = [Image.open(path).convert("L") for path in paths]
+    random = np.random.RandomState(0)
+    noise = [random.normal(128, deviation, (224, 224)).clip(0, 255).astype(np.uint8) for deviation in (1, 10, 40)]
+    images = {
+        "photographs": [crop for photograph in load_sample_images().images for crop in crops(photograph, 40, random)],
+        "blank": [np.full((224, 224), gray, np.uint8) for gray in range(0, 256, 51)] + noise,
+        "inverted": [ImageOps.invert(film) for film in films],
+        "on the side": [film.rotate(angle, expand=True) for film in films for angle in (90, 270)],
+        "upside down": [film.rotate(180) for film in films],
+        "lateral": [lateral(film) for film in films],
+    }
+    return {kind: [np.asarray(image) for image in kept] for kind, kept in images.items()}
+
+
+def crops(photograph, n_crops, random):
+    height, width = photograph.shape[:2]
+    for side in np.linspace(100, height, n_crops).astype(int):
+        top, left = random.randint(height - side + 1), random.randint(width - side + 1)
+        yield photograph[top : top + side, left : left + side]
+
+
+def lateral(film):
+    """Squeeze one half of the film, as bright at the back as it is dark at the front, onto a black sheet."""
+    width, height = film.size
+    half = np.asarray(film.crop((0, 0, width // 2, height)).resize((width // 3, height)), float)
+    sheet = np.zeros((height, height), np.uint8)
+    half = (half * np.linspace(0.4, 1.2, width // 3)).clip(0, 255)[:, :height]
+    left = (height - half.shape[1]) // 3
+    sheet[:, left : left + half.shape[1]] = half
+    return sheet
