@@ -11,7 +11,7 @@ from scipy import fft, ndimage
 from skpneumo._inputs import digest
 
 # Pairs whose coarse sketches agree less are no candidates; candidates whose details agree less are other films.
-_COARSE, _DETAIL = 0.85, 0.80
+_COARSE, _DETAIL = 0.85, 0.82
 
 _SIDE = 128  # pixels of a thumbnail
 _SKETCH = 24  # pixels of a sketch
