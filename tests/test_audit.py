@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,9 +74,9 @@ def test_a_planted_shortcut_is_suspicious_and_what_it_does_not_touch_is_not(chec
     assert report.loc[check, "verdict"] == "suspicious"
     assert report.loc[check, "auc"] == 1
     assert 0.5 < report.loc[check, "lower"] < report.loc[check, "upper"] == 1
-    untouched = {"width": "height", "height": "width"}.get(check, "width")
-    assert report.loc[untouched, "verdict"] == "the same in all"
-    assert report.loc[untouched, "auc"] == 0.5
+    assert report.loc["bit depth", "verdict"] == "the same in all"
+    assert report.loc["bit depth", "auc"] == 0.5
+    assert report.loc["mean gray", "verdict"] != "suspicious"
 
 
 def test_depth_and_text_of_pngs_are_looked_at(tmp_path):
@@ -187,3 +189,9 @@ def test_what_cannot_be_audited_is_refused():
         audit_xrays(["a.png", "b.png"], [0, 1, 1])
     with pytest.raises(ValueError, match="ndarray holds none"):
         audit_xrays(np.eye(2), [0, 1])
+
+
+def test_without_pandas_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        audit_xrays(["a.png", "b.png"], [0, 1])

@@ -135,7 +135,7 @@ def _check(paths: Any, y: Any, groups: Any) -> tuple[list[str], np.ndarray, np.n
     given = [patient_key(name) for name in names] if groups is None else column_or_1d(np.asarray(groups, dtype=object))
     check_consistent_length(names, labels, given)
     if len(np.unique(labels)) < 2:
-        raise ValueError(f"y must hold two or more classes; it holds {labels[0]!r} alone.")
+        raise ValueError(f"y must hold two or more classes; it holds {labels[0]} alone.")
     numbers: dict[Any, int] = {}
     unknown = [patient is None or patient != patient for patient in given]  # noqa: PLR0124
     keys = [("image", i) if unknown[i] else ("patient", patient) for i, patient in enumerate(given)]
