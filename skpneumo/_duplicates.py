@@ -12,6 +12,8 @@ from skpneumo._inputs import digest
 
 # Pairs whose coarse sketches agree less are no candidates; candidates whose details agree less are other films.
 _COARSE, _DETAIL = 0.85, 0.82
+# Images that small hold few details, and those of different chests agree more.
+_SMALL, _DETAIL_OF_SMALL = 64, 0.90
 
 _SIDE = 128  # pixels of a thumbnail
 _SKETCH = 24  # pixels of a sketch
@@ -31,13 +33,15 @@ class Film(NamedTuple):
 
     content: bytes  # digest of the file
     pixels: bytes  # digest of the decoded gray values and their shape
+    short_side: int  # pixels
     thumbnail: np.ndarray | None  # (128, 128) uint8, sides stretched; None where nothing was decoded
 
 
 def film(data: bytes, gray: Image.Image) -> Film:
     """Describe an image by the bytes of its file and by what they were decoded to."""
     pixels = digest(f"{gray.size} ".encode() + gray.tobytes())
-    return Film(digest(data), pixels, np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)))
+    thumbnail = np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+    return Film(digest(data), pixels, min(gray.size), thumbnail)
 
 
 def exact_pairs(first: Sequence[Film], second: Sequence[Film]) -> list[tuple[int, int, bool]]:
@@ -63,8 +67,9 @@ def near_pairs(first: Sequence[Film], second: Sequence[Film]) -> list[tuple[int,
         for framing in _FRAMINGS:
             np.maximum(similar, _sketch(left, *framing) @ sketches.T, out=similar)
         for i, j in np.argwhere(similar >= _COARSE):
-            agreement = 1.0 if first[start + i].pixels == second[j].pixels else _agreement(left[i], right[j])
-            if agreement >= _DETAIL:
+            one, other = first[start + i], second[j]
+            agreement = 1.0 if one.pixels == other.pixels else _agreement(left[i], right[j])
+            if agreement >= (_DETAIL_OF_SMALL if min(one.short_side, other.short_side) < _SMALL else _DETAIL):
                 found.append((int(start + i), int(j), agreement))
     return found
 

@@ -314,4 +314,4 @@ def _read(path: str, decode: bool) -> Film | str:
         look(data)
     except (OSError, ValueError) as error:
         return str(error)
-    return Film(digest(data), digest(data), None)
+    return Film(digest(data), digest(data), 0, None)

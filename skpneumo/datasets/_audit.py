@@ -211,7 +211,7 @@ def _interval(auc: float, m: int, n: int, z: float) -> tuple[float, float]:
 def _judge_images(images: Sequence[Measured], paths: Sequence[str], labels: np.ndarray) -> Iterator[tuple[Any, ...]]:
     films = [each.film for each in images]
     blank = [path for path, each in zip(paths, images, strict=True) if float(each.attributes["contrast"]) < _BLANK]
-    small = [path for path, each in zip(paths, images, strict=True) if each.short_side < _SMALL]
+    small = [path for path, each in zip(paths, images, strict=True) if each.film.short_side < _SMALL]
     if blank:
         yield _finding("blank", f"gray values deviate by less than {_BLANK:g} of 255 levels", blank)
     if small:

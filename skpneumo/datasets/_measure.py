@@ -21,7 +21,6 @@ class Measured(NamedTuple):
     """An image, measured: numbers, truths and names of categories by what was measured."""
 
     film: Film
-    short_side: int
     attributes: dict[str, float | bool | str]
 
 
@@ -33,7 +32,7 @@ def measure(path: str) -> Measured | str:
     except (OSError, ValueError) as error:
         return str(error)
     seen = film(data, gray)
-    return Measured(seen, min(gray.size), _file(image, gray, len(data)) | _metadata(image) | _picture(gray, seen))
+    return Measured(seen, _file(image, gray, len(data)) | _metadata(image) | _picture(gray, seen))
 
 
 def _file(image: Image.Image, gray: Image.Image, n_bytes: int) -> dict[str, Any]:
