@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy import fft, ndimage
 
-from skpneumo._inputs import digest
+from skpneumo._images import look, whole
+from skpneumo._inputs import digest, read_bytes
 
 # Pairs whose coarse sketches agree less are no candidates; candidates whose details agree less are other films.
 _COARSE, _DETAIL = 0.85, 0.82
@@ -42,6 +43,18 @@ def film(data: bytes, gray: Image.Image) -> Film:
     pixels = digest(f"{gray.size} ".encode() + gray.tobytes())
     thumbnail = np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
     return Film(digest(data), pixels, min(gray.size), thumbnail)
+
+
+def read_film(path: str, decode: bool) -> Film | str:
+    """Describe an image, or say why it cannot be read; not decoded, its file stands in for its pixels."""
+    try:
+        data = read_bytes(path)
+        if decode:
+            return film(data, whole(data)[1])
+        look(data)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return Film(digest(data), digest(data), 0, None)
 
 
 def exact_pairs(first: Sequence[Film], second: Sequence[Film]) -> list[tuple[int, int, bool]]:

@@ -10,9 +10,8 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
-from skpneumo._duplicates import Film, exact_pairs, film, near_pairs
-from skpneumo._images import look, whole
-from skpneumo._inputs import as_paths, digest, read_bytes
+from skpneumo._duplicates import exact_pairs, near_pairs, read_film
+from skpneumo._inputs import as_paths
 from skpneumo._patients import patient_key
 from skpneumo.exceptions import ImageReadError
 
@@ -208,7 +207,8 @@ def check_splits(
 
     Near duplicates show the same film: compressed or scaled anew, brighter or darker, of more or less contrast, framed
     or cropped by some 3 % of the sides. Turned, mirrored and inverted copies are not found. Films of one patient taken
-    one after the other are no duplicates, but they share a patient.
+    one after the other are no duplicates, but they share a patient. Where a side is shorter than 64 pixels, more
+    agreement is asked for, and copies that lost much are missed.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def _shared(train: list[Any], test: list[Any]) -> Iterator[_Pair]:
 def _duplicates(sides: dict[str, list[str]], near: bool, n_jobs: int | None) -> list[_Pair]:
     paths = [*sides["train"], *sides["test"]]
     distinct = list(dict.fromkeys(paths))
-    read = Parallel(n_jobs, prefer="threads")(delayed(_read)(path, near) for path in distinct)
+    read = Parallel(n_jobs, prefer="threads")(delayed(read_film)(path, near) for path in distinct)
     of = dict(zip(distinct, read, strict=True))
     failures = [(i, path, of[path]) for i, path in enumerate(paths) if isinstance(of[path], str)]
     if failures:
@@ -303,15 +303,3 @@ def _duplicates(sides: dict[str, list[str]], near: bool, n_jobs: int | None) -> 
     if near:
         pairs += [("near duplicate", i, j, value) for i, j, value in near_pairs(train, test) if (i, j) not in known]
     return pairs
-
-
-def _read(path: str, decode: bool) -> Film | str:
-    """Describe an image, or say why it cannot be read; not decoded, its file stands in for its pixels."""
-    try:
-        data = read_bytes(path)
-        if decode:
-            return film(data, whole(data)[1])
-        look(data)
-    except (OSError, ValueError) as error:
-        return str(error)
-    return Film(digest(data), digest(data), 0, None)

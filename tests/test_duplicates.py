@@ -84,3 +84,11 @@ def test_more_films_than_a_block_are_compared(grays, monkeypatch):
     monkeypatch.setattr("skpneumo._duplicates._BLOCK", 2)
     films = [film_of(saved(gray)) for gray in grays[:5]]
     assert [(i, j) for i, j, _ in near_pairs(films, films[::-1])] == [(i, 4 - i) for i in range(5)]
+
+
+def test_small_images_have_to_agree_more(grays):
+    original, framed = film_of(saved(grays[0])), film_of(COPIES["in a white frame"](grays[0]))
+    [(_, _, agreement)] = near_pairs([original], [framed])
+    assert agreement < 0.9
+    assert near_pairs([original], [framed._replace(short_side=48)]) == []
+    assert near_pairs([original._replace(short_side=48)], [original]) == [(0, 0, 1.0)]
