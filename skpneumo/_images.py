@@ -97,6 +97,22 @@ class Square:
         return square
 
 
+def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
+    """Decode an image at its own size: as its file holds it, with the metadata; and in gray, upright.
+
+    Raises
+    ------
+    ValueError
+        The reason why it cannot be done.
+    """
+    image = _open(data)
+    try:
+        image.load()
+        return image, _upright(_gray(image), image)
+    except Exception as error:
+        raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
+
+
 def look(data: bytes) -> None:
     """Raise ValueError where the first bytes of a file are enough to tell that it cannot be decoded."""
     if not data.startswith(_FIRST_BYTES):

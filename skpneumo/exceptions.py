@@ -1,6 +1,6 @@
 """The errors and warnings that are this package's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = ["FeatureStoreWarning", "ImageReadError", "UntrainedLayersWarning", "WeightsError"]
 
@@ -12,11 +12,16 @@ class ImageReadError(ValueError):
     ----------
     failures : sequence of (int, str, str)
         Position in ``X``, path and reason of every image that cannot be read.
+    lengths : mapping of str to int, default=None
+        Names and lengths of the lists of images, where there are others than ``X``; positions count through all of
+        them, one after the other.
 
     Attributes
     ----------
     failures : list of (int, str, str)
         The same, in order of position.
+    lengths : dict or None
+        Names and lengths of the lists.
 
     Examples
     --------
@@ -26,15 +31,23 @@ class ImageReadError(ValueError):
       X[3] 'films/a.png': no such file
     """
 
-    def __init__(self, failures: Sequence[tuple[int, str, str]]) -> None:
+    def __init__(self, failures: Sequence[tuple[int, str, str]], lengths: Mapping[str, int] | None = None) -> None:
         super().__init__(failures)
         self.failures = sorted(failures)
+        self.lengths = None if lengths is None else dict(lengths)
 
     def __str__(self) -> str:
         count = len(self.failures)
         head = "1 image cannot be read; mend it" if count == 1 else f"{count} images cannot be read; mend them"
-        lines = [f"  X[{position}] {path!r}: {reason}" for position, path, reason in self.failures]
+        lines = [f"  {self._place(position)} {path!r}: {reason}" for position, path, reason in self.failures]
         return "\n".join([f"{head} or leave {'it' if count == 1 else 'them'} out:", *lines])
+
+    def _place(self, position: int) -> str:
+        for name, length in (self.lengths or {}).items():
+            if position < length:
+                return f"{name}[{position}]"
+            position -= length
+        return f"X[{position}]"
 
 
 class WeightsError(ValueError):

@@ -1,17 +1,21 @@
 """Splits that keep a patient on one side, the patient read from the name of the file."""
 
+from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
+from skpneumo._duplicates import exact_pairs, near_pairs, read_film
 from skpneumo._inputs import as_paths
 from skpneumo._patients import patient_key
+from skpneumo.exceptions import ImageReadError
 
-__all__ = ["PatientGroupKFold", "patient_ids", "patient_train_test_split"]
+__all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
 
 
 def patient_ids(paths: Any) -> np.ndarray:
@@ -156,3 +160,146 @@ def patient_train_test_split(
     in_test = np.isin(patient_of, test_patients)
     sides = [np.flatnonzero(~in_test), np.flatnonzero(in_test)]
     return [_safe_indexing(container, side) for container in (X, y) for side in sides]
+
+
+class Overlap(NamedTuple):
+    """An image of the training set and one of the test set that should not stand on two sides.
+
+    Parameters
+    ----------
+    kind : {"same file", "same pixels", "near duplicate", "shared patient"}
+        What the two have in common.
+    train, test : str
+        Paths of the two.
+    patient : object or None
+        The patient, where both are known to be of the same.
+    similarity : float or None
+        How well details of the two agree, up to 1 for equal pixels; None where they were not compared.
+
+    See Also
+    --------
+    check_splits : Finds them.
+
+    Examples
+    --------
+    >>> from skpneumo.model_selection import Overlap
+    >>> Overlap("shared patient", "IM-0001-0001.jpeg", "IM-0001-0002.jpeg", "IM-0001", None).kind
+    'shared patient'
+    """
+
+    kind: str
+    train: str
+    test: str
+    patient: Any
+    similarity: float | None
+
+
+def check_splits(
+    train: Any,
+    test: Any,
+    *,
+    train_groups: Any = None,
+    test_groups: Any = None,
+    near: bool = True,
+    n_jobs: int | None = None,
+) -> list[Overlap]:
+    """Find what a training set and a test set have in common: duplicates, near duplicates and patients.
+
+    Near duplicates show the same film: compressed or scaled anew, brighter or darker, of more or less contrast, framed
+    or cropped by some 3 % of the sides. Turned, mirrored and inverted copies are not found. Films of one patient taken
+    one after the other are no duplicates, but they share a patient. Where a side is shorter than 64 pixels, more
+    agreement is asked for, and copies that lost much are missed.
+
+    Parameters
+    ----------
+    train, test : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
+        Paths of images, str or pathlib.Path.
+    train_groups, test_groups : array-like of shape (n_samples,), default=None
+        Patients; pass both or none. None reads them from the names of the files, see :func:`patient_ids`; a file
+        whose name does not tell, and a patient that is None or NaN, shares none.
+    near : bool, default=True
+        Whether images are decoded and compared. Otherwise files alone are, byte by byte, which is faster.
+    n_jobs : int, default=None
+        Threads that read images; None means 1 unless in a ``joblib.parallel_config``.
+
+    Returns
+    -------
+    list of Overlap
+        A named tuple ``(kind, train, test, patient, similarity)`` for each pair of images and each kind: "same file"
+        (the same bytes), "same pixels", "near duplicate" and "shared patient", in this order. A pair is listed under
+        the first of the first three that holds. Empty where nothing was found. ``pandas.DataFrame`` makes a table.
+
+    Raises
+    ------
+    ImageReadError
+        Some images cannot be read; it names all of them, of both sets.
+    ValueError
+        `train` or `test` are no paths, or the patients of one of them alone are given.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from skpneumo.datasets import make_chest_xrays
+    >>> from skpneumo.model_selection import check_splits, patient_train_test_split
+    >>> with TemporaryDirectory() as folder:
+    ...     X, y = make_chest_xrays(12, folder, image_size=64, random_state=0, return_X_y=True)
+    ...     X_train, X_test, y_train, y_test = patient_train_test_split(X, y, random_state=0)
+    ...     clean, leaking = check_splits(X_train, X_test), check_splits(X_train, X_train[:1])
+    >>> len(clean), leaking[0].kind
+    (0, 'same file')
+    """
+    sides = {"train": _paths_of("train", train), "test": _paths_of("test", test)}
+    if (train_groups is None) != (test_groups is None):
+        raise ValueError("Pass patients of both sets, train_groups and test_groups, or of neither.")
+    patients = _patients(sides["train"], train_groups), _patients(sides["test"], test_groups)
+    overlaps = []
+    for kind, i, j, similarity in [*_duplicates(sides, near, n_jobs), *_shared(*patients)]:
+        patient = patients[0][i] if patients[0][i] == patients[1][j] else None
+        overlaps.append(Overlap(kind, sides["train"][i], sides["test"][j], patient, similarity))
+    return overlaps
+
+
+def _paths_of(name: str, images: Any) -> list[str]:
+    paths = as_paths(images)
+    if paths is None:
+        raise ValueError(f"{name} must hold paths of images, but {type(images).__name__} holds none.")
+    return paths
+
+
+def _patients(paths: list[str], groups: Any) -> list[Any]:
+    """Patients of images, None where they are not known."""
+    if groups is None:
+        return [patient_key(path) for path in paths]
+    given = column_or_1d(np.asarray(groups, dtype=object))
+    check_consistent_length(paths, given)
+    return [None if patient is None or patient != patient else patient for patient in given]  # noqa: PLR0124
+
+
+_Pair = tuple[str, int, int, float | None]  # kind, position in train and in test, similarity
+
+
+def _shared(train: list[Any], test: list[Any]) -> Iterator[_Pair]:
+    where = defaultdict(list)
+    for j, patient in enumerate(test):
+        where[patient].append(j)
+    for i, patient in enumerate(train):
+        if patient is not None:
+            yield from (("shared patient", i, j, None) for j in where.get(patient, ()))
+
+
+def _duplicates(sides: dict[str, list[str]], near: bool, n_jobs: int | None) -> list[_Pair]:
+    paths = [*sides["train"], *sides["test"]]
+    distinct = list(dict.fromkeys(paths))
+    read = Parallel(n_jobs, prefer="threads")(delayed(read_film)(path, near) for path in distinct)
+    of = dict(zip(distinct, read, strict=True))
+    failures = [(i, path, of[path]) for i, path in enumerate(paths) if isinstance(of[path], str)]
+    if failures:
+        raise ImageReadError(failures, {name: len(side) for name, side in sides.items()})
+    train, test = ([of[path] for path in side] for side in sides.values())
+    equal = exact_pairs(train, test)
+    known = {(i, j) for i, j, _ in equal}
+    pairs: list[_Pair] = [("same file", i, j, 1.0) for i, j, same_file in equal if same_file]
+    pairs += [("same pixels", i, j, 1.0) for i, j, same_file in equal if not same_file]
+    if near:
+        pairs += [("near duplicate", i, j, value) for i, j, value in near_pairs(train, test) if (i, j) not in known]
+    return pairs

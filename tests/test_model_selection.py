@@ -1,9 +1,20 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.model_selection import cross_val_score, cross_validate
 
-from skpneumo.model_selection import PatientGroupKFold, patient_ids, patient_train_test_split
+from skpneumo.exceptions import ImageReadError
+from skpneumo.model_selection import (
+    Overlap,
+    PatientGroupKFold,
+    check_splits,
+    patient_ids,
+    patient_train_test_split,
+)
 
 
 def test_patients_are_read_from_any_container_of_paths(xrays, paths):
@@ -75,3 +86,66 @@ def test_a_split_hands_back_the_containers_it_was_given(paths, y):
     assert list(test.index) == list(y_test.index)
     split = patient_train_test_split(np.eye(40), y, groups=np.arange(40) // 2, random_state=0)
     assert [type(part) for part in split] == [np.ndarray] * 4
+
+
+def kinds(overlaps):
+    return [(overlap.kind, Path(overlap.train).name, Path(overlap.test).name) for overlap in overlaps]
+
+
+def test_a_split_by_patient_is_clean(paths, y):
+    train, test, _, _ = patient_train_test_split(paths, y, random_state=0)
+    assert check_splits(train, np.array(test, dtype=object).reshape(-1, 1)) == []
+
+
+def test_each_overlap_is_listed_once_under_the_strongest_kind(paths, tmp_path):
+    other, third = (Image.open(path) for path in paths[1:3])
+    copied, lossless, again = tmp_path / "copied.jpg", tmp_path / "lossless.png", tmp_path / "again.jpg"
+    shutil.copy(paths[0], copied)
+    other.save(lossless)
+    third.resize((third.width * 2, third.height * 2)).save(again, quality=50)
+    found = check_splits(paths[:4], [copied, lossless, again])
+    names = [Path(path).name for path in paths]
+    assert kinds(found) == [
+        ("same file", names[0], "copied.jpg"),
+        ("same pixels", names[1], "lossless.png"),
+        ("near duplicate", names[2], "again.jpg"),
+    ]
+    assert [overlap.similarity == 1 for overlap in found] == [True, True, False]
+    assert kinds(check_splits(paths[:4], [copied, lossless, again], near=False)) == kinds(found)[:1]
+    assert list(pd.DataFrame(found).columns) == list(Overlap._fields)
+
+
+def test_shared_patients_are_listed_by_pair(paths, y, xrays):
+    shared = set(xrays.groups[:20]) & set(xrays.groups[20:])
+    found = [each for each in check_splits(paths[:20], paths[20:], near=False) if each.kind == "shared patient"]
+    assert shared
+    assert {each.patient for each in found} == shared
+    assert all(each.similarity is None for each in found)
+
+
+def test_patients_that_are_given_come_before_those_of_the_names(paths):
+    train, test = paths[:3], paths[3:6]
+    found = check_splits(train, test, train_groups=["a", None, float("nan")], test_groups=[None, "a", float("nan")])
+    assert [(each.train, each.test, each.patient) for each in found if each.kind == "shared patient"] == [
+        (train[0], test[1], "a")
+    ]
+    with pytest.raises(ValueError, match="of both sets"):
+        check_splits(train, test, train_groups=["a", "b", "c"])
+    with pytest.raises(ValueError, match="inconsistent numbers"):
+        check_splits(train, test, train_groups=["a"], test_groups=["b"])
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_images_that_cannot_be_read_are_named_with_their_set(paths, near, tmp_path):
+    note = tmp_path / "note.png"
+    note.write_text("no image")
+    with pytest.raises(ImageReadError) as caught:
+        check_splits([paths[0], "missing.png"], [paths[1], paths[2], note], near=near)
+    assert "train[1] 'missing.png': no such file" in str(caught.value)
+    assert f"test[2] {str(note)!r}: not an image" in str(caught.value)
+    assert [position for position, _, _ in caught.value.failures] == [1, 4]
+
+
+def test_numbers_are_no_splits_of_images(paths):
+    with pytest.raises(ValueError, match="test must hold paths of images, but ndarray holds none"):
+        check_splits(paths, np.eye(3))

@@ -1,6 +1,7 @@
-"""Chest X-rays to learn from: a folder on disk, or synthetic ones."""
+"""Chest X-rays to learn from: a folder on disk, or synthetic ones; and what to know of them before."""
 
+from skpneumo.datasets._audit import audit_xrays
 from skpneumo.datasets._folder import load_chest_xrays
 from skpneumo.datasets._synthetic import make_chest_xrays
 
-__all__ = ["load_chest_xrays", "make_chest_xrays"]
+__all__ = ["audit_xrays", "load_chest_xrays", "make_chest_xrays"]

@@ -201,15 +201,15 @@ def build_bunch(found: list[tuple[Path, str]], *, target: str, as_frame: bool) -
     return bunch
 
 
-def import_pandas() -> Any:
+def import_pandas(
+    otherwise: str = "as_frame=True needs pandas: install it with 'pip install pandas', or leave as_frame out to get "
+    "numpy arrays.",
+) -> Any:
     """Import pandas, or say how to do without."""
     try:
         import pandas as pd
     except ImportError as error:
-        raise ImportError(
-            "as_frame=True needs pandas: install it with 'pip install pandas', or leave as_frame "
-            "out to get numpy arrays."
-        ) from error
+        raise ImportError(otherwise) from error
     return pd
 
 
