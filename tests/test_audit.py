@@ -195,3 +195,16 @@ def test_without_pandas_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
         audit_xrays(["a.png", "b.png"], [0, 1])
+
+
+def test_a_mark_that_few_films_of_one_class_alone_have_is_told_from_one_of_both(tmp_path):
+    names = [f"{i}.png" for i in range(30)]
+    y = np.arange(30) % 2
+    marked = {1, 3, 5}
+    for i, name in enumerate(names):
+        image = Image.fromarray(np.random.RandomState(i).randint(0, 256, (40, 40), np.uint8))
+        image.convert("RGB" if i in marked else "L").save(tmp_path / name)
+    paths = [tmp_path / name for name in names]
+    assert audit_xrays(paths, y).set_index("check").loc["colour mode: RGB", "verdict"] == "in one class alone"
+    mixed = np.where(np.arange(30) == 3, 0, y)
+    assert audit_xrays(paths, mixed).set_index("check").loc["colour mode: RGB", "verdict"] == "nothing found"

@@ -26,6 +26,8 @@ _SMALL = 224  # pixels, what the estimators look at by default
 
 _SAME, _NOTHING, _SUSPICIOUS = "the same in all", "nothing found", "suspicious"
 _DIFFERS = "differs; disease may explain it"
+_LOOK, _ALONE = "worth a look", "in one class alone"
+_FEW = 3  # patients with a mark that one class alone has; fewer say nothing
 _ONE_CLASS = "not compared: images of one class alone can be read"
 
 
@@ -65,9 +67,11 @@ def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = 
         lower, upper : float
             Interval of the AUC. All intervals together hold with 95 % confidence.
         verdict : str
-            Of an attribute "suspicious" where its interval excludes 0.5, "nothing found" where it does not, and "the
-            same in all". File size and exposure are never called suspicious, since disease itself changes them, but
-            "differs; disease may explain it". Of a finding what is the matter.
+            Of an attribute "suspicious" where its interval excludes 0.5; "worth a look" where its own 95 % interval
+            would, which is so for one attribute in twenty by chance; "in one class alone" where films of three patients or
+            more have a mark, such as colour, that no image of another class has; otherwise "nothing found", or "the same in
+            all". File size and exposure are never called any of this, since disease itself changes them, but "differs;
+            disease may explain it". Of a finding what is the matter.
         images : list of str
             What was found; empty for attributes.
 
@@ -160,8 +164,15 @@ def _judge_attributes(
         elif len(classes) > 1:
             each = [_telling(column, positive, patients, _LEVEL / n_tests) for positive in contrasts]
             figures = max(each, key=lambda figure: figure[1])
-            apart = _DIFFERS if check in PICTURE else _SUSPICIOUS
-            verdict = apart if figures[1] > 0.5 else _NOTHING
+            alone = max(_telling(column, positive, patients, _LEVEL / len(contrasts))[1] for positive in contrasts)
+            if check in PICTURE:
+                verdict = _DIFFERS if figures[1] > 0.5 else _NOTHING
+            elif figures[1] > 0.5:
+                verdict = _SUSPICIOUS
+            elif alone > 0.5:
+                verdict = _LOOK
+            else:
+                verdict = _ALONE if _marks_one_class(column, labels, patients) else _NOTHING
         yield check, "attribute", len(images), *figures, verdict, []
 
 
@@ -183,6 +194,13 @@ def _columns(images: Sequence[Measured]) -> dict[str, np.ndarray]:
 
 def _varies(column: np.ndarray) -> bool:
     return bool(np.ptp(column) > 1e-9 * max(1.0, np.abs(column).max()))
+
+
+def _marks_one_class(column: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> bool:
+    """Tell whether the rarer of two values stands on films of one class alone, and of several patients."""
+    values, counts = np.unique(column, return_counts=True)
+    marked = column == values[counts.argmin()]
+    return len(values) == 2 and len(np.unique(labels[marked])) == 1 and len(np.unique(patients[marked])) >= _FEW
 
 
 def _telling(
