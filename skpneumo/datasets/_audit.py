@@ -68,10 +68,10 @@ def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = 
             Interval of the AUC. All intervals together hold with 95 % confidence.
         verdict : str
             Of an attribute "suspicious" where its interval excludes 0.5; "worth a look" where its own 95 % interval
-            would, which is so for one attribute in twenty by chance; "in one class alone" where films of three patients or
-            more have a mark, such as colour, that no image of another class has; otherwise "nothing found", or "the same in
-            all". File size and exposure are never called any of this, since disease itself changes them, but "differs;
-            disease may explain it". Of a finding what is the matter.
+            would, which is so for one attribute in twenty by chance; "in one class alone" where films of three patients
+            or more have a mark, such as colour, that no image of another class has; otherwise "nothing found", or "the
+            same in all". File size and exposure are never called any of this, since disease itself changes them, but
+            "differs; disease may explain it". Of a finding what is the matter.
         images : list of str
             What was found; empty for attributes.
 
