@@ -28,7 +28,7 @@ def intercept_interval(y: np.ndarray, log_odds: np.ndarray, patients: Patients, 
         else float(brentq(lambda shift: (y - expit(shift + log_odds)).sum(), low - 1e-9, high + 1e-9, xtol=1e-12))
     )
     expected = expit(estimate + log_odds)
-    variance = patients.variance((y - expected) / (expected * (1 - expected)).sum())
+    variance = _jackknife_variance(np.ones((len(y), 1)), y, expected, patients)
     return Interval(float(estimate), *wald(estimate, variance, patients.quantile(confidence)), _sandwich(patients))
 
 
@@ -43,14 +43,31 @@ def slope_interval(y: np.ndarray, log_odds: np.ndarray, patients: Patients, conf
     design = np.column_stack([np.ones(len(y)), (log_odds - log_odds.mean()) / scale])
     coef = _logistic_regression(design, y)
     expected = expit(design @ coef)
-    hessian = (design.T * (expected * (1 - expected))) @ design
-    influence = ((y - expected)[:, None] * design) @ np.linalg.inv(hessian)[1]
-    estimate, variance = coef[1] / scale, patients.variance(influence / scale)
+    estimate, variance = coef[1] / scale, _jackknife_variance(design, y, expected, patients) / scale**2
     return Interval(float(estimate), *wald(estimate, variance, patients.quantile(confidence)), _sandwich(patients))
 
 
 def _sandwich(patients: Patients) -> str:
     return "sandwich, patients" if patients.are_clusters else "sandwich"
+
+
+def _jackknife_variance(design: np.ndarray, y: np.ndarray, expected: np.ndarray, patients: Patients) -> float:
+    """Estimate the variance of the last coefficient from one Newton step without each patient (Mancl and DeRouen)."""
+    size = design.shape[1]
+    scores = np.column_stack([patients.totals((y - expected) * column) for column in design.T])
+    curvature = expected * (1 - expected)
+    products = [patients.totals(curvature * first * second) for first in design.T for second in design.T]
+    parts = np.column_stack(products).reshape(-1, size, size)
+    rest = parts.sum(axis=0) - parts
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if size == 1:
+            steps = scores[:, 0] / rest[:, 0, 0]
+        else:
+            determinant = rest[:, 0, 0] * rest[:, 1, 1] - rest[:, 0, 1] * rest[:, 1, 0]
+            steps = (rest[:, 0, 0] * scores[:, 1] - rest[:, 1, 0] * scores[:, 0]) / determinant
+    if patients.n < 2:
+        return np.nan
+    return float(steps @ steps * (patients.n - 1) / patients.n)
 
 
 def _logistic_regression(design: np.ndarray, y: np.ndarray) -> np.ndarray:

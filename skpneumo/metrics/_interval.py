@@ -91,7 +91,7 @@ def mean_interval(values: np.ndarray, patients: Patients, confidence: float) -> 
     clustered = patients.are_clusters
     binary = bool(np.isin(values, (0, 1)).all())
     method = ("Wilson" if binary else "Wilson, by variance") + (", patients" if clustered else "")
-    if not len(values) or patients.count < 2:
+    if not len(values) or patients.n < 2:
         return undefined(method, float(values.mean()) if len(values) else np.nan)
     estimate = float(values.mean())
     count = float(len(values))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -164,7 +164,7 @@ def diagnostic_report(
         fp=int((~study.y & called).sum()),
         tn=int((~study.y & ~called).sum()),
         fn=int((study.y & ~called).sum()),
-        n_patients=study.patients.count,
+        n_patients=study.patients.n,
         threshold=float(threshold),
         confidence=float(confidence),
         stated_prevalence=None if prevalence is None else float(prevalence),
@@ -216,7 +216,7 @@ def _figures_of_probabilities(
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+    return isinstance(value, (int, np.integer)) and value is not True and int(value) >= 1
 
 
 def _check_share(name: str, value: Any, *, closed: bool = False) -> None:
