@@ -171,9 +171,11 @@ def test_the_variance_of_the_area_is_delongs_or_obuchowskis(images):
     area, variance = plain_delong(y, p, patient)
     found = diagnostic_report(y, p, threshold=0.5, groups=patient)["roc_auc"]
     assert found.estimate == pytest.approx(area)
-    quantile = norm.ppf(0.975) if images == (1, 1) else 2.0010  # Student's with 59 degrees of freedom
+    quantile = norm.ppf(0.975) if images == (1, 1) else 2.0009
     reach = (logit(found.upper) - logit(found.lower)) / 2
-    assert reach == pytest.approx(quantile * np.sqrt(variance) / (area * (1 - area)), rel=1e-4)
+    reach /= np.sqrt(variance) / (area * (1 - area))
+    # Student's has 59 degrees of freedom, or fewer where few patients make up the variance.
+    assert reach == pytest.approx(quantile, rel=1e-4) if images == (1, 1) else quantile < reach < 1.1 * quantile
 
 
 def test_what_is_said_of_average_precision_is_its_derivative(films):
@@ -260,7 +262,8 @@ def test_patients_of_one_image_change_nothing_but_words(films):
     alone = diagnostic_report(y, p, threshold=0.5)
     named = diagnostic_report(y, p, threshold=0.5, groups=[f"p{i}" for i in range(len(y))])
     for name in FIGURES[:-1]:
-        assert named[name] == alone[name]
+        assert named[name][:3] == pytest.approx(alone[name][:3])
+        assert named[name].method == alone[name].method
 
 
 def test_copies_of_each_film_make_no_interval_narrower(films):
@@ -271,7 +274,7 @@ def test_copies_of_each_film_make_no_interval_narrower(films):
     for name in FIGURES[:-1]:
         assert copied[name].estimate == pytest.approx(single[name].estimate), name
         width = copied[name].upper - copied[name].lower
-        assert width == pytest.approx(single[name].upper - single[name].lower, rel=0.06), name
+        assert 1 <= width / (single[name].upper - single[name].lower) < 1.25, name
 
 
 def test_order_and_kind_of_container_change_nothing(films):
@@ -586,6 +589,7 @@ def truth(*, share=0.5, apart=2.0, slope=1.5, shift=0.3):
     ill, well = share * norm.pdf(score - apart) * step, (1 - share) * norm.pdf(score) * step
     logits = logit(share) + shift + slope * (score - apart / 2)
     p = expit(logits)
+    precision = share * norm.sf(score - apart) / (share * norm.sf(score - apart) + (1 - share) * norm.sf(score))
     sens, spec = ill[p >= 0.5].sum() / share, well[p < 0.5].sum() / (1 - share)
     return {
         "sensitivity": sens,
@@ -599,6 +603,7 @@ def truth(*, share=0.5, apart=2.0, slope=1.5, shift=0.3):
         "positive_likelihood_ratio": sens / (1 - spec),
         "negative_likelihood_ratio": (1 - sens) / spec,
         "roc_auc": norm.cdf(apart / np.sqrt(2)),
+        "average_precision": ill @ precision / share,
         "brier_score": ill @ (1 - p) ** 2 + well @ p**2,
         "calibration_slope": apart / slope,
         "calibration_intercept": brentq(lambda move: (ill + well) @ expit(logits + move) - share, -9, 9),

@@ -105,7 +105,8 @@ def diagnostic_report(
 
     - Wilson's [1]_ for sensitivity, specificity, predictive values and accuracy; for the Brier score too, on as many
       images as its variance is worth. With `groups` the variance is that between patients, and Student's quantile
-      takes the place of the normal one. Where all images of a figure agree there is no variance; those of a patient
+      takes the place of the normal one, with fewer degrees of freedom where few patients make up the variance (so for
+      other figures, too). Where all images of a figure agree there is no variance; those of a patient
       count as copies of each other then;
     - the combined distances of the limits of sensitivity and specificity, for balanced accuracy;
     - those of the log for likelihood ratios; where a cell of the table is 0, 0.5 is added to each for the limits.
@@ -113,7 +114,7 @@ def diagnostic_report(
     - DeLong's [2]_ for the ROC AUC, with `groups` Obuchowski's [3]_, on the logit scale; Newcombe's [4]_ where the
       classes are perfectly separated;
     - linearised on the logit scale for average precision;
-    - those of the robust ("sandwich") variance for the calibration slope, which is the coefficient of a logistic
+    - those of the robust ("sandwich") variance, by leaving out each patient, for the calibration slope, which is the coefficient of a logistic
       regression of the label on the logit of the probability, and the intercept, which is that of the same regression
       with the slope held at 1 [5]_. For the logit, probabilities of 0 and 1 are moved inside by the precision of
       their dtype. Where the classes are perfectly separated the slope is infinite and has no interval;
