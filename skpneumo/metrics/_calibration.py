@@ -50,7 +50,7 @@ def slope_interval(y: np.ndarray, log_odds: np.ndarray, patients: Patients, conf
 def _jackknife_interval(estimate: float, steps: np.ndarray, patients: Patients, confidence: float) -> Interval:
     clustered = patients.are_clusters
     method = "sandwich, patients" if clustered else "sandwich"
-    if patients.n < 2:
+    if patients.n < 2 or not np.isfinite(steps).all():
         return undefined(method, float(estimate))
     variance = float(steps @ steps) * (patients.n - 1) / patients.n
     quantile = patients.quantile(confidence, steps[patients.codes] / np.bincount(patients.codes)[patients.codes])

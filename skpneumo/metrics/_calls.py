@@ -54,6 +54,8 @@ def likelihood_ratio_interval(y: np.ndarray, called: np.ndarray, patients: Patie
         centre = np.log(above / below)
         quantile = patients.quantile(confidence)
         method += ", 0.5 added"
+    if np.isnan(quantile):
+        return undefined(method, estimate)
     reach = quantile * np.sqrt(variance)
     lower = 0.0 if estimate == 0 else float(np.exp(centre - reach))
     upper = np.inf if np.isinf(estimate) else float(np.exp(centre + reach))

@@ -114,10 +114,11 @@ def diagnostic_report(
     - DeLong's [2]_ for the ROC AUC, with `groups` Obuchowski's [3]_, on the logit scale; Newcombe's [4]_ where the
       classes are perfectly separated;
     - linearised on the logit scale for average precision;
-    - those of the robust ("sandwich") variance, by leaving out each patient, for the calibration slope, which is the coefficient of a logistic
-      regression of the label on the logit of the probability, and the intercept, which is that of the same regression
-      with the slope held at 1 [5]_. For the logit, probabilities of 0 and 1 are moved inside by the precision of
-      their dtype. Where the classes are perfectly separated the slope is infinite and has no interval;
+    - those of the robust ("sandwich") variance, by leaving out each patient, for the calibration slope, which is the
+      coefficient of a logistic regression of the label on the logit of the probability, and the intercept, which is
+      that of the same regression with the slope held at 1 [5]_. For the logit, probabilities of 0 and 1 are moved
+      inside by the precision of their dtype. Where the classes are perfectly separated the slope is infinite and has
+      no interval;
     - cautious ones for the expected calibration error: as far to either side as the errors of its 10 bins add up to in
       a bootstrap of patients. They cover too often where calibration is bad, and a little too seldom where it is
       perfect. Bins hold about equally many images, since bins of equal width are nearly empty but for the
