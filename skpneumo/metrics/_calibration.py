@@ -69,6 +69,8 @@ def _steps_without_each(design: np.ndarray, y: np.ndarray, expected: np.ndarray,
         if size == 1:
             return scores[:, 0] / rest[:, 0, 0]
         determinant = rest[:, 0, 0] * rest[:, 1, 1] - rest[:, 0, 1] * rest[:, 1, 0]
+        # Logits that are all the same without a patient leave no slope, but for rounding.
+        determinant[determinant < 1e-10 * rest[:, 0, 0] * rest[:, 1, 1]] = 0
         return (rest[:, 0, 0] * scores[:, 1] - rest[:, 1, 0] * scores[:, 0]) / determinant
 
 

@@ -81,7 +81,7 @@ def undefined(method: str, estimate: float = np.nan) -> Interval:
 def wald(estimate: float, variance: float, quantile: float) -> tuple[float, float]:
     """Reach as far to either side."""
     reach = quantile * np.sqrt(variance)
-    return estimate - reach, estimate + reach
+    return float(estimate - reach), float(estimate + reach)
 
 
 def wald_of_logit(estimate: float, variance: float, quantile: float) -> tuple[float, float]:
