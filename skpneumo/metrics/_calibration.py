@@ -28,8 +28,8 @@ def intercept_interval(y: np.ndarray, log_odds: np.ndarray, patients: Patients, 
         else float(brentq(lambda shift: (y - expit(shift + log_odds)).sum(), low - 1e-9, high + 1e-9, xtol=1e-12))
     )
     expected = expit(estimate + log_odds)
-    variance = patients.variance((y - expected) / (expected * (1 - expected)).sum())
-    return Interval(float(estimate), *wald(estimate, variance, patients.quantile(confidence)), _sandwich(patients))
+    steps = _steps_without_each(np.ones((len(y), 1)), y, expected, patients)
+    return _jackknife_interval(estimate, steps, patients, confidence)
 
 
 def slope_interval(y: np.ndarray, log_odds: np.ndarray, patients: Patients, confidence: float) -> Interval:
@@ -43,14 +43,35 @@ def slope_interval(y: np.ndarray, log_odds: np.ndarray, patients: Patients, conf
     design = np.column_stack([np.ones(len(y)), (log_odds - log_odds.mean()) / scale])
     coef = _logistic_regression(design, y)
     expected = expit(design @ coef)
-    hessian = (design.T * (expected * (1 - expected))) @ design
-    influence = ((y - expected)[:, None] * design) @ np.linalg.inv(hessian)[1]
-    estimate, variance = coef[1] / scale, patients.variance(influence / scale)
-    return Interval(float(estimate), *wald(estimate, variance, patients.quantile(confidence)), _sandwich(patients))
+    steps = _steps_without_each(design, y, expected, patients)
+    return _jackknife_interval(coef[1] / scale, steps / scale, patients, confidence)
 
 
-def _sandwich(patients: Patients) -> str:
-    return "sandwich, patients" if patients.are_clusters else "sandwich"
+def _jackknife_interval(estimate: float, steps: np.ndarray, patients: Patients, confidence: float) -> Interval:
+    clustered = patients.are_clusters
+    method = "sandwich, patients" if clustered else "sandwich"
+    if patients.n < 2 or not np.isfinite(steps).all():
+        return undefined(method, float(estimate))
+    variance = float(steps @ steps) * (patients.n - 1) / patients.n
+    quantile = patients.quantile(confidence, steps[patients.codes] / np.bincount(patients.codes)[patients.codes])
+    return Interval(float(estimate), *wald(estimate, variance, quantile), method)
+
+
+def _steps_without_each(design: np.ndarray, y: np.ndarray, expected: np.ndarray, patients: Patients) -> np.ndarray:
+    """Return how far one Newton step moves the last coefficient when a patient is left out (Mancl and DeRouen)."""
+    size = design.shape[1]
+    scores = np.column_stack([patients.totals((y - expected) * column) for column in design.T])
+    curvature = expected * (1 - expected)
+    products = [patients.totals(curvature * first * second) for first in design.T for second in design.T]
+    parts = np.column_stack(products).reshape(-1, size, size)
+    rest = parts.sum(axis=0) - parts
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if size == 1:
+            return scores[:, 0] / rest[:, 0, 0]
+        determinant = rest[:, 0, 0] * rest[:, 1, 1] - rest[:, 0, 1] * rest[:, 1, 0]
+        # Logits that are all the same without a patient leave no slope, but for rounding.
+        determinant[determinant < 1e-10 * rest[:, 0, 0] * rest[:, 1, 1]] = 0
+        return (rest[:, 0, 0] * scores[:, 1] - rest[:, 1, 0] * scores[:, 0]) / determinant
 
 
 def _logistic_regression(design: np.ndarray, y: np.ndarray) -> np.ndarray:

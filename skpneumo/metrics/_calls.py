@@ -45,14 +45,18 @@ def likelihood_ratio_interval(y: np.ndarray, called: np.ndarray, patients: Patie
         estimate = float(np.divide(above, below))
     if 0 < above < 1 and 0 < below < 1:
         first, second = _influences(y, called, above, 1 - below)
-        variance = patients.variance(first / above + second / below)
+        influence = first / above + second / below
+        variance, quantile = patients.variance(influence), patients.quantile(confidence, influence)
         centre = np.log(estimate)
     else:
         counts = [patients.among(rows).effective_count() for rows in (y, ~y)]
         (above, below), variance = _with_halves((above, below), counts)
         centre = np.log(above / below)
+        quantile = patients.quantile(confidence)
         method += ", 0.5 added"
-    reach = patients.quantile(confidence) * np.sqrt(variance)
+    if np.isnan(quantile):
+        return undefined(method, estimate)
+    reach = quantile * np.sqrt(variance)
     lower = 0.0 if estimate == 0 else float(np.exp(centre - reach))
     upper = np.inf if np.isinf(estimate) else float(np.exp(centre + reach))
     return Interval(estimate, lower, upper, method)

@@ -51,12 +51,26 @@ class Patients(NamedTuple):
         """Estimate the variance of a figure from what each image adds to it."""
         return self.covariance(influence, influence)
 
-    def quantile(self, confidence: float) -> float:
-        """Return how many standard errors an interval reaches: Student's where images form clusters."""
+    def quantile(self, confidence: float, influence: np.ndarray | None = None) -> float:
+        """Return how many standard errors an interval reaches.
+
+        Where images form clusters it is Student's. A variance that rests on few of the patients is known less well than
+        their number says, and has fewer degrees of freedom (Satterthwaite).
+        """
         level = (1 + confidence) / 2
         if not self.are_clusters:
             return float(ndtri(level))
-        return float(stdtrit(self.n - 1, level)) if self.n > 1 else np.nan
+        if self.n < 2:
+            return np.nan
+        return float(stdtrit(self._degrees(influence), level))
+
+    def _degrees(self, influence: np.ndarray | None) -> float:
+        most = self.n - 1
+        if influence is None:
+            return most
+        squares = self.totals(influence) ** 2
+        spread = ((squares - squares.mean()) ** 2).sum()
+        return float(np.clip(2 * squares.sum() ** 2 / spread, 1, most)) if spread > 0 else most
 
 
 def undefined(method: str, estimate: float = np.nan) -> Interval:
@@ -67,7 +81,7 @@ def undefined(method: str, estimate: float = np.nan) -> Interval:
 def wald(estimate: float, variance: float, quantile: float) -> tuple[float, float]:
     """Reach as far to either side."""
     reach = quantile * np.sqrt(variance)
-    return estimate - reach, estimate + reach
+    return float(estimate - reach), float(estimate + reach)
 
 
 def wald_of_logit(estimate: float, variance: float, quantile: float) -> tuple[float, float]:
@@ -91,12 +105,13 @@ def mean_interval(values: np.ndarray, patients: Patients, confidence: float) -> 
     clustered = patients.are_clusters
     binary = bool(np.isin(values, (0, 1)).all())
     method = ("Wilson" if binary else "Wilson, by variance") + (", patients" if clustered else "")
-    if not len(values) or patients.count < 2:
+    if not len(values) or patients.n < 2:
         return undefined(method, float(values.mean()) if len(values) else np.nan)
     estimate = float(values.mean())
-    count = float(len(values))
+    count, influence = float(len(values)), None
     if clustered or not binary:
-        variance = patients.variance((values - estimate) / len(values))
+        influence = (values - estimate) / len(values)
+        variance = patients.variance(influence)
         # Without any spread the variance says nothing: then a patient's images count as copies of one.
         count = estimate * (1 - estimate) / variance if variance > 0 else patients.effective_count()
-    return Interval(estimate, *wilson(estimate, count, patients.quantile(confidence)), method)
+    return Interval(estimate, *wilson(estimate, count, patients.quantile(confidence, influence)), method)

@@ -14,8 +14,11 @@ def roc_auc_interval(y: np.ndarray, p: np.ndarray, patients: Patients, confidenc
     if min(area, 1 - area) < 1e-12:
         area = round(area)
         return Interval(area, *_limits_of_a_perfect_area(area, y, patients, confidence), "Newcombe")
-    variance = _area_variance(y, positive - area, negative - area, patients)
-    limits = wald_of_logit(area, variance, patients.quantile(confidence))
+    influence = np.zeros((2, len(y)))
+    influence[1, y] = (positive - area) / len(positive)
+    influence[0, ~y] = (negative - area) / len(negative)
+    variance = _area_variance(y, influence, patients)
+    limits = wald_of_logit(area, variance, patients.quantile(confidence, influence.sum(axis=0)))
     return Interval(area, *limits, "Obuchowski, logit" if patients.are_clusters else "DeLong, logit")
 
 
@@ -27,10 +30,7 @@ def placements(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return positive, negative
 
 
-def _area_variance(y: np.ndarray, positive: np.ndarray, negative: np.ndarray, patients: Patients) -> float:
-    influence = np.zeros((2, len(y)))
-    influence[1, y] = positive / len(positive)
-    influence[0, ~y] = negative / len(negative)
+def _area_variance(y: np.ndarray, influence: np.ndarray, patients: Patients) -> float:
     totals = [patients.totals(row) for row in influence]
     variance = 2 * (totals[0] @ totals[1]) * patients.n / max(patients.n - 1, 1)
     for label, total in enumerate(totals):
@@ -71,7 +71,7 @@ def average_precision_interval(y: np.ndarray, p: np.ndarray, patients: Patients,
     gain = _sum_from(hits * all_alarms / called**2)[place]
     loss = _sum_from(hits * all_hits / called**2)[place]
     influence = np.where(y, precision[place] - estimate + gain, -loss) / total
-    limits = wald_of_logit(estimate, patients.variance(influence), patients.quantile(confidence))
+    limits = wald_of_logit(estimate, patients.variance(influence), patients.quantile(confidence, influence))
     return Interval(estimate, *limits, method)
 
 

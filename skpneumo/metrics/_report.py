@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,8 @@ def diagnostic_report(
 
     - Wilson's [1]_ for sensitivity, specificity, predictive values and accuracy; for the Brier score too, on as many
       images as its variance is worth. With `groups` the variance is that between patients, and Student's quantile
-      takes the place of the normal one. Where all images of a figure agree there is no variance; those of a patient
+      takes the place of the normal one, with fewer degrees of freedom where few patients make up the variance (so for
+      other figures, too). Where all images of a figure agree there is no variance; those of a patient
       count as copies of each other then;
     - the combined distances of the limits of sensitivity and specificity, for balanced accuracy;
     - those of the log for likelihood ratios; where a cell of the table is 0, 0.5 is added to each for the limits.
@@ -114,10 +115,11 @@ def diagnostic_report(
     - DeLong's [2]_ for the ROC AUC, with `groups` Obuchowski's [3]_, on the logit scale; Newcombe's [4]_ where the
       classes are perfectly separated;
     - linearised on the logit scale for average precision;
-    - those of the robust ("sandwich") variance for the calibration slope, which is the coefficient of a logistic
-      regression of the label on the logit of the probability, and the intercept, which is that of the same regression
-      with the slope held at 1 [5]_. For the logit, probabilities of 0 and 1 are moved inside by the precision of
-      their dtype. Where the classes are perfectly separated the slope is infinite and has no interval;
+    - those of the robust ("sandwich") variance, by leaving out each patient, for the calibration slope, which is the
+      coefficient of a logistic regression of the label on the logit of the probability, and the intercept, which is
+      that of the same regression with the slope held at 1 [5]_. For the logit, probabilities of 0 and 1 are moved
+      inside by the precision of their dtype. Where the classes are perfectly separated the slope is infinite and has
+      no interval;
     - cautious ones for the expected calibration error: as far to either side as the errors of its 10 bins add up to in
       a bootstrap of patients. They cover too often where calibration is bad, and a little too seldom where it is
       perfect. Bins hold about equally many images, since bins of equal width are nearly empty but for the
@@ -165,7 +167,7 @@ def diagnostic_report(
         fp=int((~study.y & called).sum()),
         tn=int((~study.y & ~called).sum()),
         fn=int((study.y & ~called).sum()),
-        n_patients=study.patients.count,
+        n_patients=study.patients.n,
         threshold=float(threshold),
         confidence=float(confidence),
         stated_prevalence=None if prevalence is None else float(prevalence),
@@ -217,7 +219,7 @@ def _figures_of_probabilities(
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+    return isinstance(value, (int, np.integer)) and value is not True and int(value) >= 1
 
 
 def _check_share(name: str, value: Any, *, closed: bool = False) -> None:

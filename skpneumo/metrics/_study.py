@@ -25,13 +25,13 @@ def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study
     _refuse("y_true must name a label for each image", labels, _is_missing(labels))
     classes = np.unique(labels)
     pos_label = _check_pos_label_consistency(pos_label, labels)
-    if pos_label not in classes.tolist():
-        raise ValueError(f"pos_label={pos_label!r} is none of the labels in y_true, {classes.tolist()}.")
     if len(classes) != 2:
         raise ValueError(
             f"A diagnostic report needs images of both classes, positive and negative; y_true holds {classes.tolist()}."
             + (" Of several classes, report one against the rest: y_true == label." if len(classes) > 2 else "")
         )
+    if pos_label not in classes.tolist():
+        raise ValueError(f"pos_label={pos_label!r} is none of the labels in y_true, {classes.tolist()}.")
     if probabilities.ndim == 2:
         probabilities = probabilities[:, int(classes[1] == pos_label)]
     return Study(labels == pos_label, probabilities, _check_patients(groups, len(labels)))
