@@ -38,7 +38,7 @@ if shared:
     films = load_chest_xrays(Path(shared, "xrays", "kermany"))
     layers = {"weights": Path(shared, "weights", "vgg19_imagenet_first_8_layers.npz"), "n_layers": 8}
 else:
-    films = make_chest_xrays(500, folder.name, prevalence=0.5, image_size=96, difficulty=1, random_state=0)
+    films = make_chest_xrays(500, folder.name, prevalence=0.5, image_size=96, difficulty=0.5, random_state=0)
     layers = {"weights": None, "n_layers": 4, "image_size": 96}
 
 

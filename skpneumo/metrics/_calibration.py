@@ -115,6 +115,8 @@ def expected_calibration_error(
     # That the sum is off by more than the sum of what each bin is off is impossible, so this covers at least.
     reach = np.quantile(np.concatenate(drawn), confidence)
     method = "bootstrap, cautious" + (", patients" if patients.are_clusters else "")
+    if patients.n < 2:  # all draws are the same
+        return Interval(estimate, np.nan, np.nan, method)
     return Interval(estimate, float(max(estimate - reach, 0)), float(min(estimate + reach, 1)), method)
 
 
