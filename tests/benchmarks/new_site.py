@@ -146,10 +146,12 @@ def adapted(clf: PneumoniaClassifier, X: np.ndarray, prevalence: float | None = 
     means, variances = clf.moments
     mean = (shares * means).sum(axis=0)
     variance = (shares * (variances + (means - mean) ** 2)).sum(axis=0)
-    own = len(X) / (16 + len(X))
+    known = variance > 0
+    shift = np.mean((X.mean(axis=0, dtype=np.float64) - mean)[known] ** 2 / variance[known])
+    own = len(X) / (max(4, 1 / max(shift - 3 / len(X), 1e-9)) + len(X))
     new_mean = (1 - own) * mean + own * X.mean(axis=0, dtype=np.float64)
     new_variance = (1 - own) * variance + own * X.var(axis=0, dtype=np.float64)
-    ratio = np.sqrt(np.divide(new_variance, variance, out=np.ones_like(variance), where=variance > 0))
+    ratio = np.sqrt(np.divide(new_variance, variance, out=np.ones_like(variance), where=known))
     copy = deepcopy(clf)
     copy.feature_mean_ = new_mean - (mean - clf.feature_mean_) * ratio
     copy.feature_scale_ = clf.feature_scale_ * ratio
