@@ -223,7 +223,13 @@ def models(clf: PneumoniaClassifier, X: np.ndarray, y: np.ndarray) -> Iterator[t
 def relabelled(name: str, clf: Any, X: np.ndarray, y: np.ndarray) -> Iterator[tuple[str, Any]]:
     """Calibrate a frozen model by local labels, or choose its threshold."""
     frozen = FrozenEstimator(clf)
-    tuned = TunedThresholdClassifierCV(frozen, cv="prefit", refit=False, scoring="balanced_accuracy")
+    tuned = TunedThresholdClassifierCV(
+        frozen,
+        cv="prefit",
+        refit=False,
+        scoring="balanced_accuracy",
+        response_method="decision_function",  # probabilities of a model that is far off are all 1
+    )
     yield f"{name}: threshold", tuned.fit(X, y)
     # Nothing is fitted in these folds, so two are as good as five, and ask for two films of a class only.
     calibrated = CalibratedClassifierCV(frozen, method="sigmoid", cv=2).fit(X, y)
