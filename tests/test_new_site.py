@@ -96,8 +96,15 @@ def test_a_row_that_repeats_another_is_left_out():
     assert said.count("0.500 [0.500, 0.500]") == 6
 
 
+def test_a_row_that_some_draws_had_too_few_films_for_is_left_out():
+    few = {"as it is": [np.full(21, 0.5)] * 3}
+    said = table({0: [{**few, "adapted on 100": [np.full(21, 0.75)] * 3}, few]})
+    assert "  as it is" in said
+    assert "adapted" not in said
+
+
 def test_a_small_run_prints_a_table_for_each_recipe(tmp_path):
-    make_chest_xrays(100, tmp_path / "films", image_size=64, random_state=0)
+    make_chest_xrays(120, tmp_path / "films", image_size=64, random_state=0)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.benchmarks.new_site", "--source", str(tmp_path / "films")),
@@ -111,6 +118,6 @@ def test_a_small_run_prints_a_table_for_each_recipe(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    for text in ("100 films held out in 2 folds", "severity 2", "  as it is", "  adapted on 20", "Brier score"):
+    for text in ("120 films held out in 2 folds", "severity 2", "  as it is", "  adapted on 20", "Brier score"):
         assert text in done.stdout
     assert "on 100" not in done.stdout  # there are not so many

@@ -182,7 +182,7 @@ def measured(
     Returns
     -------
     dict of list of ndarray of shape (1 + n_resamples,)
-        The metrics of each row of the table. Local samples larger than there are films have none.
+        The metrics of each row of the table. A local sample larger than there are films has none.
     """
     local, test = halves(held, random)
     return {
@@ -266,13 +266,14 @@ def table(found: dict[int, list[Measured]]) -> str:
     str
         Lines.
     """
-    names = list(next(iter(found.values()))[0])
+    all_draws = [draw for draws in found.values() for draw in draws]
+    names = [name for name in all_draws[0] if all(name in draw for draw in all_draws)]  # others have fewer films
     lines = []
     for place, metric in enumerate(METRICS):
         lines += ["", _row(metric, *(f"severity {severity}" for severity in found))]
         rows: list[tuple[str, ...]] = []
         for name in names:
-            values = [[draw[name][place] for draw in draws if name in draw] for draws in found.values()]
+            values = [[draw[name][place] for draw in draws] for draws in found.values()]
             cells = tuple(map(_cell, map(np.array, values)))
             if cells not in rows:
                 lines.append(_row(f"  {name}", *cells))
@@ -284,7 +285,8 @@ def _cell(values: np.ndarray) -> str:
     """Average over draws, drawn anew in each resample."""
     n_draws, n_resamples = len(values), values.shape[1] - 1
     counts = np.random.default_rng(0).multinomial(n_draws, np.full(n_draws, 1 / n_draws), n_resamples).T
-    resampled = np.nansum(values[:, 1:] * counts, axis=0) / (counts * ~np.isnan(values[:, 1:])).sum(axis=0)
+    with np.errstate(invalid="ignore"):  # a resample of few patients may hold one class only
+        resampled = np.nansum(values[:, 1:] * counts, axis=0) / (counts * ~np.isnan(values[:, 1:])).sum(axis=0)
     middle, low, high = figures.interval(np.concatenate([[values[:, 0].mean()], resampled]))
     return f"{middle:.3f} [{low:.3f}, {high:.3f}]"
 
