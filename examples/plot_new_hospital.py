@@ -68,37 +68,6 @@ plt.show()
 store = tempfile.TemporaryDirectory()
 clf = PneumoniaClassifier(weights=None, n_layers=4, image_size=96, memory=store.name).fit(X_first, y_first)
 
-# --- Stand-in for clf.adapt, to be removed. ---
-from copy import deepcopy  # noqa: E402
-
-from skpneumo import VGG19Features  # noqa: E402
-
-extractor = VGG19Features(weights=None, n_layers=4, image_size=96, memory=store.name)
-plain = extractor.fit_transform(X_first).astype(float)
-parts = [plain[y_first == label] for label in (0, 1)]
-
-
-def _adapt(X, prevalence=None):
-    own = extractor.transform(X).astype(float)
-    share = y_first.mean() if prevalence is None else prevalence
-    mean = (1 - share) * parts[0].mean(axis=0) + share * parts[1].mean(axis=0)
-    spread = [part.var(axis=0) + (part.mean(axis=0) - mean) ** 2 for part in parts]
-    variance = (1 - share) * spread[0] + share * spread[1]
-    known = variance > 0
-    shift = np.mean((own.mean(axis=0) - mean)[known] ** 2 / variance[known])
-    weight = len(own) / (max(4, 1 / max(shift - 3 / len(own), 1e-9)) + len(own))
-    new_mean = (1 - weight) * mean + weight * own.mean(axis=0)
-    new_variance = (1 - weight) * variance + weight * own.var(axis=0)
-    ratio = np.sqrt(np.divide(new_variance, variance, out=np.ones_like(variance), where=known))
-    copy = deepcopy(clf)
-    copy.feature_mean_ = new_mean - (mean - clf.feature_mean_) * ratio
-    copy.feature_scale_ = clf.feature_scale_ * ratio
-    return copy
-
-
-clf.adapt = _adapt
-# --- End of the stand-in. ---
-
 for name, films in {"first": X_other, "second": X_second}.items():
     called = clf.predict(films)
     accuracy, auc = balanced_accuracy_score(y_second, called), roc_auc_score(y_second, clf.decision_function(films))

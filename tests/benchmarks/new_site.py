@@ -11,7 +11,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ def _measure(options: argparse.Namespace, folder: str | Path) -> None:
         begun = time.perf_counter()
         found: dict[int, list[Measured]] = {severity: [] for severity in options.severities}
         for number, (fit, held) in enumerate(folds):
-            clf = fitted({**common, **RECIPES[name]}, fit)
+            clf = classifier({**common, **RECIPES[name]}).fit(fit.paths, fit.y)
             resamples = figures.draw_weights(held.patients, N_RESAMPLES)
             for severity, sites in paths[number].items():
                 for site in sites:
@@ -124,41 +123,6 @@ def features(clf: PneumoniaClassifier, paths: np.ndarray) -> np.ndarray:
     """Extract what a classifier sees, as it would."""
     parameters = {name: getattr(clf, name) for name in VGG19Features().get_params()}
     return VGG19Features(**parameters).fit_transform(paths)
-
-
-# What follows, down to the line, stands in for ``clf.adapt(X, prevalence=None)``.
-
-
-def fitted(parameters: dict[str, Any], fit: Films) -> PneumoniaClassifier:
-    """Fit a recipe, and remember the plain training images by class."""
-    clf = classifier(parameters).fit(fit.paths, fit.y)
-    plain = features(clf, fit.paths).astype(np.float64)
-    parts = [plain[fit.y == label] for label in (0, 1)]
-    clf.moments = np.array([[part.mean(axis=0) for part in parts], [part.var(axis=0) for part in parts]])
-    clf.share = fit.y.mean()
-    return clf
-
-
-def adapted(clf: PneumoniaClassifier, X: np.ndarray, prevalence: float | None = None) -> PneumoniaClassifier:
-    """Copy a model, and standardise by another site's images."""
-    share = clf.share if prevalence is None else prevalence
-    shares = np.array([[1 - share], [share]])
-    means, variances = clf.moments
-    mean = (shares * means).sum(axis=0)
-    variance = (shares * (variances + (means - mean) ** 2)).sum(axis=0)
-    known = variance > 0
-    shift = np.mean((X.mean(axis=0, dtype=np.float64) - mean)[known] ** 2 / variance[known])
-    own = len(X) / (max(4, 1 / max(shift - 3 / len(X), 1e-9)) + len(X))
-    new_mean = (1 - own) * mean + own * X.mean(axis=0, dtype=np.float64)
-    new_variance = (1 - own) * variance + own * X.var(axis=0, dtype=np.float64)
-    ratio = np.sqrt(np.divide(new_variance, variance, out=np.ones_like(variance), where=known))
-    copy = deepcopy(clf)
-    copy.feature_mean_ = new_mean - (mean - clf.feature_mean_) * ratio
-    copy.feature_scale_ = clf.feature_scale_ * ratio
-    return copy
-
-
-# The line.
 
 
 def measured(
@@ -208,12 +172,12 @@ def models(clf: PneumoniaClassifier, X: np.ndarray, y: np.ndarray) -> Iterator[t
     best = clf
     for n in UNLABELLED:
         if n <= len(X):
-            best = adapted(clf, X[:n])
+            best = clf.adapt(X[:n])
             yield f"adapted on {n}", best
     few = of_share(y, SHARE, N_OF_SHARE)
     if len(few) == N_OF_SHARE:
-        yield f"on {N_OF_SHARE}, {SHARE:.0%} ill, unsaid", adapted(clf, X[few])
-        yield f"on {N_OF_SHARE}, {SHARE:.0%} ill, stated", adapted(clf, X[few], prevalence=SHARE)
+        yield f"on {N_OF_SHARE}, {SHARE:.0%} ill, unsaid", clf.adapt(X[few])
+        yield f"on {N_OF_SHARE}, {SHARE:.0%} ill, stated", clf.adapt(X[few], prevalence=SHARE)
     for prefix, model in (("", clf), ("adapted, ", best)):
         for n in LABELLED:
             if n <= len(X):
