@@ -114,10 +114,10 @@ for title, (X, y) in collections.items():
     }
 
     print(f"\n{title}: {len(y)} films of {len(np.unique(groups))} patients, {y.mean():.1%} with pneumonia")
-    print(f"{'':26}" + "".join(f"{name.replace('_', ' '):>25}" for name in FIGURES))
+    print(f"{'':26}" + "".join(f"{name.replace('_', ' '):>27}" for name in FIGURES))
     for way, figures in rows.items():
         cells = [f"{f.estimate:.3f} ({f.lower:.3f} to {f.upper:.3f})" for f in (figures[name] for name in FIGURES)]
-        print(f"{way:26}" + "".join(f"{cell:>25}" for cell in cells))
+        print(f"{way:26}" + "".join(f"{cell:>27}" for cell in cells))
 
 # %%
 # What it shows
@@ -148,10 +148,10 @@ fig.suptitle(f"{title}; bars are 95 % intervals over patients", fontsize=11)
 plt.show()
 
 # %%
-# The ranking hardly depends on any of this. Without a correction, weights and samplers make far more patients look ill
-# than are; the correction takes that back and leaves the ranking as it is. Calls move towards the rare class by
-# weights, by samplers and by a tuned threshold alike. So the advice is: **leave the classes as they are, and choose a
-# threshold**, which can be stated, moved later and costs no calibration. Use weights where ``predict`` itself has to be
-# balanced; probabilities stay honest then too.
+# Weights and over-sampling hardly touch the ranking; under-sampling throws films away, which shows in it here. Without
+# a correction, all of them make more patients look ill; the correction brings that back to where "nothing" is. Calls
+# move towards the rare class by weights, by samplers and by a tuned threshold alike. So the advice is: **leave the
+# classes as they are, and choose a threshold**, which can be stated, moved later and costs no calibration. Use weights
+# where ``predict`` itself has to be balanced; probabilities stay honest then too.
 
 folder.cleanup()
