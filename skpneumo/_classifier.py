@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_array, check_scalar, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
@@ -27,6 +27,8 @@ from skpneumo._seen import names_of, recognise, warn_of_seen
 from skpneumo._store import open_store
 from skpneumo._training import OTHER_FEATURES, Training
 from skpneumo._views import Augmentation
+
+_ROWS_AT_ONCE = 1024
 
 
 class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -407,7 +409,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if abstain_below is not None:
             check_scalar(abstain_below, "abstain_below", Real, min_val=0, max_val=1)
             labels = labels.astype(object)
-            labels[self._novelty(X, features) < abstain_below] = None
+            labels[self._novelty(features[:: self._n_views_of(X)]) < abstain_below] = None
         return labels
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -501,7 +503,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         at_home = self.reference_["class_share"]
         share = at_home if prevalence is None else check_prevalence(prevalence, self.classes_)
-        features = self._plain(X, self._features(X))
+        features = self._features(X, n_views=1)
         if len(features) < LEAST_IMAGES:
             raise ValueError(
                 f"adapt needs at least {LEAST_IMAGES} images of the new site, but got {len(features)}: fewer say too "
@@ -532,18 +534,19 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             kind, such as a photograph or a lateral film; a large one does not say that the prediction is right.
         """
         check_is_fitted(self)
-        return self._novelty(X, self._features(X))
+        return self._novelty(self._features(X, n_views=1))
 
     def _logits(self, X: Any, features: np.ndarray) -> np.ndarray:
         logits = self._trained().logits(features)
         logits = logits.reshape(-1, self._n_views_of(X), logits.shape[1]).mean(axis=1)
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def _novelty(self, X: Any, features: np.ndarray) -> np.ndarray:
-        return p_values(self.reference_, (self._plain(X, features) - self.feature_mean_) / self.feature_scale_)
-
-    def _plain(self, X: Any, features: np.ndarray) -> np.ndarray:
-        return features[:: self._n_views_of(X)]
+    def _novelty(self, plain: np.ndarray) -> np.ndarray:
+        parts = [
+            p_values(self.reference_, (plain[rows] - self.feature_mean_) / self.feature_scale_)
+            for rows in gen_batches(len(plain), _ROWS_AT_ONCE)
+        ]
+        return np.concatenate(parts)
 
     def _n_views_of(self, X: Any) -> int:
         return 1 if as_paths(X) is None else self.n_views_predict
@@ -588,7 +591,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0, max_val=self.n_layers)
         return Line(extractor, self.n_trainable_layers)
 
-    def _features(self, X: Any) -> np.ndarray:
+    def _features(self, X: Any, n_views: int | None = None) -> np.ndarray:
         """Features of new images and their views, or the matrix `X` itself, checked against what was fitted."""
         paths = as_paths(X)
         fitted_on_images = self.backbone_fingerprint_ is not None
@@ -597,7 +600,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if paths is None:
             features = check_array(X, dtype=FLOATS, estimator=self)
         else:
-            features = self._features_of_images(X, paths, fitted_on_images)
+            features = self._features_of_images(X, paths, fitted_on_images, n_views or self.n_views_predict)
         if features.shape[1] != len(self.feature_mean_):
             raise ValueError(
                 f"X {'gives' if paths else 'has'} {features.shape[1]} features, but {type(self).__name__} is expecting "
@@ -605,9 +608,9 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             )
         return features
 
-    def _features_of_images(self, X: Any, paths: list[str], fitted_on_images: bool) -> np.ndarray:
+    def _features_of_images(self, X: Any, paths: list[str], fitted_on_images: bool, n_views: int) -> np.ndarray:
         line, layers = self._line(), self.tuned_layers_
-        way = line.way(self.n_views_predict, Augmentation.of(self.augmentation), layers)
+        way = line.way(n_views, Augmentation.of(self.augmentation), layers)
         if fitted_on_images:
             check_column(self, X, paths, reset=False)
             if way.fingerprint() != self.backbone_fingerprint_ or (layers and not line.holds(layers)):

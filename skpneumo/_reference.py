@@ -51,8 +51,12 @@ def carried_over(
     at_home = share @ reference["class_mean"]
     variance_at_home = share @ (reference["class_variance"] + (reference["class_mean"] - at_home) ** 2)
     varies = variance_at_home > np.finfo(np.float32).eps
-    standardized = (features - mean) / scale
-    n, there, variance = len(features), standardized.mean(axis=0), standardized.var(axis=0)
+    n, (there, square) = len(features), np.zeros((2, features.shape[1]))
+    for rows in row_blocks(features):
+        standardized = (features[rows] - mean) / scale
+        there += standardized.sum(axis=0) / n
+        square += (standardized**2).sum(axis=0) / n
+    variance = np.maximum(square - there**2, 0)
     moved = np.mean((there - at_home)[varies] ** 2 / variance_at_home[varies]) if varies.any() else 0.0
     proven = moved - _BY_CHANCE / n
     if proven <= 0:
