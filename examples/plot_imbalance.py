@@ -74,23 +74,19 @@ FIGURES = ("roc_auc", "brier_score", "calibration_slope", "calibration_intercept
 
 
 def out_of_fold(model, X, y):
-    """Return probabilities before and after correction, and calls, of patients that each model has not seen."""
-    before, after, called = np.zeros((3, len(y)))
+    """Return probabilities, before and after correction, of patients that each model has not seen."""
+    before, after = np.zeros((2, len(y)))
     for train, test in PatientGroupKFold(5).split(X, y):
         model.fit(X[train], y[train])
         before[test] = expit(model.decision_function(X[test]))
-        after[test], called[test] = model.predict_proba(X[test])[:, 1], model.predict(X[test])
-    return before, after, called
+        after[test] = model.predict_proba(X[test])[:, 1]
+    return before, after
 
 
-def measure(y, proba, groups, called=None):
-    """Judge probabilities, called ill from one half on, or as ``called`` says."""
+def measure(y, proba, groups):
+    """Judge probabilities, called ill from one half on."""
     report = diagnostic_report(y, proba, threshold=0.5, groups=groups)
-    figures = {name: report[name] for name in FIGURES}
-    if called is not None:
-        calls = diagnostic_report(y, called, threshold=0.5, groups=groups)
-        figures |= {name: calls[name] for name in ("sensitivity", "specificity")}
-    return figures
+    return {name: report[name] for name in FIGURES}
 
 
 results = {}
@@ -99,7 +95,7 @@ for title, (X, y) in collections.items():
     rows = results[title] = {}
     for way, parameters in ways.items():
         model = PneumoniaClassifier(**(clf.get_params() | parameters))
-        before, after, called = out_of_fold(model, X, y)
+        before, after = out_of_fold(model, X, y)
         if parameters:
             rows[f"{way}, uncorrected"] = measure(y, before, groups)
             rows[f"{way}, corrected"] = measure(y, after, groups)
@@ -109,9 +105,8 @@ for title, (X, y) in collections.items():
     called = np.zeros(len(y))
     for train, test in PatientGroupKFold(5).split(X, y):
         called[test] = tuned.fit(X[train], y[train]).predict(X[test])
-    rows["tuned threshold"] = rows["nothing"] | {
-        name: measure(y, after, groups, called)[name] for name in ("sensitivity", "specificity")
-    }
+    calls = measure(y, called, groups)  # the probabilities are those of "nothing"
+    rows["tuned threshold"] = rows["nothing"] | {name: calls[name] for name in ("sensitivity", "specificity")}
 
     print(f"\n{title}: {len(y)} films of {len(np.unique(groups))} patients, {y.mean():.1%} with pneumonia")
     print(f"{'':26}" + "".join(f"{name.replace('_', ' '):>27}" for name in FIGURES))

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d, validat
 from skpneumo._examples import Examples
 from skpneumo._inputs import as_paths, check_column
 from skpneumo._patients import patient_key
-from skpneumo._sampling import check_sampler, makes_features
+from skpneumo._sampling import check_sampler, refuse_makers
 
 FLOATS = (np.float64, np.float32)
 
@@ -47,8 +47,8 @@ def check_parameters(clf: Any) -> None:
     for size in hidden_layer_sizes(clf):
         check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
     check_sampler(clf.sampler)
-    if clf.n_trainable_layers and isinstance(clf.sampler, str) and clf.sampler == "smote":
-        raise ValueError(makes_features(clf.sampler))
+    if clf.n_trainable_layers and clf.sampler is not None:
+        refuse_makers(clf.sampler)
     if not isinstance(clf.prior_correction, (bool, np.bool_)):
         raise TypeError(f"prior_correction={clf.prior_correction!r}, but it must be True or False.")
 
@@ -129,12 +129,13 @@ def check_groups(groups: Any, n: int) -> np.ndarray:
 
 def check_prevalence(prevalence: Any, classes: np.ndarray) -> np.ndarray:
     """Return the share of each class."""
-    share = np.asarray(prevalence, np.float64)
+    share = np.asarray(prevalence)
+    share = share.astype(np.float64) if share.dtype.kind in "iuf" else np.zeros(0)
     if share.ndim == 0 and len(classes) == 2:
         share = np.array([1 - share, share])
-    if share.shape != classes.shape or not (share >= 0).all() or not np.isclose(share.sum(), 1):
+    if share.shape != classes.shape or not (share > 0).all() or not np.isclose(share.sum(), 1):
         raise ValueError(
-            f"prevalence={prevalence!r}, but it must be the share of each of the classes {classes.tolist()}, from 0 to "
-            "1 and 1 in all; or, of two classes, the share of the second."
+            f"prevalence={prevalence!r}, but it must be the share of each of the classes {classes.tolist()}, above 0 "
+            "and 1 in all; or, of two classes, the share of the second."
         )
     return share

@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
-from skpneumo._checks import FLOATS, check_examples, check_groups, check_parameters, check_prevalence
+from skpneumo._checks import FLOATS, check_examples, check_parameters, check_prevalence
 from skpneumo._examples import Examples
 from skpneumo._extract import contents
 from skpneumo._features import VGG19Features
 from skpneumo._head import Head
-from skpneumo._inputs import as_paths, check_column
+from skpneumo._inputs import as_paths, check_column, paths_if_any
 from skpneumo._line import Line
-from skpneumo._novelty import p_values
+from skpneumo._novelty import p_values, smallest_p_value
 from skpneumo._progress import progress_bar
 from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
-from skpneumo._seen import names_of, recognise, warn_of_seen
+from skpneumo._seen import row_digests, warn_of_seen
 from skpneumo._store import open_store
 from skpneumo._training import OTHER_FEATURES, Training
 from skpneumo._views import Augmentation
@@ -123,7 +124,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     sampler : None, "over", "under", "smote" or sampler of imbalanced-learn, default=None
         Draws the images that the head is trained on, anew for each epoch, by their features: the rarer classes more
         often ("over"), the others less often ("under"), or new features between those of neighbours ("smote"). What
-        is held out is never resampled. With trainable layers, samplers that pick among images alone.
+        is held out is never resampled, and images that weigh nothing are not drawn. With trainable layers, samplers
+        that pick among images alone.
     prior_correction : bool, default=True
         Whether probabilities are those of the prevalence in the data, where class weights or a sampler show another
         one to the head: the intercepts are solved anew on the training images as they are. `predict` and
@@ -141,8 +143,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Threads that decode images; None (unless in a ``joblib.parallel_config``): as many as keep the device busy.
         In a ``parallel_config`` of Dask or Ray: workers that images are spread over.
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, the order of images, dropout and what early stopping holds out. The linear probe
-        draws nothing.
+        Draws the initial weights, the order of images, dropout, what early stopping holds out and what a sampler draws,
+        whatever seed that has of its own. Without a sampler the linear probe draws nothing.
     verbose : int, default=0
         Above 0: a progress bar where images or epochs take more than a second. The solver of the linear probe, which
         knows no epochs, shows none.
@@ -328,9 +330,11 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "PneumoniaClassifier":
         """Train for one more epoch, on these images.
 
-        The first call settles the standardisation of the features. Without trainable layers, each call is an epoch of
-        the head; a linear probe is trained by Adam then, not solved. With trainable layers, the first call fits the
-        head as `fit` does, and each call is an epoch of tuning at a constant learning rate.
+        The first call settles the standardisation of the features. With class weights or a sampler, probabilities are
+        corrected by the counts of all calls. `novelty` compares with the images of the largest call. Without trainable
+        layers, each call is an epoch of the head; a linear probe is trained by Adam then, not solved. With trainable
+        layers, the first call fits the head as `fit` does, and each call is an epoch of tuning at a constant learning
+        rate.
 
         Parameters
         ----------
@@ -388,14 +392,15 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """Name the class of each image that `decision_function` speaks for.
 
         Without class weights and sampler that is the most probable class. With them it is the class that would be the
-        most probable at the prevalence that these make.
+        most probable at the prevalence that these make. A copy from `adapt` goes on calling as the model does, whatever
+        prevalence was stated.
 
         Parameters
         ----------
         X : as in `fit`
             Paths of images, or features.
         abstain_below : float, default=None
-            Of images whose `novelty` is below it, such as 0.01, nothing is said.
+            Of images whose `novelty` is at most this, such as 0.01, nothing is said.
 
         Returns
         -------
@@ -408,8 +413,14 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         labels = self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]
         if abstain_below is not None:
             check_scalar(abstain_below, "abstain_below", Real, min_val=0, max_val=1)
+            lowest = smallest_p_value(self._known_reference())
+            if abstain_below < lowest:
+                raise ValueError(
+                    f"abstain_below={abstain_below}, but with so few training images and patients no novelty is below "
+                    f"{lowest:.2g}: choose a larger one, or leave it out."
+                )
             labels = labels.astype(object)
-            labels[self._novelty(features[:: self._n_views_of(X)]) < abstain_below] = None
+            labels[self._novelty(features[:: self._n_views_of(X)]) <= abstain_below] = None
         return labels
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -480,20 +491,22 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in `fit`
-            Paths of images of the site, or features: at least 20, better 50 to 100.
+            Paths of images of the site, or features: at least 20 different ones, better 50 to 100, of many patients.
         prevalence : float or array-like of shape (n_classes,), default=None
             Share of ``classes_[1]`` among these images, or of each class. None: as in the training. Probabilities of
-            the copy are those of this prevalence, unless ``prior_correction=False``.
+            the copy are those of this prevalence, unless ``prior_correction=False``; its calls stay those of
+            `decision_function`.
 
         Returns
         -------
         PneumoniaClassifier
-            A copy with other `feature_mean_`, `feature_scale_` and `prior_shift_`.
+            A copy with other `feature_mean_`, `feature_scale_` and `prior_shift_`. It cannot go on training; it can be
+            adapted again.
 
         Raises
         ------
         ValueError
-            There are fewer images than that, or these are no shares of the classes.
+            There are fewer images than that, or these are no shares of the classes, or the training lacked a class.
 
         References
         ----------
@@ -501,21 +514,27 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         arXiv:2006.16971.
         """
         check_is_fitted(self)
-        at_home = self.reference_["class_share"]
+        reference = self._known_reference()
+        lacking = self.classes_[reference["class_count"] == 0].tolist()
+        if lacking:
+            raise ValueError(f"adapt compares images class by class, but the training had none of {lacking}.")
+        at_home = reference["class_count"] / reference["class_count"].sum()
         share = at_home if prevalence is None else check_prevalence(prevalence, self.classes_)
         features = self._features(X, n_views=1)
-        if len(features) < LEAST_IMAGES:
+        n_images = len(set(row_digests(features)))
+        if n_images < LEAST_IMAGES:
             raise ValueError(
-                f"adapt needs at least {LEAST_IMAGES} images of the new site, but got {len(features)}: fewer say too "
-                "little about it."
+                f"adapt needs at least {LEAST_IMAGES} different images of the new site, but got {n_images}: fewer say "
+                "too little about it."
             )
         adapted = copy.deepcopy(self)
         adapted._before = None
         adapted.feature_mean_, adapted.feature_scale_ = carried_over(
-            features, self.feature_mean_, self.feature_scale_, self.reference_, share
+            features, self.feature_mean_, self.feature_scale_, reference, share
         )
-        if self.prior_correction and prevalence is not None:
-            adapted.prior_shift_ = self.prior_shift_ + log_ratio(share, at_home)
+        adapted.reference_["stated_share"] = share
+        if self.prior_correction:
+            adapted.prior_shift_ = self.prior_shift_ + log_ratio(share, reference.get("stated_share", at_home))
         return adapted
 
     def novelty(self, X: Any) -> np.ndarray:
@@ -531,7 +550,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,), float64
             Empirical p-values: about 1 % of images like those of the training, of other patients, are at or below
             0.01. With n training images none is below ``1 / (n + 1)``. A small one says that the image is of another
-            kind, such as a photograph or a lateral film; a large one does not say that the prediction is right.
+            kind, such as a photograph or a lateral film, or of a site that makes its films in another way; a large one
+            does not say that the prediction is right. Of a copy from `adapt`, images are compared as it sees them.
         """
         check_is_fitted(self)
         return self._novelty(self._features(X, n_views=1))
@@ -543,7 +563,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _novelty(self, plain: np.ndarray) -> np.ndarray:
         parts = [
-            p_values(self.reference_, (plain[rows] - self.feature_mean_) / self.feature_scale_)
+            p_values(self._known_reference(), (plain[rows] - self.feature_mean_) / self.feature_scale_)
             for rows in gen_batches(len(plain), _ROWS_AT_ONCE)
         ]
         return np.concatenate(parts)
@@ -554,13 +574,19 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _corrected(self, logits: np.ndarray) -> np.ndarray:
         return logits + (self.prior_shift_[0] if logits.ndim == 1 else self.prior_shift_)
 
-    def _recognise(self, X: Any, groups: Any = None) -> np.ndarray:
-        """Tell of each image whether it was seen in `fit`, and whether its patient was."""
-        paths = as_paths(X)
-        n = len(X) if paths is None else len(paths)
-        names = names_of(paths, None if groups is None else check_groups(groups, n), n)
-        digests = {} if paths is None else contents(paths, open_store(self.memory))
-        return recognise(self.seen_, digests, names)
+    def _contents(self, X: Any) -> dict[int, bytes]:
+        """Return digests of images, or of rows of features, by position."""
+        paths = paths_if_any(X)
+        if paths is not None:
+            return contents(paths, open_store(self.memory))
+        features = np.asarray(X)
+        is_matrix = features.ndim == 2 and features.dtype.kind in "biuf"
+        return dict(enumerate(row_digests(features))) if is_matrix else {}
+
+    def _known_reference(self) -> dict[str, np.ndarray]:
+        if not self.reference_:
+            raise NotFittedError("What the training images look like is known once the fit has ended.")
+        return self.reference_
 
     def _train(self, examples: Examples, start: Head | None, tasks: FitTasks, *, is_partial: bool) -> None:
         line = self._line() if examples.is_images else None

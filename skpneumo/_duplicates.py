@@ -65,22 +65,28 @@ def exact_pairs(first: Sequence[Film], second: Sequence[Film]) -> list[tuple[int
     return [(i, j, one.content == second[j].content) for i, one in enumerate(first) for j in where.get(one.pixels, ())]
 
 
-def near_pairs(first: Sequence[Film], second: Sequence[Film]) -> list[tuple[int, int, float]]:
+def near_pairs(first: Sequence[Film], second: Sequence[Film] | None = None) -> list[tuple[int, int, float]]:
     """Positions of all pairs that show the same film, equal pixels among them, and how well their details agree.
+
+    Without `second`, pairs are among the first, each of them once.
 
     The film may have been compressed, scaled, made brighter or darker, framed or cropped by some 3 %. Turned, mirrored
     and inverted copies are not found. Pixels that are equal agree by 1.
     """
-    right = _thumbnails(second)
+    others = first if second is None else second
+    right = _thumbnails(others)
     sketches = _sketch(right, 1.0, 0.0, 0.0)
     found = []
     for start in range(0, len(first), _BLOCK):
         left = _thumbnails(first[start : start + _BLOCK])
-        similar = np.full((len(left), len(right)), -1, np.float32)
+        begin = start if second is None else 0
+        similar = np.full((len(left), len(right) - begin), -1, np.float32)
         for framing in _FRAMINGS:
-            np.maximum(similar, _sketch(left, *framing) @ sketches.T, out=similar)
-        for i, j in np.argwhere(similar >= _COARSE):
-            one, other = first[start + i], second[j]
+            np.maximum(similar, _sketch(left, *framing) @ sketches[begin:].T, out=similar)
+        if second is None:
+            similar[np.tril_indices(len(left))] = -1
+        for i, j in np.add(np.argwhere(similar >= _COARSE), [0, begin]):
+            one, other = first[start + i], others[j]
             agreement = 1.0 if one.pixels == other.pixels else _agreement(left[i], right[j])
             if agreement >= (_DETAIL_OF_SMALL if min(one.short_side, other.short_side) < _SMALL else _DETAIL):
                 found.append((int(start + i), int(j), agreement))

@@ -150,14 +150,14 @@ def fit_dense(
     return trained
 
 
-def prior_shift(logits: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+def prior_shift(logits: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
     """Solve the intercepts anew on images as they are, with all else held: what has to be added to the logits.
 
-    Where a class has no image, its prevalence is unknown: `otherwise`.
+    Nothing where some class has no image of any weight: there is no such intercept.
     """
     present, n_outputs = np.unique(codes[sample_weight > 0]), logits.shape[1]
     if len(present) < max(n_outputs, 2):
-        return otherwise
+        return np.zeros(n_outputs)
     weight = (sample_weight / sample_weight.sum())[:, np.newaxis]
     targets = codes[:, np.newaxis] == (np.arange(n_outputs) if n_outputs > 1 else 1)
 

@@ -55,6 +55,14 @@ def as_paths(X: Any) -> list[str] | None:
     return [os.fspath(item) if isinstance(item, os.PathLike) else str(item) for item in column]
 
 
+def paths_if_any(X: Any) -> list[str] | None:
+    """Return the paths that `X` holds, or None where it holds other things, whatever these are."""
+    try:
+        return as_paths(X)
+    except ValueError:
+        return None
+
+
 def _is_numeric(X: Any) -> bool:
     """Tell from the types alone, without touching a value."""
     dtypes = X.dtypes if hasattr(X, "columns") else [getattr(X, "dtype", None)]

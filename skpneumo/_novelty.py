@@ -85,6 +85,12 @@ def p_values(reference: dict[str, np.ndarray], standardized: np.ndarray) -> np.n
     return (1 + n_further) / (1 + len(ascending))
 
 
+def smallest_p_value(reference: dict[str, np.ndarray]) -> float:
+    """Return the p-value of what is further out than anything."""
+    ascending = reference["distances"]
+    return float((1 + np.isinf(ascending).sum()) / (1 + len(ascending)))
+
+
 def _inputs(standardized: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Project the roots of the features onto few directions; the last column is 1."""
     directions = _directions(standardized.shape[1]).astype(standardized.dtype)

@@ -18,7 +18,8 @@ def fit_reference(
 ) -> Reference:
     """Describe plain training images by their features as the head sees them.
 
-    "class_share" (n_classes,), "class_mean" and "class_variance" (n_classes, n_features), and what novelty asks for.
+    "class_count" (n_classes,), the sums of weights; "class_mean" and "class_variance" (n_classes, n_features); and what
+    novelty asks for.
     """
     weight = np.eye(n_classes)[codes] * sample_weight[:, np.newaxis]
     class_weight = weight.sum(axis=0)
@@ -32,7 +33,7 @@ def fit_reference(
     if not is_used.all():
         standardized, groups = standardized[is_used], groups[is_used]
     return {
-        "class_share": class_weight / class_weight.sum(),
+        "class_count": class_weight,
         "class_mean": mean.astype(np.float32),
         "class_variance": np.maximum(square - mean**2, 0).astype(np.float32),
         **fit_novelty(standardized, groups),
@@ -68,10 +69,33 @@ def carried_over(
     return mean + scale * (there - at_home * stretch), scale * stretch
 
 
-def log_ratio(share: np.ndarray, at_home: np.ndarray) -> np.ndarray:
-    """Return what brings logits from one share of each class to another: (1,) for two classes, otherwise one a class.
+def merged(before: Reference, now: Reference, *, is_alike: bool) -> Reference:
+    """Put together what two calls saw; unless features are of one kind, those of the first are forgotten.
 
-    A class that either site lacks cannot be brought anywhere; a millionth of the images stands for none.
+    Novelty is that beside the images of the larger call.
     """
-    shift = np.log(np.maximum(share, 1e-6)) - np.log(np.maximum(at_home, 1e-6))
+    own = now["class_count"]
+    other = before["class_count"] * (1 if is_alike else own == 0)
+    total = np.where(own + other > 0, own + other, 1)[:, np.newaxis]
+    parts = [(weight[:, np.newaxis] / total, part) for weight, part in ((own, now), (other, before))]
+    mean = np.sum([share * part["class_mean"] for share, part in parts], axis=0)
+    square = np.sum([share * (part["class_variance"] + part["class_mean"] ** 2.0) for share, part in parts], axis=0)
+    is_larger = not is_alike or len(now["distances"]) > len(before["distances"])
+    return {
+        **(now if is_larger else before),
+        "class_count": before["class_count"] + own,
+        "drawn_count": before["drawn_count"] + now["drawn_count"],
+        "class_mean": mean.astype(np.float32),
+        "class_variance": np.maximum(square - mean**2, 0).astype(np.float32),
+    }
+
+
+def log_ratio(there: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """Return what brings logits from one frequency of each class to another: (1,) for two classes, else one a class.
+
+    A class that either lacks is not brought anywhere.
+    """
+    is_known = (there > 0) & (here > 0)
+    there, here = (np.where(is_known, count / count.sum(), 1.0) for count in (there, here))
+    shift = np.log(there) - np.log(here)
     return np.array([shift[1] - shift[0]]) if len(shift) == 2 else shift - shift.mean()

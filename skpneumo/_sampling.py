@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 
 SAMPLERS = ("over", "under", "smote")
 
@@ -37,18 +36,17 @@ class Resampler:
     ----------
     sampler : None, "over", "under", "smote" or sampler of imbalanced-learn
         What is drawn; it sees plain rows, and all views of an image that it picks are picked.
+    classes : ndarray of shape (n_classes,)
+        The labels that codes stand for.
     n_views : int
         Rows that stand for an image, one after the other, the plain one first.
     random : RandomState
-        Where each draw takes its seed from, unless the sampler has one of its own.
+        Where each draw takes its seed from.
     """
 
-    def __init__(self, sampler: Any, n_views: int, random: np.random.RandomState) -> None:
-        self.name, self.n_views, self.random = sampler, n_views, random
+    def __init__(self, sampler: Any, classes: np.ndarray, n_views: int, random: np.random.RandomState) -> None:
+        self.name, self.classes, self.n_views, self.random = sampler, classes, n_views, random
         self.sampler = _samplers()[sampler]() if isinstance(sampler, str) else sampler
-        own = getattr(self.sampler, "random_state", None)
-        if own is not None:
-            self.random = check_random_state(own)
 
     def draws(self, rows: Drawn) -> Iterator[Drawn]:
         """Draw, again and again, some of `rows`; or, by samplers that make new ones, others in their place.
@@ -63,42 +61,44 @@ class Resampler:
 
     def _draw(self, rows: Drawn) -> Drawn:
         seed = int(self.random.randint(2**31 - 1))
-        images, made = self._resample(rows.features[:: self.n_views], rows.codes[:: self.n_views], seed)
+        weights = rows.weights[:: self.n_views]
+        known = np.flatnonzero(weights > 0)  # others are as good as absent
+        if len(np.unique(rows.codes[:: self.n_views][known])) < 2:
+            return rows
+        images, made = self._resample(rows, 0, known, seed)
         if images is None:
-            return Drawn.all_of(*self._new_rows(made, rows, seed))
-        return replace(rows, rows=(images[:, np.newaxis] * self.n_views + np.arange(self.n_views)).ravel())
+            return Drawn.all_of(*self._new_rows(made, rows, known, seed))
+        picked = known[images]
+        return replace(rows, rows=(picked[:, np.newaxis] * self.n_views + np.arange(self.n_views)).ravel())
 
     def _resample(
-        self, features: np.ndarray, codes: np.ndarray, seed: int
+        self, rows: Drawn, view: int, known: np.ndarray, seed: int
     ) -> tuple[np.ndarray | None, tuple[np.ndarray, np.ndarray]]:
-        """Return the positions that the sampler picks, or None, and what it returns."""
+        """Resample one view of images; return which it picks, or None, and features and codes that come out."""
         sampler = clone(self.sampler)
-        if "random_state" in sampler.get_params():
-            sampler.set_params(random_state=seed)
-        if _draws_blindly(sampler):
-            features = np.zeros((len(codes), 1), np.float32)
+        names = sorted(name for name in sampler.get_params() if name.split("__")[-1] == "random_state")
+        sampler.set_params(**{name: (seed + i) % 2**31 for i, name in enumerate(names)})
+        numbers = known * self.n_views + view
+        features = np.zeros((len(known), 1), np.float32) if _draws_blindly(sampler) else rows.features[numbers]
+        labels = self.classes[rows.codes[numbers]]
         try:
-            made = sampler.fit_resample(features, codes)
+            made, made_labels = sampler.fit_resample(features, labels)
         except ValueError as error:
-            counts = dict(enumerate(np.bincount(codes).tolist()))
-            raise ValueError(
-                f"sampler={self.name!r} cannot work with {counts} images a class (by position in classes_): {error}"
-            ) from error
+            counts = dict(zip(*(array.tolist() for array in np.unique(labels, return_counts=True)), strict=True))
+            raise ValueError(f"sampler={self.name!r} cannot work with {counts} images a class: {error}") from error
         is_smoothed = getattr(sampler, "shrinkage", None) is not None
-        return None if is_smoothed else getattr(sampler, "sample_indices_", None), made
+        images = None if is_smoothed else getattr(sampler, "sample_indices_", None)
+        return images, (made, np.searchsorted(self.classes, made_labels))
 
     def _new_rows(
-        self,
-        made: tuple[np.ndarray, np.ndarray],
-        rows: Drawn,
-        seed: int,
+        self, made: tuple[np.ndarray, np.ndarray], rows: Drawn, known: np.ndarray, seed: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Put together the rows that were made of plain views, and such of each other view."""
         parts = []
         for view in range(self.n_views):
-            of_view = slice(view, None, self.n_views)
-            X, y = made if view == 0 else self._resample(rows.features[of_view], rows.codes[of_view], seed)[1]
-            parts.append((X, y, self._weights_of(y, rows.codes[of_view], rows.weights[of_view])))
+            X, y = made if view == 0 else self._resample(rows, view, known, seed)[1]
+            numbers = known * self.n_views + view
+            parts.append((X, y, self._weights_of(y, rows.codes[numbers], rows.weights[numbers])))
         X, y, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return X.astype(rows.features.dtype, copy=False), y, weights
 
@@ -117,11 +117,24 @@ def check_sampler(sampler: Any) -> None:
     """Refuse what is no sampler."""
     if isinstance(sampler, str) and sampler in SAMPLERS:
         return
-    if sampler is not None and (isinstance(sampler, (str, type)) or not hasattr(sampler, "fit_resample")):
+    is_one = all(hasattr(sampler, name) for name in ("fit_resample", "get_params", "set_params"))
+    if sampler is not None and (isinstance(sampler, (str, type)) or not is_one):
         raise ValueError(
             f"sampler={sampler!r}, but it must be None, one of {', '.join(map(repr, SAMPLERS))} or a sampler of "
             "imbalanced-learn, such as imblearn.over_sampling.ADASYN()."
         )
+
+
+def refuse_makers(sampler: Any) -> None:
+    """Refuse, before any work, what is known to make new features, which trainable layers cannot do with."""
+    from imblearn.combine import SMOTEENN, SMOTETomek
+    from imblearn.over_sampling import RandomOverSampler
+    from imblearn.over_sampling.base import BaseOverSampler
+
+    known = _samplers()[sampler]() if isinstance(sampler, str) else sampler
+    is_picking = isinstance(known, RandomOverSampler) and getattr(known, "shrinkage", None) is None
+    if isinstance(known, (BaseOverSampler, SMOTEENN, SMOTETomek)) and not is_picking:
+        raise ValueError(makes_features(sampler))
 
 
 def makes_features(sampler: Any) -> str:

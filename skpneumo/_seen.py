@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _num_samples
 
+from skpneumo._inputs import paths_if_any
 from skpneumo._patients import patient_key
 from skpneumo.exceptions import LeakageWarning
 
@@ -15,14 +18,15 @@ Seen = dict[str, np.ndarray]  # "images" and "patients", sorted uint64, and the 
 _BYTES = 8  # among 10,000 images and as many others, two meet by chance with a probability of 5e-12
 _SALT_BYTES = hashlib.blake2b.SALT_SIZE
 _LISTED = 5
-_PACKAGES = ("imblearn", "sklearn", "skpneumo")  # whose objects may hold fitted models
+_MOST_COLUMNS = 64
+_PACKAGES = ("imblearn", "sklearn")  # whose objects hold fitted models, not being estimators themselves
 
 
 def names_of(paths: Sequence[str] | None, groups: Iterable[Any] | None, n: int) -> list[set[str]]:
     """Name the patient of each of `n` images: as given, and as its file name tells."""
     names: list[set[str]] = [set() for _ in range(n)]
     for i, group in enumerate(groups if groups is not None else ()):
-        names[i].add(str(group))
+        names[i].add(_name(group))
     for i, path in enumerate(paths or ()):
         names[i].update(filter(None, [patient_key(path)]))
     return names
@@ -31,8 +35,8 @@ def names_of(paths: Sequence[str] | None, groups: Iterable[Any] | None, n: int) 
 def remember(contents: Iterable[bytes], patients: Iterable[str], before: Seen | None = None) -> Seen:
     """Note digests of images and names of patients, beside those of `before`.
 
-    The salt is made of the first images seen. So equal fits give equal models, and what a list of names was hashed to
-    for one model is of no use for another.
+    The salt is made of the first images, or rows of features, seen. So equal fits give equal models, and what a list of
+    names was hashed to for one model is of no use for another.
     """
     images = _numbers(contents)
     salt = before["salt"] if before else np.frombuffer(_digest(images.tobytes(), _SALT_BYTES), np.uint8).copy()
@@ -58,10 +62,17 @@ def recognise(seen: Seen, contents: Mapping[int, bytes], patients: Sequence[set[
 
 
 def warn_of_seen(estimator: Any, X: Any, groups: Any = None, *, stacklevel: int = 3) -> None:
-    """Warn if images of `X`, or their patients, were in the training of any model in `estimator`."""
-    known = np.zeros((1, 2), bool)
-    for model in models_within(estimator):
-        known = known | model._recognise(X, groups)
+    """Warn if images of `X`, or their patients, were in the training of any model in `estimator`.
+
+    Patients are known by `groups`, or else by the names of files.
+    """
+    models = list(models_within(estimator))
+    if not models:
+        return
+    contents = models[0]._contents(X)
+    n = _num_samples(X)
+    names = names_of(paths_if_any(X), None, n) if groups is None else names_of(None, groups, n)
+    known = np.any([recognise(model.seen_, contents, names) for model in models], axis=0)
     images, patients = known.sum(axis=0)
     if images or patients:
         found = np.flatnonzero(known.any(axis=1))
@@ -75,22 +86,32 @@ def warn_of_seen(estimator: Any, X: Any, groups: Any = None, *, stacklevel: int 
         )
 
 
-def models_within(estimator: Any) -> Iterator[Any]:
-    """Yield the fitted models of this package in an estimator, whatever it is wrapped in."""
-    waiting, met = [estimator], set[int]()
-    while waiting:
-        thing = waiting.pop()
-        if id(thing) in met:
-            continue
-        met.add(id(thing))
-        if hasattr(thing, "seen_") and hasattr(thing, "_recognise"):
-            yield thing
-        elif isinstance(thing, (list, tuple)):
-            waiting += thing
-        elif isinstance(thing, dict):
-            waiting += thing.values()
-        elif type(thing).__module__.split(".")[0] in _PACKAGES:
-            waiting += vars(thing).values() if hasattr(thing, "__dict__") else ()
+def models_within(estimator: Any, met: set[int] | None = None) -> Iterator[Any]:
+    """Yield the fitted models of this package in an estimator, whatever it is wrapped in.
+
+    What an estimator has fitted goes before what it was given, which it may have cloned and left alone.
+    """
+    met = set() if met is None else met
+    if id(estimator) in met:
+        return
+    met.add(id(estimator))
+    if hasattr(estimator, "seen_") and hasattr(estimator, "_contents"):
+        yield estimator
+    elif isinstance(estimator, (list, tuple, dict)):
+        for each in estimator.values() if isinstance(estimator, dict) else estimator:
+            yield from models_within(each, met)
+    elif isinstance(estimator, BaseEstimator) or type(estimator).__module__.split(".")[0] in _PACKAGES:
+        held = dict(vars(estimator)) if hasattr(estimator, "__dict__") else {}
+        held.pop("scorer_", None)  # holds what a search was given
+        fitted = list(models_within([value for name, value in held.items() if name.endswith("_")], met))
+        yield from fitted or models_within(list(held.values()), met)
+
+
+def row_digests(features: np.ndarray) -> list[bytes]:
+    """Name rows of numbers by what they hold, or by some of it, evenly spread."""
+    columns = np.unique(np.linspace(0, features.shape[1] - 1, _MOST_COLUMNS).astype(int))
+    some = np.ascontiguousarray(features[:, columns], np.float32)
+    return [_digest(row.tobytes(), _BYTES) for row in some]
 
 
 def _digest(data: bytes, size: int, salt: bytes = b"") -> bytes:
@@ -108,3 +129,8 @@ def _numbers(contents: Iterable[bytes]) -> np.ndarray:
 def _named(names: Sequence[str], salt: np.ndarray) -> np.ndarray:
     digests = [_number(_digest(name.encode("utf-8", "surrogateescape"), _BYTES, salt.tobytes())) for name in names]
     return np.array(digests, np.uint64)
+
+
+def _name(group: Any) -> str:
+    """Write a patient alike whatever container it was in: pandas makes 7.0 of 7."""
+    return str(int(group)) if isinstance(group, (float, np.floating)) and group == int(group) else str(group)

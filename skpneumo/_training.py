@@ -19,9 +19,9 @@ from skpneumo._head import Head, fit_dense, fit_probe, prior_shift, standardize
 from skpneumo._line import Line
 from skpneumo._maps import FeatureRows, room_for_maps
 from skpneumo._pipeline import content_of
-from skpneumo._reference import fit_reference
+from skpneumo._reference import fit_reference, log_ratio, merged
 from skpneumo._sampling import Drawn, Resampler, makes_features
-from skpneumo._seen import Seen, names_of, remember
+from skpneumo._seen import Seen, names_of, remember, row_digests
 from skpneumo._stopping import EarlyStopping
 from skpneumo._store import open_store
 from skpneumo._views import SHIFTED, Augmentation
@@ -64,6 +64,8 @@ class Training:
         self.clf, self.line, self.examples, self.tasks = clf, line, examples, tasks
         self.start, self.is_partial = start, is_partial
         self.data = dict(examples.for_callbacks)  # what callbacks are told
+        if start and "stated_share" in clf.reference_:
+            raise ValueError("A copy that was adapted to another site cannot go on training: train the model itself.")
         if start and start.layers and not (line and line.holds(start.layers)):
             raise ValueError(
                 f"The last fit tuned other layers than n_layers={clf.n_layers} and "
@@ -71,7 +73,8 @@ class Training:
             )
         self.before: Before | None = getattr(clf, "_before", None) if start else None
         self.random = self.before.random if self.before else check_random_state(clf.random_state)
-        self.resampler = Resampler(clf.sampler, clf.n_views if line else 1, self.random)
+        self.resampler = Resampler(clf.sampler, examples.classes, clf.n_views if line else 1, self.random)
+        self.drawn_count = np.zeros(len(examples.classes))
         self.is_iterative = is_partial or clf.n_trainable_layers > 0 or len(hidden_layer_sizes(clf)) > 0
 
     def run(self) -> tuple[dict[str, Any], Before | None]:
@@ -182,7 +185,10 @@ class Training:
             alpha=clf.alpha,
             dropout=clf.dropout,
         )
-        _, draws, held = self._draws(rows.features, rows.examples, held, only_picked=True)
+        features = rows.features
+        if self.start and clf.sampler is not None:  # otherwise they are standardised already
+            features, *_ = standardize(features, rows.examples.sample_weight, overwrite=True, start=head)
+        _, draws, held = self._draws(features, rows.examples, held, only_picked=True)
         head = finetune(
             self.line.tail_shape(),
             head,
@@ -201,14 +207,16 @@ class Training:
     def _of_plain_images(self, head: Head, standardized: np.ndarray, train: Examples) -> dict[str, Any]:
         """Return the attributes that are made of plain training images, once the head is trained."""
         clf, shift = self.clf, np.zeros(len(head.intercepts[-1]))
+        reference = fit_reference(standardized, train.codes, len(train.classes), train.sample_weight, train.groups)
+        reference["drawn_count"] = self.drawn_count
+        if self.is_partial and self.start:
+            reference = merged(clf.reference_, reference, is_alike=not head.layers)
         if clf.prior_correction and (clf.class_weight is not None or clf.sampler is not None):
-            before = clf.prior_shift_ if self.start else shift
-            logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(standardized)
-            shift = prior_shift(logits, train.codes, train.sample_weight, before)
-        if self.start and self.is_partial and not head.layers:  # the features are those of the first call
-            reference = clf.reference_
-        else:
-            reference = fit_reference(standardized, train.codes, len(train.classes), train.sample_weight, train.groups)
+            if self.is_partial:  # the images of earlier calls are gone
+                shift = log_ratio(reference["class_count"], reference["drawn_count"])
+            else:
+                logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(standardized)
+                shift = prior_shift(logits, train.codes, train.sample_weight)
         return {"prior_shift_": shift, "reference_": reference}
 
     def _draws(
@@ -217,11 +225,12 @@ class Training:
         """Draw for the first epoch; return that, draws for all epochs, and what is held out, weighted likewise."""
         draws = self.resampler.draws(Drawn.all_of(features, examples.codes, examples.loss_weight))
         drawn = next(draws)
+        self.drawn_count = drawn.class_count(len(examples.classes))
         if only_picked and drawn.features is not features:
             raise ValueError(makes_features(self.clf.sampler))
         if held and self.clf.sampler is not None:
-            counts = (examples.class_count(examples.loss_weight), drawn.class_count(len(examples.classes)))
-            held = replace(held, examples=held.examples.weighted_like(*counts))
+            count = examples.class_count(examples.loss_weight)
+            held = replace(held, examples=held.examples.weighted_like(count, self.drawn_count))
         return drawn, chain([drawn], draws), held
 
     def _attributes(
@@ -256,7 +265,10 @@ class Training:
         examples = self.examples
         paths = list(examples.X) if examples.is_images else None
         names = names_of(paths, examples.groups if examples.are_groups_given else None, len(examples))
-        contents = (content_of(item) for part in parts for item in part.items)
+        if examples.is_images:
+            contents = [content_of(item) for part in parts for item in part.items]
+        else:
+            contents = row_digests(examples.X)
         return remember(contents, set().union(*names), self.clf.seen_ if self.start else None)
 
     def _leave(self, head: Head, held_out: Examples | None) -> Before | None:

@@ -8,7 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._duplicates import exact_pairs, near_pairs, read_film
 from skpneumo._inputs import as_paths
@@ -260,7 +260,7 @@ def check_splits(
 
 
 def _paths_of(name: str, images: Any) -> list[str]:
-    paths = as_paths(images)
+    paths = as_paths(images) if _num_samples(images) else None
     if paths is None:
         raise ValueError(f"{name} must hold paths of images, but {type(images).__name__} holds none.")
     return paths

@@ -208,3 +208,14 @@ def test_a_mark_that_few_films_of_one_class_alone_have_is_told_from_one_of_both(
     assert audit_xrays(paths, y).set_index("check").loc["colour mode: RGB", "verdict"] == "in one class alone"
     mixed = np.where(np.arange(30) == 3, 0, y)
     assert audit_xrays(paths, mixed).set_index("check").loc["colour mode: RGB", "verdict"] == "nothing found"
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_label_that_is_missing_is_named(missing):
+    with pytest.raises(ValueError, match=r"none for paths\[2\]"):
+        audit_xrays(["a.png", "b.png", "c.png"], np.array([0, 1, missing], object))
+
+
+def test_nothing_at_all_cannot_be_audited():
+    with pytest.raises(ValueError, match="paths must hold paths of images"):
+        audit_xrays([], [])

@@ -657,11 +657,13 @@ def test_novelty_of_features_is_that_of_their_images(clf, paths, y, matrix):
     np.testing.assert_array_equal(clf.fit(paths, y).novelty(paths), clf.novelty(matrix))
 
 
-def test_novelty_is_known_after_the_first_of_several_parts(clf, paths, y, strange):
+def test_novelty_of_images_that_come_in_parts_is_that_beside_the_largest(clf, paths, y, strange):
     clf.partial_fit(paths[:30], y[:30], classes=[0, 1])
     before = clf.novelty(paths)
     clf.partial_fit(paths[30:], y[30:])
     np.testing.assert_array_equal(clf.novelty(paths), before)
+    clf.partial_fit(paths, y)
+    assert not np.array_equal(clf.novelty(paths), before)
     assert clf.novelty(strange).max() < np.median(before)
 
 
@@ -671,7 +673,7 @@ def test_nothing_is_said_of_novel_images_on_request(clf, paths, y, strange):
     said = clf.predict([*paths, *strange], abstain_below=0.04)
     assert said.dtype == object
     assert list(said[-3:]) == [None] * 3
-    is_said = clf.novelty(paths) >= 0.04
+    is_said = clf.novelty(paths) > 0.04
     assert is_said.mean() > 0.7
     assert list(said[:-3]) == [
         label if known else None for label, known in zip(clf.predict(paths), is_said, strict=True)
@@ -682,3 +684,12 @@ def test_nothing_is_said_of_novel_images_on_request(clf, paths, y, strange):
 def test_abstaining_takes_a_share(clf, paths, y, wrong):
     with pytest.raises(ValueError, match="abstain_below"):
         clf.fit(paths, y).predict(paths, abstain_below=wrong)
+
+
+def test_a_share_that_no_image_can_come_below_is_refused(clf, paths, y):
+    clf.fit(paths, y)
+    with pytest.raises(ValueError, match=r"no novelty is below 0\.024"):
+        clf.predict(paths, abstain_below=0.01)
+    clf.fit(paths, y, groups=[7] * len(y))
+    with pytest.raises(ValueError, match="no novelty is below 1"):
+        clf.predict(paths, abstain_below=0.5)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
+from skpneumo import _duplicates
 from skpneumo._duplicates import exact_pairs, film, near_pairs
 from skpneumo._images import whole
 from skpneumo.datasets import make_chest_xrays
@@ -92,3 +93,12 @@ def test_small_images_have_to_agree_more(grays):
     assert agreement < 0.9
     assert near_pairs([original], [framed._replace(short_side=48)]) == []
     assert near_pairs([original._replace(short_side=48)], [original]) == [(0, 0, 1.0)]
+
+
+def test_pairs_among_the_same_films_are_found_once_however_many_are_compared_at_a_time(grays, monkeypatch):
+    films = [film_of(saved(gray)) for gray in grays[:5]] + [film_of(COPIES["brighter"](gray)) for gray in grays[3:7]]
+    expected = [(i, j, value) for i, j, value in near_pairs(films, films) if i < j]
+    assert [(i, j) for i, j, _ in expected] == [(3, 5), (4, 6)]
+    for block in (1, 2, 4, 100):
+        monkeypatch.setattr(_duplicates, "_BLOCK", block)
+        assert [(i, j) for i, j, _ in near_pairs(films)] == [(3, 5), (4, 6)]

@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 from dataclasses import FrozenInstanceError
 from functools import cache
 
@@ -32,6 +33,8 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skpneumo import PneumoniaClassifier
+from skpneumo.exceptions import LeakageWarning
 from skpneumo.metrics import (
     DiagnosticReport,
     diagnostic_report,
@@ -662,3 +665,50 @@ def test_films_that_pass_for_patients_have_intervals_that_cover_too_seldom():
     shares = covered(100, (1, 5), False, n_studies=300)
     for name in ("sensitivity", "specificity", "accuracy", "roc_auc", "brier_score", "calibration_intercept"):
         assert shares[name] < 0.91, name
+
+
+def test_names_and_numbers_may_name_patients():
+    mixed, plain = (
+        diagnostic_report([0, 1, 0, 1, 1, 0], [0.1, 0.8, 0.6, 0.4, 0.9, 0.2], threshold=0.5, groups=groups)
+        for groups in (np.array(["a", 1, "a", 1, 2, 3], object), [0, 1, 0, 1, 2, 3])
+    )
+    assert mixed["sensitivity"] == plain["sensitivity"]
+    assert mixed.n_patients == 4
+
+
+def test_nothing_at_all_is_no_report():
+    with pytest.raises(ValueError, match="y_true is empty"):
+        diagnostic_report([], [], threshold=0.5)
+
+
+def test_patients_that_agree_by_chance_leave_no_interval():
+    report = diagnostic_report([0, 1, 1, 0], [0.1, 0.2, 0.6, 0.4], threshold=0.5, groups=list("aabb"))
+    for name in ("roc_auc", "positive_likelihood_ratio", "balanced_accuracy"):
+        _, lower, upper, _ = report[name]
+        assert np.isnan(lower) or upper > lower, name
+
+
+def test_files_whose_names_tell_no_patient_are_not_taken_for_patients(clf, paths, y, tmp_path):
+    anonymous = [str(tmp_path / f"scan{i}.png") for i in range(10)]
+    for path, copy in zip(paths[30:], anonymous, strict=True):
+        shutil.copy(path, copy)
+    report = DiagnosticReport.from_estimator(clf.fit(paths[:30], y[:30]), anonymous, y[30:])
+    assert not report.has_groups
+    assert "several of one patient" in str(report)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], ["well", "ill"], ["healthy", "ill"]])
+@pytest.mark.parametrize("handling", [{}, {"class_weight": "balanced"}, {"sampler": "under", "random_state": 0}])
+def test_a_report_calls_as_the_classifier_does(labels, handling, matrix, xrays):
+    y = np.array(labels)[xrays.target]
+    keep = np.r_[np.flatnonzero(xrays.target == 0), np.flatnonzero(xrays.target == 1)[:8]]
+    clf = PneumoniaClassifier(**handling).fit(matrix[keep][::2], y[keep][::2])
+    X, truth = matrix[keep][1::2], y[keep][1::2]
+    report = DiagnosticReport.from_estimator(clf, X, truth, pos_label=labels[1])
+    assert report.tp + report.fp == np.sum(clf.predict(X) == labels[1])
+    assert report["accuracy"].estimate == pytest.approx(clf.score(X, truth))
+
+
+def test_a_report_on_what_was_seen_brings_a_warning(clf, paths, y):
+    with pytest.warns(LeakageWarning, match="^40 of 40 images"):
+        DiagnosticReport.from_estimator(clf.fit(paths, y), paths, y)

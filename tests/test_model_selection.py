@@ -149,3 +149,9 @@ def test_images_that_cannot_be_read_are_named_with_their_set(paths, near, tmp_pa
 def test_numbers_are_no_splits_of_images(paths):
     with pytest.raises(ValueError, match="test must hold paths of images, but ndarray holds none"):
         check_splits(paths, np.eye(3))
+
+
+@pytest.mark.parametrize(("train", "test", "name"), [([], ["a.png"], "train"), (["a.png"], [], "test")])
+def test_a_set_without_images_cannot_be_compared(train, test, name):
+    with pytest.raises(ValueError, match=f"^{name} must hold paths of images"):
+        check_splits(train, test)

@@ -5,7 +5,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
-from skpneumo._reference import carried_over, fit_reference, log_ratio
+from skpneumo._reference import carried_over, fit_reference, log_ratio, merged
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def bits(array):
 def test_classes_of_plain_images_are_described(random):
     X, codes, weight = random.randn(50, 3), np.arange(50) % 2, random.rand(50)
     reference = fit_reference(X, codes, 2, weight, np.arange(50))
-    np.testing.assert_allclose(reference["class_share"], np.bincount(codes, weight) / weight.sum())
+    np.testing.assert_allclose(reference["class_count"], np.bincount(codes, weight))
     for code in (0, 1):
         mine = codes == code
         mean = np.average(X[mine], axis=0, weights=weight[mine])
@@ -136,19 +136,72 @@ def test_dense_models_are_adapted(sites):
 def test_too_few_images_are_refused(clf, paths, y):
     clf.fit(paths, y)
     clf.adapt(paths[:20])
-    with pytest.raises(ValueError, match="needs at least 20 images of the new site, but got 19"):
+    with pytest.raises(ValueError, match="needs at least 20 different images of the new site, but got 19"):
         clf.adapt(paths[:19])
 
 
-@pytest.mark.parametrize("prevalence", [1.2, -0.1, [0.2, 0.9], [0.1, 0.2, 0.7], float("nan")])
+@pytest.mark.parametrize(
+    "prevalence", [1.2, -0.1, 0, 1, True, "0.1", {0: 0.1}, [0.2, 0.9], [0.1, 0.2, 0.7], float("nan")]
+)
 def test_what_is_no_prevalence_is_refused(clf, paths, y, prevalence):
     with pytest.raises(ValueError, match=r"must be the share of each of the classes \[0, 1\]"):
         clf.fit(paths, y).adapt(paths, prevalence=prevalence)
 
 
-def test_a_share_of_nothing_stays_finite():
-    assert np.isfinite(log_ratio(np.array([1.0, 0.0]), np.array([0.5, 0.5]))).all()
-    np.testing.assert_allclose(log_ratio(np.array([0.75, 0.25]), np.array([0.5, 0.5])), [np.log(1 / 3)])
+def test_a_class_that_is_lacking_is_not_brought_anywhere():
+    np.testing.assert_allclose(log_ratio(np.array([3.0, 1.0]), np.array([5.0, 5.0])), [np.log(1 / 3)])
+    np.testing.assert_array_equal(log_ratio(np.array([3.0, 0.0]), np.array([5.0, 5.0]))[0] < 0, True)
+    assert np.isfinite(log_ratio(np.array([3.0, 0.0, 1.0]), np.array([5.0, 5.0, 0.0]))).all()
+
+
+def test_a_copy_that_is_adapted_again_has_the_prevalence_that_is_stated_last(sites):
+    X, elsewhere, y = sites
+    clf = PneumoniaClassifier(class_weight="balanced").fit(X, y)
+    once = clf.adapt(elsewhere, prevalence=0.1)
+    for again in (
+        once.adapt(elsewhere, prevalence=0.1),
+        once.adapt(elsewhere, prevalence=0.5).adapt(X, prevalence=0.1),
+    ):
+        np.testing.assert_allclose(again.prior_shift_, once.prior_shift_)
+    np.testing.assert_allclose(once.adapt(elsewhere).prior_shift_, clf.prior_shift_, atol=1e-12)
+
+
+def test_a_copy_does_not_go_on_training(sites):
+    X, elsewhere, y = sites
+    adapted = PneumoniaClassifier(warm_start=True).fit(X, y).adapt(elsewhere)
+    for going_on in (adapted.fit, adapted.partial_fit):
+        with pytest.raises(ValueError, match="adapted to another site cannot go on training"):
+            going_on(X, y)
+    clone(adapted).fit(X, y)
+    adapted.set_params(warm_start=False).fit(X, y).partial_fit(X, y)
+
+
+def test_the_same_image_again_and_again_is_one(clf, paths, y):
+    with pytest.raises(ValueError, match="at least 20 different images of the new site, but got 2"):
+        clf.fit(paths, y).adapt(paths[:2] * 15)
+
+
+def test_parts_are_put_together(sites):
+    X, _, y = sites
+    whole = fit_reference(X, y, 2, np.ones(400), np.arange(400))
+    halves = [
+        fit_reference(X[rows], y[rows], 2, np.ones(200), np.arange(200)) for rows in (slice(200), slice(200, 400))
+    ]
+    for half in halves:
+        half["drawn_count"] = half["class_count"]
+    both = merged(*halves, is_alike=True)
+    for name in ("class_count", "class_mean", "class_variance"):
+        np.testing.assert_allclose(both[name], whole[name], atol=1e-5)
+    np.testing.assert_array_equal(merged(*halves, is_alike=False)["class_mean"], halves[1]["class_mean"])
+
+
+def test_a_class_of_which_nothing_was_seen_cannot_be_compared(sites):
+    X, elsewhere, y = sites
+    clf = PneumoniaClassifier().partial_fit(X[y == 1], y[y == 1], classes=[0, 1])
+    with pytest.raises(ValueError, match=r"the training had none of \[0\]"):
+        clf.adapt(elsewhere)
+    clf.partial_fit(X[y == 0], y[y == 0])
+    assert np.isfinite(clf.adapt(elsewhere).decision_function(X)).all()
 
 
 def test_few_images_move_less_than_many(random):

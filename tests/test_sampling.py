@@ -3,8 +3,10 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from imblearn.combine import SMOTEENN
 from imblearn.over_sampling import ADASYN, SMOTE, RandomOverSampler
-from imblearn.under_sampling import NearMiss, TomekLinks
+from imblearn.pipeline import make_pipeline
+from imblearn.under_sampling import ClusterCentroids, NearMiss, RandomUnderSampler, TomekLinks
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.class_weight import compute_sample_weight
@@ -24,8 +26,8 @@ def rows(random):
     return Drawn.all_of(features.astype(np.float32), codes.astype(int), np.ones(60))
 
 
-def draws(sampler, rows, n=1, n_views=1, seed=0):
-    return list(islice(Resampler(sampler, n_views, np.random.RandomState(seed)).draws(rows), n))
+def draws(sampler, rows, n=1, n_views=1, seed=0, classes=np.arange(2)):  # noqa: B008
+    return list(islice(Resampler(sampler, classes, n_views, np.random.RandomState(seed)).draws(rows), n))
 
 
 def counts(drawn):
@@ -74,11 +76,15 @@ def test_each_epoch_draws_anew_and_the_seed_decides(sampler, rows):
     assert not np.array_equal(other.features[other.rows], first)
 
 
-def test_a_seed_of_the_samplers_own_goes_before_that_of_the_fit(rows):
-    first, second = (draws(RandomOverSampler(random_state=5), rows, n=2, seed=seed) for seed in (0, 1))
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_array_equal(one.rows, other.rows)
-    assert not np.array_equal(first[0].rows, first[1].rows)
+@pytest.mark.parametrize(
+    "sampler", [RandomOverSampler(random_state=5), make_pipeline(RandomUnderSampler()), SMOTEENN(smote=SMOTE())]
+)
+def test_the_fit_draws_the_seeds_of_a_sampler_and_of_its_parts(sampler, rows):
+    first, again, other = (draws(sampler, rows, n=2, seed=seed) for seed in (0, 0, 1))
+    taken = [[drawn.features[drawn.rows] for drawn in each] for each in (first, again, other)]
+    np.testing.assert_array_equal(taken[0][0], taken[1][0])
+    assert not np.array_equal(taken[0][0], taken[2][0])
+    assert not np.array_equal(taken[0][0], taken[0][1])
 
 
 def test_the_samplers_own_state_is_left_alone(rows):
@@ -116,8 +122,30 @@ def test_weights_go_with_rows_that_are_picked_and_cannot_go_with_new_ones(rows):
 
 def test_too_few_images_for_a_sampler_are_an_error_that_counts_them():
     rows = Drawn.all_of(np.zeros((12, 2)), np.array([0] * 9 + [1] * 3), np.ones(12))
-    with pytest.raises(ValueError, match=re.escape("sampler='smote' cannot work with {0: 9, 1: 3} images a class")):
-        draws("smote", rows)
+    classes = np.array(["common", "rare"])
+    with pytest.raises(ValueError, match=re.escape("cannot work with {'common': 9, 'rare': 3} images a class")):
+        draws("smote", rows, classes=classes)
+
+
+def test_samplers_see_the_labels_that_the_user_knows(rows):
+    strategy = {"healthy": 20, "ill": 5}
+    (drawn,) = draws(RandomUnderSampler(sampling_strategy=strategy), rows, classes=np.array(["healthy", "ill"]))
+    assert counts(drawn) == [20, 5]
+
+
+def test_images_that_weigh_nothing_are_not_drawn(rows):
+    weights = np.where(np.arange(60) < 30, 1.0, 0.0)
+    weighted = Drawn.all_of(rows.features, rows.codes, weights)
+    (drawn,) = draws("over", weighted)
+    assert drawn.rows.max() < 30
+    assert counts(drawn) == [24, 24]
+    (made,) = draws("smote", weighted)
+    assert len(made.codes) == 48
+
+
+def test_images_of_one_class_alone_are_taken_as_they_are(rows):
+    alone = Drawn.all_of(rows.features, np.zeros(60, int), np.ones(60))
+    assert draws("under", alone) == [alone]
 
 
 @pytest.mark.parametrize("wrong", ["oversample", 3, SMOTE, object()])
@@ -139,9 +167,8 @@ def rare(random):
 
 def test_a_probe_on_picked_rows_is_one_on_the_rows_written_out(rare):
     X, y = rare
-    clf = PneumoniaClassifier(sampler=RandomOverSampler(random_state=0), prior_correction=False).fit(X, y)
-    rows = Drawn.all_of(X, y, np.ones(len(y)))
-    (drawn,) = draws(RandomOverSampler(random_state=0), rows)
+    clf = PneumoniaClassifier(sampler="over", prior_correction=False, random_state=0).fit(X, y)
+    (drawn,) = draws("over", Drawn.all_of(X, y, np.ones(len(y))))
     written = PneumoniaClassifier(warm_start=True).fit(X, y)  # keeps the standardisation
     mean, scale = written.feature_mean_, written.feature_scale_
     counts = np.bincount(drawn.rows, minlength=len(y)).astype(float)
@@ -199,9 +226,15 @@ def test_trainable_layers_are_tuned_on_images_that_are_picked(sampler, paths, y)
     np.testing.assert_array_equal(clone(clf).fit(X, labels).decision_function(X), clf.decision_function(X))
 
 
-@pytest.mark.parametrize("sampler", ["smote", SMOTE()])
-def test_trainable_layers_cannot_be_tuned_on_features_that_are_made(sampler, paths, y):
+@pytest.mark.parametrize("sampler", ["smote", SMOTE(), RandomOverSampler(shrinkage=1.0)])
+def test_what_is_known_to_make_features_is_refused_before_an_image_is_read(sampler):
     clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, sampler=sampler)
+    with pytest.raises(ValueError, match="makes new features, but trainable layers need images"):
+        clf.fit(["absent.png", "missing.png"], [0, 1])
+
+
+def test_trainable_layers_cannot_be_tuned_on_features_that_are_made(paths, y):
+    clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, sampler=ClusterCentroids())
     with pytest.raises(ValueError, match="makes new features, but trainable layers need images"):
         clf.fit(paths, (np.arange(40) % 3 == 0).astype(int))
 
@@ -220,7 +253,20 @@ def test_images_that_come_in_parts_are_resampled_part_by_part(rare):
     for _ in range(60):
         clf.partial_fit(X, y, classes=[0, 1])
     assert clf.predict(X).sum() > y.sum()
-    assert clf.predict_proba(X)[:, 1].mean() == pytest.approx(y.mean(), abs=1e-6)
+    assert clf.predict_proba(X)[:, 1].mean() == pytest.approx(y.mean(), abs=0.05)
+
+
+def test_probabilities_of_parts_are_corrected_by_the_counts_of_all(rare):
+    X, y = rare
+    clf = PneumoniaClassifier(class_weight={0: 1, 1: 4}, learning_rate_init=0.05)
+    for _ in range(50):
+        clf.partial_fit(X, y, classes=[0, 1])
+    before = clf.predict_proba(X)[:, 1].mean()
+    ill = np.flatnonzero(y)[:5]
+    clf.partial_fit(X[ill], y[ill])
+    np.testing.assert_allclose(clf.prior_shift_, -np.log(4), atol=0.01)
+    assert abs(before - y.mean()) < 0.05
+    assert abs(clf.predict_proba(X)[:, 1].mean() - before) < 0.1
 
 
 @pytest.mark.parametrize("class_weight", [{0: 1, 1: 1, 2: 30}, "balanced"])

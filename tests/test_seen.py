@@ -4,7 +4,9 @@ import warnings
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
@@ -31,6 +33,10 @@ def split(paths, y):
 def fitted(clf, paths, y, split):
     train = split[0]
     return clf.fit([paths[i] for i in train], y[train])
+
+
+def recognised(clf, X):
+    return recognise(clf.seen_, clf._contents(X), names_of(X, None, len(X)))
 
 
 def silent(estimator, X, groups=None):
@@ -124,34 +130,66 @@ def test_a_patient_is_known_by_the_group_that_somebody_names(clf, paths, y, spli
         warn_of_seen(clf, X, groups=[f"patient {train[0]}", *[f"patient {i}" for i in test[1:]]])
 
 
-def test_features_are_not_recognised_but_their_patients_are(matrix, y):
+def test_groups_that_are_named_go_before_names_of_files(clf, paths, y, split):
+    train, test = ([paths[i] for i in side] for side in split)
+    clf.fit(train, y[split[0]], groups=[f"a{i}" for i in range(len(train))])
+    assert silent(clf, test, groups=[f"b{i}" for i in range(len(test))])
+
+
+@pytest.mark.parametrize("as_later", [float, np.int64, "Int64"])
+def test_a_patient_is_known_whatever_container_numbered_it(clf, paths, y, split, as_later):
+    train, test = ([paths[i] for i in side] for side in split)
+    clf.fit(train, y[split[0]], groups=list(range(len(train))))
+    with pytest.warns(LeakageWarning, match=f"of {len(test)} a patient was"):
+        warn_of_seen(clf, test, groups=pd.Series(range(len(test))).astype(as_later))
+
+
+def test_features_are_recognised_row_by_row(matrix, y):
     clf = PneumoniaClassifier().fit(matrix[:20], y[:20], groups=np.arange(20))
-    assert silent(clf, matrix[:20])
-    with pytest.warns(LeakageWarning, match="^0 of 20 images were .* of 20 a patient was"):
+    assert silent(clf, matrix[20:])
+    for X in (matrix[18:24], matrix[18:24].astype(float), pd.DataFrame(matrix[18:24])):
+        with pytest.warns(LeakageWarning, match="^2 of 6 images were .* of 0 a patient was"):
+            warn_of_seen(clf, X)
+    with pytest.warns(LeakageWarning, match="^20 of 20 images were .* of 20 a patient was"):
         warn_of_seen(clf, matrix[:20], groups=np.arange(20))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [pd.DataFrame({"path": ["a.png", "b.png"], "age": [1, 2]}), csr_array(np.eye(2)), [["a", "b"], ["c", "d"]], "ab"],
+)
+def test_what_cannot_be_recognised_stops_nothing(clf, paths, y, X):
+    assert silent(clf.fit(paths, y), X)
+
+
+def test_what_a_search_was_given_but_did_not_use_is_passed_over(clf, paths, y, split):
+    train, test = ([paths[i] for i in side] for side in split)
+    clf.fit(test, y[split[1]])
+    search = GridSearchCV(clf, {"alpha": [0.1]}, cv=PatientGroupKFold(2)).fit(train, y[split[0]])
+    assert silent(search, test)
 
 
 def test_held_out_patients_count_as_seen(paths, y, split):
     parameters = {"hidden_layer_sizes": (4,), "max_iter": 2, "early_stopping": True, "validation_fraction": 0.3}
     train, test = ([paths[i] for i in side] for side in split)
     clf = PneumoniaClassifier(**TINY, **parameters, n_views=2, random_state=0).fit(train, y[split[0]])
-    assert clf._recognise(train).all()
-    assert not clf._recognise(test).any()
+    assert recognised(clf, train).all()
+    assert not recognised(clf, test).any()
 
 
 def test_images_that_come_in_parts_are_all_remembered(clf, paths, y, split):
     train, test = ([paths[i] for i in side] for side in split)
     for part in (slice(0, 8), slice(8, None)):
         clf.partial_fit(train[part], y[split[0]][part], classes=[0, 1])
-    assert clf._recognise(train).all()
-    assert not clf._recognise(test).any()
+    assert recognised(clf, train).all()
+    assert not recognised(clf, test).any()
 
 
 def test_images_of_tuned_models_are_remembered(paths, y, split):
     train, test = ([paths[i] for i in side] for side in split)
     clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, tune_max_iter=1, n_views=2).fit(train, y[split[0]])
-    assert clf._recognise(train).all()
-    assert not clf._recognise(test).any()
+    assert recognised(clf, train).all()
+    assert not recognised(clf, test).any()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_consistent_length
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._duplicates import exact_pairs, near_pairs
 from skpneumo._inputs import as_paths
@@ -132,10 +132,13 @@ def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = 
 
 def _check(paths: Any, y: Any, groups: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Paths, labels, and patients by number."""
-    names = as_paths(paths)
+    names = as_paths(paths) if _num_samples(paths) else None
     if names is None:
         raise ValueError(f"paths must hold paths of images, but {type(paths).__name__} holds none.")
     labels = column_or_1d(y)
+    missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]  # noqa: PLR0124
+    if missing:
+        raise ValueError(f"y must hold a label for each image, but has none for paths{missing}.")
     given = [patient_key(name) for name in names] if groups is None else column_or_1d(np.asarray(groups, dtype=object))
     check_consistent_length(names, labels, given)
     if len(np.unique(labels)) < 2:
@@ -235,7 +238,7 @@ def _judge_images(images: Sequence[Measured], paths: Sequence[str], labels: np.n
     if small:
         yield _finding("small", f"a side is shorter than {_SMALL} pixels, what the network sees by default", small)
     exact = [(i, j) for i, j, _ in exact_pairs(films, films) if i < j]
-    near = [(i, j) for i, j, _ in near_pairs(films, films) if i < j]
+    near = [(i, j) for i, j, _ in near_pairs(films)]
     equal = _components(exact, len(films))
     alike = [group for group in _components([*exact, *near], len(films)) if group not in equal]
     for check, groups in (("same pixels", equal), ("near duplicate", alike)):

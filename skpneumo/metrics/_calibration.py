@@ -112,7 +112,7 @@ def expected_calibration_error(
         for weights in _drawn_weights(patients.n, n_bootstrap, random_state)
     ]
     # A sum of absolute values is biased upwards, and quantiles of drawn sums double that: they cover far too seldom.
-    # That the sum is off by more than the sum of what each bin is off is impossible, so this covers at least.
+    # The sum is never off by more than what its bins are off in all, so this reaches further than need be.
     reach = np.quantile(np.concatenate(drawn), confidence)
     method = "bootstrap, cautious" + (", patients" if patients.are_clusters else "")
     if patients.n < 2:  # all draws are the same

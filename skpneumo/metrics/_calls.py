@@ -6,6 +6,8 @@ import numpy as np
 
 from skpneumo.metrics._interval import Interval, Patients, undefined
 
+_NO_VARIANCE = 1e-12
+
 
 def balanced_accuracy_interval(
     y: np.ndarray, sensitivity: Interval, specificity: Interval, called: np.ndarray, patients: Patients
@@ -22,7 +24,8 @@ def balanced_accuracy_interval(
 
     lower = estimate - reach(sensitivity.estimate - sensitivity.lower, specificity.estimate - specificity.lower)
     upper = estimate + reach(sensitivity.upper - sensitivity.estimate, specificity.upper - specificity.estimate)
-    return Interval(estimate, lower, upper, "MOVER of " + sensitivity.method)
+    method = "MOVER of " + sensitivity.method
+    return Interval(estimate, lower, upper, method) if upper - lower > _NO_VARIANCE else undefined(method, estimate)
 
 
 def _influences(y: np.ndarray, called: np.ndarray, sensitivity: float, specificity: float) -> list[np.ndarray]:
@@ -48,6 +51,8 @@ def likelihood_ratio_interval(y: np.ndarray, called: np.ndarray, patients: Patie
         influence = first / above + second / below
         variance, quantile = patients.variance(influence), patients.quantile(confidence, influence)
         centre = np.log(estimate)
+        if variance < _NO_VARIANCE:  # patients so few that they agree by chance
+            return undefined(method, estimate)
     else:
         counts = [patients.among(rows).effective_count() for rows in (y, ~y)]
         (above, below), variance = _with_halves((above, below), counts)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
-from skpneumo._inputs import as_paths
+from skpneumo._inputs import paths_if_any
 from skpneumo._patients import patient_key
 
 
@@ -44,11 +44,9 @@ def _label_of_threshold(estimator: Any) -> Any:
 
 
 def patients_of(X: Any) -> np.ndarray | None:
-    """Read the patients from the names of files, as `PneumoniaClassifier.fit` does; None where `X` holds no paths."""
-    shape: tuple[int, ...] = getattr(X, "shape", ())
-    if len(shape) > 1 and shape[1] != 1:
+    """Read the patients from the names of files, as `PneumoniaClassifier.fit` does; None where none is told."""
+    paths = paths_if_any(X)
+    keys = [patient_key(path) for path in paths or ()]
+    if paths is None or not any(keys):
         return None
-    paths = as_paths(X)
-    if paths is None:
-        return None
-    return np.array([patient_key(path) or os.path.abspath(path) for path in paths], dtype=object)
+    return np.array([key or os.path.abspath(path) for key, path in zip(keys, paths, strict=True)], dtype=object)

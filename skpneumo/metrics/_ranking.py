@@ -6,6 +6,8 @@ from scipy.stats import rankdata
 
 from skpneumo.metrics._interval import Interval, Patients, undefined, wald_of_logit
 
+_NO_VARIANCE = 1e-20
+
 
 def roc_auc_interval(y: np.ndarray, p: np.ndarray, patients: Patients, confidence: float) -> Interval:
     """Estimate the area by DeLong's variance; where patients have several images, by Obuchowski's."""
@@ -18,8 +20,11 @@ def roc_auc_interval(y: np.ndarray, p: np.ndarray, patients: Patients, confidenc
     influence[1, y] = (positive - area) / len(positive)
     influence[0, ~y] = (negative - area) / len(negative)
     variance = _area_variance(y, influence, patients)
+    method = "Obuchowski, logit" if patients.are_clusters else "DeLong, logit"
+    if not variance > _NO_VARIANCE:  # patients so few that they agree by chance
+        return undefined(method, area)
     limits = wald_of_logit(area, variance, patients.quantile(confidence, influence.sum(axis=0)))
-    return Interval(area, *limits, "Obuchowski, logit" if patients.are_clusters else "DeLong, logit")
+    return Interval(area, *limits, method)
 
 
 def placements(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -312,7 +312,8 @@ class DiagnosticReport:
             with class weights or a sampler predicts; 0.5 of other classifiers.
         groups : array-like of shape (n_samples,), default=None
             Patient of each image. None: read from the names of files as in ``PneumoniaClassifier.fit``, where a file
-            whose name does not tell is of its own patient; features are of their own patient each.
+            whose name does not tell is of its own patient. Where no name tells, or `X` holds features, as if no patient
+            were known.
         prevalence, confidence, pos_label, n_bootstrap, random_state
             As in `diagnostic_report`.
 

@@ -20,6 +20,8 @@ class Study(NamedTuple):
 def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study:
     """Check what is judged; each error names all that is wrong with one of its parts."""
     labels = column_or_1d(y_true)
+    if not len(labels):
+        raise ValueError("A diagnostic report needs images of both classes, positive and negative; y_true is empty.")
     probabilities = _check_numbers(y_proba)
     check_consistent_length(labels, probabilities)
     _refuse("y_true must name a label for each image", labels, _is_missing(labels))
@@ -61,7 +63,10 @@ def _check_patients(groups: Any, n_samples: int) -> Patients:
     if len(groups) != n_samples:
         raise ValueError(f"groups must name a patient for each of {n_samples} images; got {len(groups)}.")
     _refuse("groups must name a patient for each image", groups, _is_missing(groups))
-    kept, codes = np.unique(groups, return_inverse=True)
+    try:
+        kept, codes = np.unique(groups, return_inverse=True)
+    except TypeError:  # names and numbers among each other
+        kept, codes = np.unique([f"{type(group).__name__} {group}" for group in groups], return_inverse=True)
     return Patients(codes, len(kept))
 
 

@@ -32,6 +32,7 @@ METRICS = ("balanced accuracy", "AUC", "Brier score")
 UNLABELLED = (20, 50, 100)
 LABELLED = (20, 50, 100)
 SHARE, N_OF_SHARE = 0.25, 50  # ill in a local sample that is unlike the training, and its size
+OFF = 0.1  # from that share
 SEVERITIES = (0, 1, 2, 3)
 N_RESAMPLES = 400
 _FEWEST = 2  # films of each class that calibration needs
@@ -178,6 +179,8 @@ def models(clf: PneumoniaClassifier, X: np.ndarray, y: np.ndarray) -> Iterator[t
     if len(few) == N_OF_SHARE:
         yield f"on {N_OF_SHARE}, {SHARE:.0%} ill, unsaid", clf.adapt(X[few])
         yield f"on {N_OF_SHARE}, {SHARE:.0%} ill, stated", clf.adapt(X[few], prevalence=SHARE)
+        for wrong in (SHARE - OFF, SHARE + OFF):
+            yield f"on {N_OF_SHARE}, {SHARE:.0%} ill, {wrong:.0%} stated", clf.adapt(X[few], prevalence=wrong)
     for prefix, model in (("", clf), ("adapted, ", best)):
         for n in LABELLED:
             if n <= len(X):
