@@ -486,7 +486,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         The images should be a fair sample of what the site sends. From the images alone a site where pneumonia is rare
         cannot be told from one whose films look healthier: unless the share of pneumonia among them is as in the
-        training, state it. Left unstated, another share does more harm than adapting does good.
+        training, state it. Left unstated, another share does more harm than adapting does good. Where the images differ
+        from those of the training by no more than chance, standardisation stays as it is.
 
         Parameters
         ----------
