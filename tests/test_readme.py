@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,25 +21,40 @@ def readme():
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_runs_as_it_stands(readme, tmp_path):
-    films = make_chest_xrays(24, tmp_path / "chest_xray" / "train", image_size=64, images_per_patient=1, random_state=0)
-    models = tmp_path / "keras" / "models"  # where Keras keeps what it has downloaded
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """What the README's examples find: films in Kaggle's layout, those of another hospital, Keras's download."""
+    root = tmp_path_factory.mktemp("readme")
+    style = {"image_size": 64, "images_per_patient": 1}
+    make_chest_xrays(100, root / "chest_xray" / "train", **style, random_state=0)
+    make_chest_xrays(12, root / "chest_xray" / "test", **style, random_state=1)
+    normal = root / "chest_xray" / "test" / "NORMAL"
+    min(normal.iterdir()).rename(normal / "IM-0001-0001.jpeg")
+    (root / "other_hospital").mkdir()
+    for path in make_chest_xrays(24, root / "made", **style, random_state=2).data.ravel():
+        shutil.copy(path, root / "other_hospital")
+    models = root / "keras" / "models"  # where Keras keeps what it has downloaded
     models.mkdir(parents=True)
     write_keras_vgg19(models / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5")
-    test = tmp_path / "chest_xray" / "test" / "NORMAL"
-    test.mkdir(parents=True)
-    normal = films.data[films.target == 0][0, 0]
-    (test / "IM-0001-0001.jpeg").write_bytes(Path(normal).read_bytes())
-    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    environment = os.environ | {"KERAS_HOME": str(tmp_path / "keras")}
+    return root
+
+
+def test_the_examples_run_as_they_stand(readme, folders):
+    first, second = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    example = f"{first}\nprint('---')\n{second}"
+    environment = os.environ | {"KERAS_HOME": str(folders / "keras")}
     done = subprocess.run(
-        [sys.executable, "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", example], cwd=folders, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    scores, probabilities = (np.array(re.findall(r"\d\.\d*", line), float) for line in done.stdout.splitlines())
+    fitted, judged = done.stdout.split("---\n", 1)
+    scores, probabilities = (np.array(re.findall(r"\d\.\d*(?:e-?\d+)?", line), float) for line in fitted.splitlines())
     assert len(scores) == 5
     assert probabilities.sum() == pytest.approx(1)
-    assert (tmp_path / "pneumonia.joblib").stat().st_size < 1_000_000
+    assert (folders / "pneumonia.joblib").stat().st_size < 1_000_000
+    assert re.search(r"Sensitivity +\d\.\d{3} +\d\.\d{3} to \d\.\d{3}", judged)
+    said = judged[judged.rindex("[") :]
+    assert len(re.findall("0|1|None", said)) == 24
 
 
 def test_files_that_the_readme_names_exist(readme):
