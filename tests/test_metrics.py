@@ -712,3 +712,9 @@ def test_a_report_calls_as_the_classifier_does(labels, handling, matrix, xrays):
 def test_a_report_on_what_was_seen_brings_a_warning(clf, paths, y):
     with pytest.warns(LeakageWarning, match="^40 of 40 images"):
         DiagnosticReport.from_estimator(clf.fit(paths, y), paths, y)
+
+
+def test_probabilities_that_are_all_certain_leave_the_intercept_without_an_interval():
+    report = diagnostic_report([0, 1, 1, 0, 1, 0], [0.0, 1.0, 1.0, 0.0, 0.0, 1.0], threshold=0.5)
+    assert np.isfinite(report["calibration_intercept"].estimate)
+    assert np.isnan(report["calibration_intercept"][1:3]).all()

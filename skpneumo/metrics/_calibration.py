@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 from skpneumo.metrics._interval import Interval, Patients, undefined, wald
 
 N_BINS = 10
+_NO_CURVATURE = 1e-9
 _MAX_DRAWN = 2_000_000  # weights of patients that are in memory at once
 
 
@@ -66,8 +67,8 @@ def _steps_without_each(design: np.ndarray, y: np.ndarray, expected: np.ndarray,
     parts = np.column_stack(products).reshape(-1, size, size)
     rest = parts.sum(axis=0) - parts
     with np.errstate(divide="ignore", invalid="ignore"):
-        if size == 1:
-            return scores[:, 0] / rest[:, 0, 0]
+        if size == 1:  # probabilities that are all 0 or 1 leave nothing to tell an intercept by
+            return np.where(rest[:, 0, 0] > _NO_CURVATURE, scores[:, 0] / rest[:, 0, 0], np.inf)
         determinant = rest[:, 0, 0] * rest[:, 1, 1] - rest[:, 0, 1] * rest[:, 1, 0]
         # Logits that are all the same without a patient leave no slope, but for rounding.
         determinant[determinant < 1e-10 * rest[:, 0, 0] * rest[:, 1, 1]] = 0
