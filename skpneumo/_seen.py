@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._inputs import paths_if_any
 from skpneumo._patients import patient_key
@@ -71,7 +71,7 @@ def warn_of_seen(estimator: Any, X: Any, groups: Any = None, *, stacklevel: int 
         return
     contents = models[0]._contents(X)
     n = _num_samples(X)
-    names = names_of(paths_if_any(X), None, n) if groups is None else names_of(None, groups, n)
+    names = names_of(paths_if_any(X), None, n) if groups is None else names_of(None, column_or_1d(groups), n)
     known = np.any([recognise(model.seen_, contents, names) for model in models], axis=0)
     images, patients = known.sum(axis=0)
     if images or patients:
@@ -133,4 +133,5 @@ def _named(names: Sequence[str], salt: np.ndarray) -> np.ndarray:
 
 def _name(group: Any) -> str:
     """Write a patient alike whatever container it was in: pandas makes 7.0 of 7."""
-    return str(int(group)) if isinstance(group, (float, np.floating)) and group == int(group) else str(group)
+    is_whole = isinstance(group, (float, np.floating)) and float(group).is_integer()
+    return str(int(group)) if is_whole else str(group)

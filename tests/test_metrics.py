@@ -718,3 +718,9 @@ def test_probabilities_that_are_all_certain_leave_the_intercept_without_an_inter
     report = diagnostic_report([0, 1, 1, 0, 1, 0], [0.0, 1.0, 1.0, 0.0, 0.0, 1.0], threshold=0.5)
     assert np.isfinite(report["calibration_intercept"].estimate)
     assert np.isnan(report["calibration_intercept"][1:3]).all()
+
+
+@pytest.mark.parametrize("groups", [range(39), range(41), [*range(39), float("nan")], [*range(39), None]])
+def test_wrong_groups_are_an_error_of_the_report_and_none_of_the_guard(clf, paths, y, groups):
+    with pytest.raises(ValueError, match="groups must name a patient for each"):
+        DiagnosticReport.from_estimator(clf.fit(paths, y), paths, y, groups=list(groups))

@@ -346,8 +346,7 @@ class DiagnosticReport:
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
         threshold = threshold_of(estimator, label) if threshold is None else threshold
         groups = patients_of(X) if groups is None else groups
-        warn_of_seen(estimator, X, groups)
-        return diagnostic_report(
+        report = diagnostic_report(
             y,
             _probabilities(estimator, X, label),
             threshold=threshold,
@@ -358,6 +357,8 @@ class DiagnosticReport:
             n_bootstrap=n_bootstrap,
             random_state=random_state,
         )
+        warn_of_seen(estimator, X, groups)
+        return report
 
     @property
     def n(self) -> int:
