@@ -1,0 +1,200 @@
+"""What a fitted model promises to another program: images as it has them, threads, no work twice, nothing stored."""
+
+import io
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.model_selection import cross_val_score
+
+from conftest import TINY, on_tensorflow
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _pipeline, _tail
+from skpneumo._network import Stretch
+from skpneumo.exceptions import ImageReadError
+
+TUNED = {"n_layers": 3, "n_trainable_layers": 1, "tune_max_iter": 1}
+
+
+def bytes_of(paths):
+    return [Path(path).read_bytes() for path in paths]
+
+
+def pil_images(paths):
+    return [Image.open(path) for path in paths]
+
+
+def arrays(paths):
+    return [np.asarray(image) for image in pil_images(paths)]
+
+
+KINDS = {
+    "bytes": bytes_of,
+    "open files": lambda paths: [io.BytesIO(data) for data in bytes_of(paths)],
+    "PIL images": pil_images,
+    "arrays": arrays,
+    "one array": lambda paths: np.stack(arrays(paths)),
+    "colours": lambda paths: np.repeat(np.stack(arrays(paths))[..., None], 3, axis=-1),
+    "Series of bytes": lambda paths: pd.Series(bytes_of(paths)),
+}
+
+
+@pytest.fixture
+def fitted(clf, paths, y):
+    return clf.fit(paths, y)
+
+
+@pytest.fixture
+def pngs(paths, tmp_path):
+    """The films without loss, so that a decoder's shortcuts do not count."""
+    for i, path in enumerate(paths):
+        Image.open(path).convert("L").resize((48, 40)).save(tmp_path / f"{i}.png")
+    return [str(tmp_path / f"{i}.png") for i in range(len(paths))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_of_every_kind_are_predicted_as_their_files_are(fitted, pngs, kind):
+    np.testing.assert_allclose(fitted.predict_proba(KINDS[kind](pngs)), fitted.predict_proba(pngs), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [("bytes", {}), ("arrays", {}), ("bytes", {"n_views": 2}), ("bytes", TUNED), ("arrays", TUNED)],
+)
+def test_a_fit_on_images_in_memory_is_that_on_their_files(pngs, y, kind, params):
+    clf = PneumoniaClassifier(**TINY | params, random_state=0)
+    in_memory = clf.fit(KINDS[kind](pngs), y).decision_function(pngs)
+    groups = np.arange(len(y))
+    np.testing.assert_allclose(in_memory, clf.fit(pngs, y, groups=groups).decision_function(pngs), rtol=1e-3, atol=1e-3)
+
+
+def test_images_in_memory_pass_cross_validation(clf, pngs, y):
+    assert cross_val_score(clf, pd.DataFrame({"film": bytes_of(pngs)}), y, cv=3).mean() > 0.6
+
+
+def test_features_are_stored_by_content_whatever_the_image_came_as(features, pngs, monkeypatch):
+    before = features.fit_transform(pngs)
+    monkeypatch.setattr(_pipeline.Way, "squares", None)
+    np.testing.assert_array_equal(features.transform(bytes_of(pngs)), before)
+
+
+def test_arrays_are_stored_by_content_too(features, pngs, monkeypatch):
+    before = features.fit_transform(arrays(pngs))
+    monkeypatch.setattr(_pipeline.Way, "squares", None)
+    np.testing.assert_array_equal(features.transform(np.stack(arrays(pngs))), before)
+
+
+def test_on_request_nothing_of_an_image_is_stored(fitted, pngs, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "cache"))
+    fitted.set_params(memory=None).warm_up().predict_proba(bytes_of(pngs))
+    assert not (tmp_path / "cache").exists()
+    fitted.set_params(memory="auto").predict_proba(bytes_of(pngs))
+    assert (tmp_path / "cache").exists()
+
+
+def test_images_in_memory_that_cannot_be_read_are_all_named(fitted, pngs):
+    good = bytes_of(pngs[:1])[0]
+    with pytest.raises(ImageReadError) as caught:
+        fitted.predict_proba([good, b"", b"%PDF-1.4", good[:200], good])
+    assert [(i, label) for i, label, _ in caught.value.failures] == [(i, "<bytes>") for i in (1, 2, 3)]
+
+
+def test_a_patient_in_the_name_of_an_open_file_is_recognised(clf, xrays, y, paths):
+    clf.fit(paths, y)
+    with open(paths[0], "rb") as file, pytest.warns(match="1 of 1 images were in the training"):
+        clf.score([file], y[:1])
+
+
+def test_features_stand_in_for_images_in_whatever_is_asked(fitted, pngs):
+    features = fitted.features(pngs)
+    assert features.shape == (40, len(fitted.feature_mean_))
+    np.testing.assert_array_equal(fitted.features(features), features)
+    for method in ("predict", "predict_proba", "decision_function", "novelty"):
+        ask = getattr(fitted, method)
+        np.testing.assert_array_equal(ask(features), ask(pngs))
+
+
+def test_features_are_of_the_plain_view_alone(clf, paths, y):
+    clf.set_params(n_views_predict=3).fit(paths, y)
+    np.testing.assert_array_equal(clf.features(paths), VGG19Features(**TINY).fit_transform(paths))
+
+
+def test_features_of_a_tuned_model_are_those_of_its_own_layers(clf, paths, y):
+    clf.set_params(**TUNED, tune_learning_rate=1e-2).fit(paths, y)
+    features = clf.features(paths)
+    np.testing.assert_array_equal(clf.predict_proba(features), clf.predict_proba(paths))
+    assert not np.allclose(features, VGG19Features(**TINY | {"n_layers": 3}).fit_transform(paths))
+
+
+@pytest.mark.parametrize("params", [{}, TUNED], ids=["frozen", "tuned"])
+def test_threads_predict_as_one_does_and_share_one_network(clf, paths, y, params, monkeypatch):
+    clf.set_params(**params, memory=None).fit(paths, y)
+    expected = clf.predict_proba(paths)
+    built = []
+
+    class Counted(Stretch):
+        def __init__(self, *args):
+            built.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(_backbone, "Stretch", Counted)
+    monkeypatch.setattr(_tail, "Stretch", Counted)
+    monkeypatch.setattr(_tail.TAILS, "_idle", type(_tail.TAILS._idle)())
+    _backbone._forward.cache_clear()
+    start = Barrier(8)
+
+    def predict(thread):
+        start.wait()
+        return [clf.predict_proba([paths[(thread + i) % 40]])[0] for i in range(20)]
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(predict, range(8)))
+    for thread, rows in enumerate(results):
+        np.testing.assert_allclose(rows, [expected[(thread + i) % 40] for i in range(20)], rtol=1e-4, atol=1e-6)
+    assert len(built) == (2 if params else 1)
+
+
+def test_threads_may_share_one_lazy_pil_image(fitted, pngs):
+    image = Image.open(pngs[0])
+    expected = fitted.predict_proba(pngs[:1])
+    with ThreadPoolExecutor(8) as pool:
+        for row in pool.map(lambda _: fitted.predict_proba([image]), range(16)):
+            np.testing.assert_allclose(row, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("params", [{}, TUNED], ids=["frozen", "tuned"])
+def test_after_warming_up_nothing_is_built_or_read(clf, paths, y, params, monkeypatch):
+    clf.set_params(**params).fit(paths, y)
+    expected = clf.set_params(memory=None).predict_proba(paths)
+    monkeypatch.setattr(_tail.TAILS, "_idle", type(_tail.TAILS._idle)())
+    _backbone._forward.cache_clear()
+    assert clf.warm_up() is clf
+    monkeypatch.setattr(_backbone, "Stretch", None)
+    monkeypatch.setattr(_tail, "Stretch", None)
+    np.testing.assert_allclose(clf.predict_proba(paths), expected, rtol=1e-5)
+
+
+def test_warming_up_a_model_of_features_has_nothing_to_do(clf, matrix, y):
+    assert clf.fit(matrix, y).warm_up() is clf
+
+
+@on_tensorflow
+def test_loading_starts_no_framework_and_warming_up_does(fitted, tmp_path):
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    code = """
+        import sys, joblib
+        clf = joblib.load(sys.argv[1])
+        assert "keras" not in sys.modules and "tensorflow" not in sys.modules
+        clf.warm_up()
+        print("tensorflow" in sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), tmp_path / "model.joblib"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
