@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -27,7 +28,8 @@ from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._seen import row_digests, warn_of_seen
 from skpneumo._store import open_store
 from skpneumo._training import OTHER_FEATURES, Training
-from skpneumo._views import Augmentation
+from skpneumo._views import XRAY, Augmentation
+from skpneumo._weights import Bundle
 
 _ROWS_AT_ONCE = 1024
 
@@ -162,6 +164,12 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     backbone_fingerprint_ : str or None
         Of the backbone that images passed in `fit`; predicting on images asks for the same. None where `fit` saw
         features.
+    weights_digest_ : str or None
+        Of the weights of the frozen layers, in hexadecimal: by it they are found where images are predicted, whatever
+        the file is called there. None where there is nothing to read.
+    bundled_weights_ : dict of str to ndarray
+        Weights of the frozen layers, keyed "block1_conv1/kernel" and so on, in a copy from `bundle_weights`. Empty
+        otherwise.
     coefs_ : list of ndarray
         Weights of each layer of the head, (n_inputs, n_outputs).
     intercepts_ : list of ndarray
@@ -528,8 +536,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 f"adapt needs at least {LEAST_IMAGES} different images of the new site, but got {n_images}: fewer say "
                 "too little about it."
             )
-        adapted = copy.deepcopy(self)
-        adapted._before = None
+        adapted = self._copy()
         adapted.feature_mean_, adapted.feature_scale_ = carried_over(
             features, self.feature_mean_, self.feature_scale_, reference, share
         )
@@ -556,6 +563,57 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return self._novelty(self._features(X, n_views=1))
+
+    def bundle_weights(self, dtype: str = "float32") -> "PneumoniaClassifier":
+        """Return a copy that carries the weights of the frozen layers and needs no file of them.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float16"}, default="float32"
+            "float32": the copy predicts what the model does, bit by bit. "float16": it is half as large, and its
+            weights are rounded. Their digest, `backbone_fingerprint_` and rows of the store are its own, and
+            predictions differ a little.
+
+        Returns
+        -------
+        PneumoniaClassifier
+            A copy with `bundled_weights_`. Prediction does not look at its parameter `weights`; a clone and another
+            `fit` read what that names, as ever. A rounded copy cannot go on training, and stays rounded in copies.
+
+        Raises
+        ------
+        ValueError
+            The model was fitted on features, or its parameters have changed since.
+        WeightsError
+            The weights are not found on this machine.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skpneumo import PneumoniaClassifier
+        >>> from skpneumo.datasets import make_chest_xrays
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     X, y = make_chest_xrays(8, folder, random_state=0, return_X_y=True)
+        ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
+        ...     sorted(clf.bundle_weights("float16").bundled_weights_)
+        ['block1_conv1/bias', 'block1_conv1/kernel', 'block1_conv2/bias', 'block1_conv2/kernel']
+        """
+        check_is_fitted(self)
+        if dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype={dtype!r}, but it must be one of 'float32', 'float16'.")
+        if self.backbone_fingerprint_ is None:
+            raise ValueError(
+                "The model was fitted on features, so it does not know the weights that these were made with: fit it "
+                "on images."
+            )
+        way = self._line_of_fit().way(1, XRAY, self.tuned_layers_)
+        bundle = Bundle.of(way.backbone.layers(), dtype)
+        way = replace(way, backbone=way.backbone.carrying(bundle))
+        bundled = self._copy()
+        bundled.bundled_weights_ = bundle.arrays
+        bundled.weights_digest_ = way.backbone.needs
+        bundled.backbone_fingerprint_ = way.fingerprint()
+        return bundled
 
     def _logits(self, X: Any, features: np.ndarray) -> np.ndarray:
         logits = self._trained().logits(features)
@@ -618,6 +676,24 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0, max_val=self.n_layers)
         return Line(extractor, self.n_trainable_layers)
 
+    def _line_of_fit(self) -> Line:
+        """Return the line with the weights that `fit` saw, wherever they are now."""
+        line, layers, fitted = self._line(), self.tuned_layers_, self.backbone_fingerprint_
+        if fitted is not None and layers and not line.holds(layers):
+            raise ValueError(OTHER_FEATURES)
+        # Models of earlier versions have neither.
+        line = line.found(getattr(self, "weights_digest_", None), getattr(self, "bundled_weights_", {}), layers)
+        if fitted is not None and line.way(1, XRAY, layers).fingerprint() != fitted:
+            raise ValueError(OTHER_FEATURES)
+        return line
+
+    def _copy(self) -> "PneumoniaClassifier":
+        """Copy all but the weights that it carries, which are large and nobody changes."""
+        carried = getattr(self, "bundled_weights_", None)
+        copied = copy.deepcopy(self, {id(carried): carried})
+        copied._before = None
+        return copied
+
     def _features(self, X: Any, n_views: int | None = None) -> np.ndarray:
         """Features of new images and their views, or the matrix `X` itself, checked against what was fitted."""
         paths = as_paths(X)
@@ -636,12 +712,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return features
 
     def _features_of_images(self, X: Any, paths: list[str], fitted_on_images: bool, n_views: int) -> np.ndarray:
-        line, layers = self._line(), self.tuned_layers_
-        way = line.way(n_views, Augmentation.of(self.augmentation), layers)
         if fitted_on_images:
             check_column(self, X, paths, reset=False)
-            if way.fingerprint() != self.backbone_fingerprint_ or (layers and not line.holds(layers)):
-                raise ValueError(OTHER_FEATURES)
+        line, layers = self._line_of_fit(), self.tuned_layers_
+        way = line.way(n_views, Augmentation.of(self.augmentation), layers)
         return line.features(paths, way, layers, self._bar())
 
     def __getstate__(self) -> dict[str, Any]:
