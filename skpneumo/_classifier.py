@@ -49,7 +49,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     weights : "imagenet", path or None, default="imagenet"
         "imagenet": the weights that Keras downloads into ``~/.keras``. A path: a ``.npz`` file with arrays named
         "block1_conv1/kernel", "block1_conv1/bias" and so on, or a ``.h5``, ``.weights.h5`` or ``.keras`` file of
-        VGG19. None: untrained, from a fixed seed, the same on every machine.
+        VGG19. None: untrained, from a fixed seed, the same on every machine. A fitted model also looks elsewhere for
+        the same weights: where the environment variable ``SKPNEUMO_WEIGHTS`` says, and in ``~/.keras``.
     n_layers : int, default=16
         How many of the 16 convolution layers are used, from the first. A pooling layer follows where a block is
         complete.

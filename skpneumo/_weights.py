@@ -6,7 +6,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,10 +98,18 @@ def weights_digest(source: Source, n_layers: int, verbose: bool = False) -> byte
     if isinstance(source, Bundle):
         return source.digest
     with _said_of(source):
-        held = _held(source, _stamp(source), n_layers, verbose)
+        held = _held_by(source, n_layers, verbose)
         if isinstance(held, str):
             raise _UnusableError(held)
     return held
+
+
+def _held_by(source: str | None, n_layers: int, verbose: bool) -> bytes | str:
+    if source == "imagenet":
+        cached = str(_cached_by_keras())
+        with suppress(_UnusableError):  # Keras downloads what is broken anew
+            return _held(cached, _stamp(cached), n_layers, verbose)
+    return _held(source, _stamp(source), n_layers, verbose)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -146,11 +154,11 @@ def find_weights(weights: Source, digest: bytes, n_layers: int, verbose: bool = 
     """
     if isinstance(weights, Bundle) or n_layers == 0:
         return weights
-    looked = []
+    looked: list[str] = []
     for place in _places(weights):
         held = place.fault or _held_or_fault(place.source, n_layers, verbose)
         if held == digest:
-            return place.source
+            return place.source if looked else weights
         looked.append(f"  {place.name}: {held if isinstance(held, str) else f'other weights, {held.hex()}'}")
     first, last = LAYERS[0][0], LAYERS[n_layers - 1][0]
     raise WeightsError(
@@ -164,8 +172,9 @@ def find_weights(weights: Source, digest: bytes, n_layers: int, verbose: bool = 
 
 
 def _held_or_fault(source: str | None, n_layers: int, verbose: bool) -> bytes | str:
+    """Return the digest, or why there is none."""
     try:
-        return _held(source, _stamp(source), n_layers, verbose)
+        return _held_by(source, n_layers, verbose)
     except _UnusableError as error:
         return str(error)
 

@@ -260,16 +260,19 @@ def test_weights_are_looked_for_in_their_place_then_by_the_environment_then_in_k
 
 
 def test_imagenet_weights_are_looked_for_in_keras_cache_at_first_and_downloaded_at_last(
-    tmp_path, keras_file, monkeypatch
+    tmp_path, keras_file, monkeypatch, refused
 ):
-    monkeypatch.setattr(_device, "download_vgg19", lambda verbose: load_layers(None, 16))
     monkeypatch.setenv("SKPNEUMO_WEIGHTS", str(tmp_path / "named.npz"))
     save_npz(tmp_path / "named.npz", 2)
     write_keras_vgg19(keras_file)
-    assert find("imagenet") == str(keras_file)
+    assert find("imagenet") == "imagenet"
     keras_file.unlink()
     assert find("imagenet") == str(tmp_path / "named.npz")
     (tmp_path / "named.npz").unlink()
+    assert not refused
+    with pytest.raises(WeightsError, match=r"download: .*no network"):
+        find("imagenet")
+    monkeypatch.setattr(_device, "download_vgg19", lambda verbose: load_layers(None, 16))
     assert find("imagenet") == "imagenet"
 
 
@@ -457,6 +460,14 @@ def test_a_file_that_changes_after_it_was_found_is_not_taken_for_the_right_one(o
     save_npz(on_file.weights, 2)
     with pytest.raises(WeightsError, match=r"w\.npz'?: damaged, or changed"):
         backbone.layers()
+
+
+def test_a_bundle_may_lie_in_a_file_that_processes_map(on_file, paths, tmp_path):
+    joblib.dump(on_file.bundle_weights(), tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    _backbone._forward.cache_clear()
+    assert isinstance(mapped.bundled_weights_["block1_conv1/kernel"], np.memmap)
+    np.testing.assert_array_equal(mapped.predict_proba(paths), on_file.predict_proba(paths))
 
 
 def test_copies_for_other_sites_share_the_weights_that_they_carry(on_file, paths):
