@@ -11,7 +11,7 @@ import numpy as np
 
 from skpneumo import _device
 from skpneumo._network import Stretch, map_side, n_channels
-from skpneumo._weights import Arrays, Bundle, Source, find_weights, load_layers, source_of, weights_digest
+from skpneumo._weights import Arrays, Bundle, WeightsSource, find_weights, load_layers, source_of, weights_digest
 from skpneumo.exceptions import WeightsError
 
 _lock = threading.RLock()
@@ -25,7 +25,7 @@ class Backbone:
     same, wherever they lie.
     """
 
-    weights: Source = field(compare=False)
+    weights: WeightsSource = field(compare=False)
     weights_digest: bytes
     n_layers: int
     image_size: int

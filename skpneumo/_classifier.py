@@ -670,16 +670,16 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)
 
-    def _line(self) -> Line:
-        parameters = {name: getattr(self, name) for name in VGG19Features().get_params()}
+    def _line(self, **others: Any) -> Line:
+        parameters = {name: getattr(self, name) for name in VGG19Features().get_params()} | others
         extractor = VGG19Features(**parameters).set_output(transform="default")
         extractor._check_parameters()
         check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0, max_val=self.n_layers)
         return Line(extractor, self.n_trainable_layers)
 
-    def _line_of_fit(self) -> Line:
-        """Return the line with the weights that `fit` saw, wherever they are now."""
-        line, layers, fitted = self._line(), self.tuned_layers_, self.backbone_fingerprint_
+    def _line_of_fit(self, **others: Any) -> Line:
+        """Return the line with the weights that `fit` saw, wherever they are now; its extractor may have `others`."""
+        line, layers, fitted = self._line(**others), self.tuned_layers_, self.backbone_fingerprint_
         if fitted is not None and layers and not line.holds(layers):
             raise ValueError(OTHER_FEATURES)
         # Models of earlier versions have neither.

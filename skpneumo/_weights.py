@@ -56,14 +56,14 @@ class Bundle:
         return cls(digest_of(packed), packed)
 
 
-Source = str | Bundle | None  # "imagenet", a path, what a model carries, or untrained weights
+WeightsSource = str | Bundle | None  # "imagenet", a path, what a model carries, or untrained weights
 
 
 class _UnusableError(Exception):
     """Why weights are of no use, without their name."""
 
 
-def source_of(weights: Any) -> Source:
+def source_of(weights: Any) -> WeightsSource:
     """Settle which weights a parameter means, whatever the working directory will be."""
     if weights in (None, "imagenet") or isinstance(weights, Bundle):
         return weights
@@ -87,7 +87,7 @@ def digest_of(arrays: Mapping[str, np.ndarray]) -> bytes:
     return digest.digest()
 
 
-def weights_digest(source: Source, n_layers: int, verbose: bool = False) -> bytes:
+def weights_digest(source: WeightsSource, n_layers: int, verbose: bool = False) -> bytes:
     """Name the first `n_layers` layers.
 
     Raises
@@ -141,7 +141,7 @@ class _Place(NamedTuple):
     fault: str = ""
 
 
-def find_weights(weights: Source, digest: bytes, n_layers: int, verbose: bool = False) -> Source:
+def find_weights(weights: WeightsSource, digest: bytes, n_layers: int, verbose: bool = False) -> WeightsSource:
     """Look for the weights whose first `n_layers` layers have this digest; take the first that is right.
 
     `weights` is where they were when a model was fitted. After that come the file, or the files of the folder, that
@@ -201,7 +201,11 @@ def _named_by_environment() -> Iterator[_Place]:
     if not os.path.isdir(path):
         yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}", path)
         return
-    files = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
+    try:
+        files = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
+    except OSError as error:
+        yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}", fault=f"cannot be read: {error.strerror}")
+        return
     if not files:
         yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}", fault=f"no file in it ends in {', '.join(SUFFIXES)}")
     for name in files:
@@ -211,7 +215,7 @@ def _named_by_environment() -> Iterator[_Place]:
 # Reading
 
 
-def load_layers(source: Source, n_layers: int, digest: bytes | None = None) -> Arrays:
+def load_layers(source: WeightsSource, n_layers: int, digest: bytes | None = None) -> Arrays:
     """Read kernel and bias of the first `n_layers` layers, float32, keyed "block1_conv1/kernel" and so on.
 
     Raises
@@ -255,14 +259,14 @@ def load_trainable(
 
 
 @contextmanager
-def _said_of(source: Source) -> Iterator[None]:
+def _said_of(source: WeightsSource) -> Iterator[None]:
     try:
         yield
     except _UnusableError as error:
         raise WeightsError(f"{_named(source)}: {error}. {_WAYS_OUT}") from error.__cause__
 
 
-def _named(source: Source) -> str:
+def _named(source: WeightsSource) -> str:
     return "bundled_weights_" if isinstance(source, Bundle) else f"weights={source!r}"
 
 
