@@ -546,25 +546,6 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             adapted.prior_shift_ = self.prior_shift_ + log_ratio(share, reference.get("stated_share", at_home))
         return adapted
 
-    def novelty(self, X: Any) -> np.ndarray:
-        """Compute how rare each image would be among the training images.
-
-        Parameters
-        ----------
-        X : as in `fit`
-            Paths of images, or features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), float64
-            Empirical p-values: about 1 % of images like those of the training, of other patients, are at or below
-            0.01. With n training images none is below ``1 / (n + 1)``. A small one says that the image is of another
-            kind, such as a photograph or a lateral film, or of a site that makes its films in another way; a large one
-            does not say that the prediction is right. Of a copy from `adapt`, images are compared as it sees them.
-        """
-        check_is_fitted(self)
-        return self._novelty(self._features(X, n_views=1))
-
     def bundle_weights(self, dtype: str = "float32") -> "PneumoniaClassifier":
         """Return a copy that carries the weights of the frozen layers and needs no file of them.
 
@@ -615,6 +596,25 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         bundled.weights_digest_ = way.backbone.needs
         bundled.backbone_fingerprint_ = way.fingerprint()
         return bundled
+
+    def novelty(self, X: Any) -> np.ndarray:
+        """Compute how rare each image would be among the training images.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Paths of images, or features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+            Empirical p-values: about 1 % of images like those of the training, of other patients, are at or below
+            0.01. With n training images none is below ``1 / (n + 1)``. A small one says that the image is of another
+            kind, such as a photograph or a lateral film, or of a site that makes its films in another way; a large one
+            does not say that the prediction is right. Of a copy from `adapt`, images are compared as it sees them.
+        """
+        check_is_fitted(self)
+        return self._novelty(self._features(X, n_views=1))
 
     def _logits(self, X: Any, features: np.ndarray) -> np.ndarray:
         logits = self._trained().logits(features)
@@ -667,16 +667,6 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             moments=before.moments if (before := getattr(self, "_before", None)) else None,
         )
 
-    def _bar(self) -> Callable[..., Any]:
-        return partial(progress_bar, verbose=self.verbose)
-
-    def _line(self, **others: Any) -> Line:
-        parameters = {name: getattr(self, name) for name in VGG19Features().get_params()} | others
-        extractor = VGG19Features(**parameters).set_output(transform="default")
-        extractor._check_parameters()
-        check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0, max_val=self.n_layers)
-        return Line(extractor, self.n_trainable_layers)
-
     def _line_of_fit(self, **others: Any) -> Line:
         """Return the line with the weights that `fit` saw, wherever they are now; its extractor may have `others`."""
         line, layers, fitted = self._line(**others), self.tuned_layers_, self.backbone_fingerprint_
@@ -694,6 +684,16 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         copied = copy.deepcopy(self, {id(carried): carried})
         copied._before = None
         return copied
+
+    def _bar(self) -> Callable[..., Any]:
+        return partial(progress_bar, verbose=self.verbose)
+
+    def _line(self, **others: Any) -> Line:
+        parameters = {name: getattr(self, name) for name in VGG19Features().get_params()} | others
+        extractor = VGG19Features(**parameters).set_output(transform="default")
+        extractor._check_parameters()
+        check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0, max_val=self.n_layers)
+        return Line(extractor, self.n_trainable_layers)
 
     def _features(self, X: Any, n_views: int | None = None) -> np.ndarray:
         """Features of new images and their views, or the matrix `X` itself, checked against what was fitted."""
