@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -29,7 +30,8 @@ from skpneumo._seen import row_digests, warn_of_seen
 from skpneumo._sources import Source
 from skpneumo._store import open_store
 from skpneumo._training import OTHER_FEATURES, Training
-from skpneumo._views import Augmentation
+from skpneumo._views import XRAY, Augmentation
+from skpneumo._weights import Bundle
 
 _ROWS_AT_ONCE = 1024
 
@@ -49,7 +51,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     weights : "imagenet", path or None, default="imagenet"
         "imagenet": the weights that Keras downloads into ``~/.keras``. A path: a ``.npz`` file with arrays named
         "block1_conv1/kernel", "block1_conv1/bias" and so on, or a ``.h5``, ``.weights.h5`` or ``.keras`` file of
-        VGG19. None: untrained, from a fixed seed, the same on every machine.
+        VGG19. None: untrained, from a fixed seed, the same on every machine. A fitted model also looks elsewhere for
+        the same weights: where the environment variable ``SKPNEUMO_WEIGHTS`` says, and in ``~/.keras``.
     n_layers : int, default=16
         How many of the 16 convolution layers are used, from the first. A pooling layer follows where a block is
         complete.
@@ -164,6 +167,12 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     backbone_fingerprint_ : str or None
         Of the backbone that images passed in `fit`; predicting on images asks for the same. None where `fit` saw
         features.
+    weights_digest_ : str or None
+        Of the weights of the frozen layers, in hexadecimal: by it they are found where images are predicted, whatever
+        the file is called there. None where there is nothing to read.
+    bundled_weights_ : dict of str to ndarray
+        Weights of the frozen layers, keyed "block1_conv1/kernel" and so on, in a copy from `bundle_weights`. Empty
+        otherwise.
     coefs_ : list of ndarray
         Weights of each layer of the head, (n_inputs, n_outputs).
     intercepts_ : list of ndarray
@@ -530,8 +539,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 f"adapt needs at least {LEAST_IMAGES} different images of the new site, but got {n_images}: fewer say "
                 "too little about it."
             )
-        adapted = copy.deepcopy(self)
-        adapted._before = None
+        adapted = self._copy()
         adapted.feature_mean_, adapted.feature_scale_ = carried_over(
             features, self.feature_mean_, self.feature_scale_, reference, share
         )
@@ -539,6 +547,57 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if self.prior_correction:
             adapted.prior_shift_ = self.prior_shift_ + log_ratio(share, reference.get("stated_share", at_home))
         return adapted
+
+    def bundle_weights(self, dtype: str = "float32") -> "PneumoniaClassifier":
+        """Return a copy that carries the weights of the frozen layers and needs no file of them.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float16"}, default="float32"
+            "float32": the copy predicts what the model does, bit by bit. "float16": it is half as large, and its
+            weights are rounded. Their digest, `backbone_fingerprint_` and rows of the store are its own, and
+            predictions differ a little.
+
+        Returns
+        -------
+        PneumoniaClassifier
+            A copy with `bundled_weights_`. Prediction does not look at its parameter `weights`; a clone and another
+            `fit` read what that names, as ever. A rounded copy cannot go on training, and stays rounded in copies.
+
+        Raises
+        ------
+        ValueError
+            The model was fitted on features, or its parameters have changed since.
+        WeightsError
+            The weights are not found on this machine.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skpneumo import PneumoniaClassifier
+        >>> from skpneumo.datasets import make_chest_xrays
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     X, y = make_chest_xrays(8, folder, random_state=0, return_X_y=True)
+        ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
+        ...     sorted(clf.bundle_weights("float16").bundled_weights_)
+        ['block1_conv1/bias', 'block1_conv1/kernel', 'block1_conv2/bias', 'block1_conv2/kernel']
+        """
+        check_is_fitted(self)
+        if dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype={dtype!r}, but it must be one of 'float32', 'float16'.")
+        if self.backbone_fingerprint_ is None:
+            raise ValueError(
+                "The model was fitted on features, so it does not know the weights that these were made with: fit it "
+                "on images."
+            )
+        way = self._line_of_fit().way(1, XRAY, self.tuned_layers_)
+        bundle = Bundle.of(way.backbone.layers(), dtype)
+        way = replace(way, backbone=way.backbone.carrying(bundle))
+        bundled = self._copy()
+        bundled.bundled_weights_ = bundle.arrays
+        bundled.weights_digest_ = way.backbone.needs
+        bundled.backbone_fingerprint_ = way.fingerprint()
+        return bundled
 
     def novelty(self, X: Any) -> np.ndarray:
         """Compute how rare each image would be among the training images.
@@ -605,7 +664,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if self.backbone_fingerprint_ is not None:
-            line = self._line(memory=None)
+            line = self._line_of_fit(memory=None)
             n_images = self._way(line, 1).backbone.batch_size
             blank = np.zeros((n_images, self.image_size, self.image_size), np.uint8)
             blank[:, 0, :4] = np.arange(n_images, dtype=np.uint32).view(np.uint8).reshape(-1, 4)  # all different
@@ -661,6 +720,24 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             moments=before.moments if (before := getattr(self, "_before", None)) else None,
         )
 
+    def _line_of_fit(self, **others: Any) -> Line:
+        """Return the line with the weights that `fit` saw, wherever they are now; its extractor may have `others`."""
+        line, layers, fitted = self._line(**others), self.tuned_layers_, self.backbone_fingerprint_
+        if fitted is not None and layers and not line.holds(layers):
+            raise ValueError(OTHER_FEATURES)
+        # Models of earlier versions have neither.
+        line = line.found(getattr(self, "weights_digest_", None), getattr(self, "bundled_weights_", {}), layers)
+        if fitted is not None and line.way(1, XRAY, layers).fingerprint() != fitted:
+            raise ValueError(OTHER_FEATURES)
+        return line
+
+    def _copy(self) -> "PneumoniaClassifier":
+        """Copy all but the weights that it carries, which are large and nobody changes."""
+        carried = getattr(self, "bundled_weights_", None)
+        copied = copy.deepcopy(self, {id(carried): carried})
+        copied._before = None
+        return copied
+
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)
 
@@ -683,7 +760,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         else:
             if fitted_on_images:
                 check_column(self, X, images, reset=False)
-            features = self._features_of_images(self._line(), images, n_views)
+            features = self._features_of_images(self._line_of_fit(), images, n_views)
         if features.shape[1] != len(self.feature_mean_):
             raise ValueError(
                 f"X {'gives' if images else 'has'} {features.shape[1]} features, but {type(self).__name__} is "
@@ -695,12 +772,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return line.way(n_views, Augmentation.of(self.augmentation), self.tuned_layers_)
 
     def _features_of_images(self, line: Line, images: list[Source], n_views: int) -> np.ndarray:
-        way, layers = self._way(line, n_views), self.tuned_layers_
-        if self.backbone_fingerprint_ is not None and (
-            way.fingerprint() != self.backbone_fingerprint_ or (layers and not line.holds(layers))
-        ):
-            raise ValueError(OTHER_FEATURES)
-        return line.features(images, way, layers, self._bar())
+        return line.features(images, self._way(line, n_views), self.tuned_layers_, self._bar())
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what only a fit that goes on has need of; a model that is loaded goes on without it."""

@@ -11,10 +11,10 @@ import numpy as np
 from skpneumo import _device
 from skpneumo._head import Head, check_finite, stopped
 from skpneumo._maps import FeatureRows, Maps
-from skpneumo._network import LARGEST_FLOAT16
 from skpneumo._sampling import Drawn
 from skpneumo._stopping import EarlyStopping
 from skpneumo._tail import TAILS, Tail, TailShape
+from skpneumo._weights import half
 
 _predicting = threading.Lock()  # threads that predict share one tail: each takes the whole device anyway
 _WARM_UP = 0.1  # share of the steps in which the learning rate rises
@@ -192,8 +192,3 @@ def features_of_rows(shape: TailShape, layers: Mapping[str, np.ndarray], maps: M
 def _features(tail: Tail, maps: Maps, numbers: np.ndarray) -> np.ndarray:
     batches = np.array_split(numbers, -(-len(numbers) // tail.shape.batch_size))
     return np.concatenate([tail.features(rows) for _, rows in maps.batches(batches)])
-
-
-def half(array: np.ndarray) -> np.ndarray:
-    """Round to float16, which halves the file of a model; layers that compute in bfloat16 round more."""
-    return array.clip(-LARGEST_FLOAT16, LARGEST_FLOAT16).astype(np.float16)

@@ -1,16 +1,16 @@
 """The line from images to what a head sees: frozen layers from the store, and trainable layers above them."""
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from skpneumo._backbone import load_trainable
 from skpneumo._examples import Examples
 from skpneumo._features import VGG19Features
-from skpneumo._finetune import half, tail_features
+from skpneumo._finetune import tail_features
 from skpneumo._maps import FeatureRows, Maps
 from skpneumo._network import map_side, shapes
 from skpneumo._pipeline import Way
@@ -18,6 +18,7 @@ from skpneumo._sources import Source
 from skpneumo._store import FeatureStore, open_store
 from skpneumo._tail import TailShape
 from skpneumo._views import Augmentation
+from skpneumo._weights import Bundle, find_weights, half, load_trainable, source_of
 from skpneumo.exceptions import ImageReadError, UntrainedLayersWarning
 
 Layers = Mapping[str, np.ndarray]
@@ -39,6 +40,25 @@ class Line:
 
     extractor: VGG19Features
     n_trainable_layers: int
+
+    def found(self, digest: str | None, bundled: Layers, layers: Layers) -> "Line":
+        """Return the same with the frozen weights of this digest: `bundled` ones, or wherever they are found.
+
+        Raises
+        ------
+        WeightsError
+            They are not found; it says where it looked.
+        """
+        if digest is None:
+            return self
+        extractor, wanted = copy.copy(self.extractor), bytes.fromhex(digest)
+        if bundled:
+            extractor.weights = Bundle(wanted, bundled)
+        else:
+            n_layers = self._n_frozen if layers else extractor.n_layers
+            source = source_of(extractor.weights)
+            extractor.weights = find_weights(source, wanted, n_layers, bool(extractor.verbose))
+        return replace(self, extractor=extractor)
 
     def way(self, n_views: int, augmentation: Augmentation, layers: Layers) -> Way:
         """From an image to the features of its views, or to the maps from which `layers` make them."""
@@ -65,13 +85,17 @@ class Line:
         if layers:
             maps = self._maps(images, way, store, examples.positions)
             features = tail_features(self.tail_shape(), layers, maps, progress)
-            return FeatureRows(examples.repeat(n_views), features, way.fingerprint(), maps.items, maps)
+            return FeatureRows(
+                examples.repeat(n_views), features, way.fingerprint(), maps.items, maps, way.backbone.needs
+            )
         try:
             features, items = self.extractor._extract(images, progress, way)
         except ImageReadError as error:
             failures = [(int(examples.positions[i]), path, why) for i, path, why in error.failures]
             raise ImageReadError(failures) from None
-        return FeatureRows(examples.repeat(n_views), features, way.fingerprint(), items)
+        return FeatureRows(
+            examples.repeat(n_views), features, way.fingerprint(), items, weights_digest=way.backbone.needs
+        )
 
     def features(self, images: list[Source], way: Way, layers: Layers, progress: Callable[..., Any]) -> np.ndarray:
         """Compute, or look up, the features of new images, whose maps are not kept."""

@@ -37,6 +37,8 @@ class FeatureRows:
         What each row is of: the digest of an image, and the name of a view. Empty: there were no images.
     maps : Maps or None
         What trainable layers make the features of. None: there are no such layers.
+    weights_digest : str or None
+        Of the weights of frozen layers that were read on the way. None: there were none.
     """
 
     examples: Examples
@@ -44,6 +46,7 @@ class FeatureRows:
     fingerprint: str | None = None
     items: list[bytes] = field(default_factory=list)
     maps: "Maps | None" = None
+    weights_digest: str | None = None
 
 
 class Maps:

@@ -244,6 +244,8 @@ class Training:
         """Return what a fit leaves on an estimator at any time."""
         return {
             "backbone_fingerprint_": rows.fingerprint,
+            "weights_digest_": rows.weights_digest,
+            "bundled_weights_": {},
             "classes_": self.examples.classes,
             "feature_mean_": head.mean,
             "feature_scale_": head.scale,

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from joblib.externals.loky import reusable_executor
 
-from skpneumo import PneumoniaClassifier, VGG19Features, _sources
-from skpneumo._backbone import load_layers
+from skpneumo import PneumoniaClassifier, VGG19Features, _device, _sources
+from skpneumo._network import LAYERS
+from skpneumo._weights import load_layers
 from skpneumo.datasets import make_chest_xrays
 
 # The backend that Keras is asked to run on; a test of TensorFlow's own manners is skipped on others.
@@ -98,6 +99,16 @@ def shared():
     if "SKPNEUMO_SHARED" not in os.environ:
         pytest.skip("SKPNEUMO_SHARED names no folder with real X-rays")
     return Path(os.environ["SKPNEUMO_SHARED"])
+
+
+@pytest.fixture(scope="session")
+def keras_vgg19():
+    """Keras's own network with our untrained weights."""
+    network = _device.keras().applications.VGG19(include_top=False, weights=None, input_shape=(32, 32, 3))
+    arrays = load_layers(None, 16)
+    for name, _, _ in LAYERS:
+        network.get_layer(name).set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])
+    return network
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_score, cross
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _images
-from skpneumo._backbone import load_layers
 from skpneumo._examples import Examples
 from skpneumo._views import SHIFTED, XRAY, Augmentation
+from skpneumo._weights import load_layers
 from skpneumo.datasets import make_chest_xrays
-from skpneumo.exceptions import ImageReadError
+from skpneumo.exceptions import ImageReadError, WeightsError
 from skpneumo.model_selection import PatientGroupKFold, patient_ids
 
 DENSE = {"hidden_layer_sizes": (8,), "max_iter": 4, "dropout": 0.2}
@@ -109,7 +109,7 @@ def test_a_backbone_that_is_not_that_of_fit_is_refused(clf, paths, y, tmp_path):
         with pytest.raises(ValueError, match="others than in fit"):
             copy.deepcopy(clf).set_params(**changes).predict(paths)
     np.savez(tmp_path / "w.npz", **{name: array + 1 for name, array in arrays.items()})
-    with pytest.raises(ValueError, match="others than in fit"):
+    with pytest.raises(WeightsError, match="other weights"):
         clf.predict(paths)
 
 

@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _cluster, _shelf
+from skpneumo._weights import load_layers
 from skpneumo.exceptions import ImageReadError, WeightsError
 
 distributed = pytest.importorskip("distributed")
@@ -82,17 +83,24 @@ def test_a_search_on_paths_extracts_within_its_tasks(dask, paths, y, tmp_path):
     assert not _cluster.is_cluster(1)
 
 
+def test_weights_that_a_model_carries_travel_to_the_workers(dask, passed_here, paths, y, matrix, tmp_path):
+    np.savez(tmp_path / "w.npz", **load_layers(None, 2))
+    model = PneumoniaClassifier(**TINY | {"weights": tmp_path / "w.npz"}, memory=None).fit(paths, y).bundle_weights()
+    (tmp_path / "w.npz").unlink()
+    np.testing.assert_array_equal(model.predict_proba(paths), model.predict_proba(matrix))
+
+
 def test_joblibs_own_backends_are_no_cluster():
     for backend in ("loky", "threading", "sequential"):
         with joblib.parallel_config(backend, n_jobs=2):
             assert not _cluster.is_cluster(2)
 
 
-def test_weights_that_differ_between_machines_are_an_error(tmp_path, features):
+def test_weights_that_differ_between_machines_are_an_error(features):
     backbone = features._way().backbone
     other = VGG19Features(**TINY | {"n_layers": 3})._way().backbone
     object.__setattr__(backbone, "weights_digest", other.weights_digest)
-    with pytest.raises(WeightsError, match="are others on"):
+    with pytest.raises(WeightsError, match=r"On .*: The weights .*are not here(.*\n)+.*other weights"):
         backbone.here("auto")
 
 

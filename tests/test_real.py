@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -223,3 +224,22 @@ def test_films_saved_another_way_are_found_among_all_and_no_others(shared, capsy
         print(f"\nNear duplicates: {len(right)} of {len(origin)} copies found, {len(found) - len(right)} others")
     assert len(right) == len(origin)
     assert len(found) == len(right)
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_a_rounded_bundle_moves_hardly_a_prediction(shared, weights, capsys, tmp_path, precision):
+    films = load_chest_xrays(shared / "xrays" / "kermany")
+    X, y = films.data[:200], films.target[:200]
+    clf = PneumoniaClassifier(weights, n_layers=8, precision=precision).fit(X[:100], y[:100])
+    expected, lines = clf.predict_proba(X[100:])[:, 1], []
+    for dtype, most in [("float32", 0), ("float16", 0.01)]:
+        bundle = clf.bundle_weights(dtype)
+        joblib.dump(bundle, tmp_path / "model.joblib")
+        moved = np.abs(bundle.predict_proba(X[100:])[:, 1] - expected).max()
+        assert moved <= most
+        lines.append(
+            f"{dtype} {os.path.getsize(tmp_path / 'model.joblib') / 1e6:.1f} MB, a probability moves by at most "
+            f"{moved:.4f}"
+        )
+    with capsys.disabled():
+        print(f"\nBundles of the first 8 layers, 100 films, precision={precision!r}: {'; '.join(lines)}.")

@@ -1,0 +1,517 @@
+import os
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from conftest import TINY, write_keras_vgg19
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _device, _weights
+from skpneumo._network import shapes
+from skpneumo._views import XRAY
+from skpneumo._weights import Bundle, find_weights, half, load_layers, load_trainable, source_of, weights_digest
+from skpneumo.exceptions import WeightsError
+
+
+@pytest.fixture(autouse=True)
+def no_weights_of_this_machine(tmp_path, monkeypatch):
+    """What is found is what a test has put there."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.delenv("SKPNEUMO_WEIGHTS", raising=False)
+    _weights._held.cache_clear()
+
+
+def digest(weights, n_layers=2):
+    return weights_digest(source_of(weights), n_layers)
+
+
+def test_untrained_weights_are_the_same_on_every_machine():
+    assert digest(None).hex() == "42651e47abeb67bbead3ac6dc6e9e96e"
+    assert digest(None, 16).hex() == "9311d29741217a169933debf328b1322"
+
+
+def test_untrained_layers_do_not_depend_on_how_many_are_used():
+    two, five = load_layers(None, 2), load_layers(None, 5)
+    for name, array in two.items():
+        np.testing.assert_array_equal(array, five[name])
+
+
+def test_no_draw_touches_the_hosts_random_state():
+    np.random.seed(7)
+    expected = np.random.RandomState(7).rand(3)
+    load_layers(None, 3)
+    np.testing.assert_array_equal(np.random.rand(3), expected)
+
+
+def test_float16_holds_what_is_too_large_for_it_as_its_largest_number():
+    np.testing.assert_array_equal(half(np.array([1e9, -1e9, 0.5])), [65504, -65504, 0.5])
+    assert half(np.ones(1, np.float32)).dtype == np.float16
+
+
+# Files
+
+
+def save_npz(path, n_layers=16):
+    np.savez(path, **load_layers(None, n_layers))
+
+
+def save_renamed(path, network):
+    """As older versions of Keras wrote them: layers are counted, not named."""
+    import h5py
+
+    network.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        for group in file["layers"].values():
+            group["vars"].attrs.pop("name", None)
+
+
+@pytest.mark.parametrize(
+    "name", ["w.npz", "w.h5", "w.weights.h5", "w.keras", "counted.weights.h5", "nested.weights.h5"]
+)
+def test_weights_are_read_from_every_kind_of_file(name, keras_vgg19, tmp_path):
+    keras, path = _device.keras(), tmp_path / name
+    if name == "w.npz":
+        save_npz(path)
+    elif name == "w.h5":
+        write_keras_vgg19(path)
+    elif name == "w.weights.h5":
+        keras_vgg19.save_weights(path)
+    elif name == "w.keras":
+        keras_vgg19.save(path)
+    elif name == "counted.weights.h5":
+        save_renamed(path, keras_vgg19)
+    else:
+        keras.Sequential([keras.Input((32, 32, 3)), keras_vgg19, keras.layers.Flatten()]).save_weights(path)
+    assert digest(path, 16) == digest(None, 16)
+
+
+def test_a_file_with_the_first_layers_serves_them_and_refuses_more(tmp_path):
+    save_npz(tmp_path / "w.npz", 3)
+    assert digest(tmp_path / "w.npz", 3) == digest(None, 3)
+    with pytest.raises(
+        WeightsError,
+        match=r"layers block1_conv1 to block3_conv1.*block2_conv2/kernel is missing.*block3_conv1/bias is missing",
+    ):
+        digest(tmp_path / "w.npz", 5)
+
+
+def test_weights_of_another_shape_or_not_finite_are_refused(tmp_path):
+    arrays = load_layers(None, 2)
+    arrays["block1_conv1/kernel"] = arrays["block1_conv1/kernel"][..., :32]
+    arrays["block1_conv2/bias"] = np.full(64, np.nan)
+    np.savez(tmp_path / "w.npz", **arrays)
+    with pytest.raises(
+        WeightsError,
+        match=r"block1_conv1/kernel has shape \(3, 3, 3, 32\), not \(3, 3, 3, 64\); .*conv2/bias.*not finite",
+    ):
+        digest(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("name", ["w.npz", "w.h5", "w.keras"])
+def test_a_file_that_is_damaged_is_said_with_the_ways_out(name, tmp_path):
+    (tmp_path / name).write_bytes(b"damaged" * 100)
+    with pytest.raises(WeightsError, match=r"cannot be read.*Ways out"):
+        digest(tmp_path / name)
+
+
+def test_a_file_with_another_ending_is_refused(tmp_path):
+    (tmp_path / "w.pt").touch()
+    with pytest.raises(WeightsError, match=r"ends in none of \.npz, \.h5, \.keras"):
+        digest(tmp_path / "w.pt")
+
+
+def test_a_pickle_inside_a_weights_file_is_not_loaded(tmp_path):
+    np.savez(tmp_path / "w.npz", **{"block1_conv1/kernel": np.array([print], dtype=object)})
+    with pytest.raises(WeightsError, match="cannot be read"):
+        digest(tmp_path / "w.npz")
+
+
+def test_a_file_that_changes_has_another_digest(tmp_path):
+    save_npz(tmp_path / "w.npz", 2)
+    before = digest(tmp_path / "w.npz")
+    np.savez(tmp_path / "w.npz", **{name: array + 1 for name, array in load_layers(None, 2).items()})
+    os.utime(tmp_path / "w.npz", ns=(1, 1))
+    assert digest(tmp_path / "w.npz") != before
+
+
+# Layers that are trained
+
+
+def test_trainable_layers_are_those_of_the_file_from_the_first_trainable_one(tmp_path, random):
+    save_npz(tmp_path / "w.npz", 5)
+    state = random.get_state()[1].copy()
+    expected = load_layers(None, 5)
+    for source in (str(tmp_path / "w.npz"), None):
+        arrays, missing = load_trainable(source, 3, 5, random)
+        assert missing == []
+        assert {name: array.shape for name, array in arrays.items()} == shapes(3, 5)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, expected[name])
+    np.testing.assert_array_equal(random.get_state()[1], state)  # nothing was drawn
+
+
+def test_trainable_layers_that_a_file_lacks_are_drawn_by_he_from_the_seed_and_named(tmp_path):
+    save_npz(tmp_path / "w.npz", 3)
+    source = tmp_path / "w.npz"
+    arrays, missing = load_trainable(source, 2, 5, np.random.RandomState(3))
+    assert missing == ["block2_conv2", "block3_conv1"]
+    np.testing.assert_array_equal(arrays["block2_conv1/kernel"], load_layers(None, 3)["block2_conv1/kernel"])
+    for name in missing:
+        kernel, bias = arrays[f"{name}/kernel"], arrays[f"{name}/bias"]
+        assert (kernel.dtype, bias.dtype) == (np.float32, np.float32)
+        assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * 128)), rel=0.02)
+        assert abs(kernel.mean()) < 1e-3
+        assert not bias.any()
+    again, _ = load_trainable(source, 2, 5, np.random.RandomState(3))
+    other, _ = load_trainable(source, 2, 5, np.random.RandomState(4))
+    np.testing.assert_array_equal(again["block3_conv1/kernel"], arrays["block3_conv1/kernel"])
+    assert not np.array_equal(other["block3_conv1/kernel"], arrays["block3_conv1/kernel"])
+
+
+def test_half_a_layer_is_damage_and_is_not_drawn_anew(tmp_path, random):
+    arrays = load_layers(None, 3)
+    del arrays["block2_conv1/bias"]
+    np.savez(tmp_path / "w.npz", **arrays)
+    with pytest.raises(WeightsError, match="block2_conv1/bias is missing"):
+        load_trainable(str(tmp_path / "w.npz"), 2, 4, random)
+
+
+# ImageNet
+
+
+def test_imagenet_weights_come_from_keras_own_cache_without_keras(tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write_keras_vgg19(folder / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5")
+    code = (
+        "import sys; from skpneumo._backbone import backbone;"
+        "b = backbone(weights='imagenet', n_layers=16, image_size=32, pool_grid=1, device='cpu', precision='float32');"
+        "print(b.weights_digest.hex(), 'keras' in sys.modules)"
+    )
+    environment = os.environ | {"KERAS_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [digest(None, 16).hex(), "False"]
+
+
+def test_imagenet_weights_that_cannot_be_had_are_said_with_what_was_tried(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5").write_bytes(b"half a download")
+    code = "from skpneumo import VGG19Features; VGG19Features().fit(['a.png']).transform(['a.png'])"
+    # A proxy that refuses stands for a machine without a network.
+    environment = os.environ | {"KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("skpneumo.exceptions.WeightsError: weights='imagenet': no whole file at")
+    for part in [str(tmp_path / "models"), "Keras's download failed", "Ways out", "weights=None"]:
+        assert part in last
+
+
+# Finding
+
+
+@pytest.fixture
+def keras_file(tmp_path):
+    """Where Keras keeps its download."""
+    path = tmp_path / "keras" / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Keras cannot download, and is asked this often."""
+    calls = []
+
+    def download(verbose):
+        calls.append(verbose)
+        raise OSError("no network")
+
+    monkeypatch.setattr(_device, "download_vgg19", download)
+    return calls
+
+
+def save_other(path, n_layers=2):
+    np.savez(path, **{name: array + 1 for name, array in load_layers(None, n_layers).items()})
+
+
+def find(weights, n_layers=2):
+    return find_weights(source_of(weights), digest(None, n_layers), n_layers)
+
+
+def test_weights_are_looked_for_in_their_place_then_by_the_environment_then_in_keras_cache(
+    tmp_path, keras_file, monkeypatch, refused
+):
+    first, named = tmp_path / "w.npz", tmp_path / "named.npz"
+    monkeypatch.setenv("SKPNEUMO_WEIGHTS", str(named))
+    for path in (first, named):
+        save_npz(path, 2)
+    write_keras_vgg19(keras_file)
+    for place in (first, named, keras_file):
+        assert find(first) == str(place)
+        place.unlink()
+    with pytest.raises(WeightsError):
+        find(first)
+    assert not refused
+
+
+def test_imagenet_weights_are_looked_for_in_keras_cache_at_first_and_downloaded_at_last(
+    tmp_path, keras_file, monkeypatch, refused
+):
+    monkeypatch.setenv("SKPNEUMO_WEIGHTS", str(tmp_path / "named.npz"))
+    save_npz(tmp_path / "named.npz", 2)
+    write_keras_vgg19(keras_file)
+    assert find("imagenet") == "imagenet"
+    keras_file.unlink()
+    assert find("imagenet") == str(tmp_path / "named.npz")
+    (tmp_path / "named.npz").unlink()
+    assert not refused
+    with pytest.raises(WeightsError, match=r"download: .*no network"):
+        find("imagenet")
+    monkeypatch.setattr(_device, "download_vgg19", lambda verbose: load_layers(None, 16))
+    assert find("imagenet") == "imagenet"
+
+
+def test_a_folder_is_searched_for_the_file_that_is_right(tmp_path, monkeypatch):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "a.h5").write_bytes(b"damaged")
+    save_other(folder / "b.npz")
+    save_npz(folder / "c.npz", 1)
+    save_npz(folder / "right.npz", 3)
+    (folder / "readme.txt").touch()
+    monkeypatch.setenv("SKPNEUMO_WEIGHTS", str(folder))
+    assert find("gone.npz") == str(folder / "right.npz")
+
+
+def test_weights_that_are_nowhere_are_said_with_all_that_was_found(tmp_path, keras_file, monkeypatch):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "a.h5").write_bytes(b"damaged")
+    save_other(folder / "b.npz")
+    save_npz(folder / "c.npz", 1)
+    monkeypatch.setenv("SKPNEUMO_WEIGHTS", str(folder))
+    with pytest.raises(WeightsError) as caught:
+        find("gone.npz")
+    needed, *looked, way_out = str(caught.value).splitlines()
+    assert "2 of the layers, block1_conv1 to block1_conv2" in needed
+    assert digest(None).hex() in needed
+    expected = [
+        (os.path.abspath("gone.npz"), "no such file"),
+        ("a.h5", "cannot be read"),
+        ("b.npz", f"other weights, {digest(folder / 'b.npz').hex()}"),
+        ("c.npz", "block1_conv2/kernel is missing; block1_conv2/bias is missing"),
+        (str(keras_file), "no such file"),
+    ]
+    for line, parts in zip(looked, expected, strict=True):
+        assert all(part in line for part in parts)
+    for part in ("SKPNEUMO_WEIGHTS", "bundle_weights()", "n_layers"):
+        assert part in way_out
+
+
+@pytest.mark.parametrize(("name", "said"), [(None, "not set"), ("", "no file in it ends in .npz, .h5, .keras")])
+def test_an_environment_that_names_no_file_is_said(name, said, tmp_path, monkeypatch, refused):
+    if name is not None:
+        monkeypatch.setenv("SKPNEUMO_WEIGHTS", str(tmp_path / name))
+    with pytest.raises(WeightsError, match=f"SKPNEUMO_WEIGHTS.*: {said}(.*\n)+.*download: .*no network"):
+        find("imagenet")
+
+
+def test_a_file_is_read_once_and_one_that_was_missing_is_looked_for_again(tmp_path, monkeypatch):
+    read, paths = _weights._read_file, []
+    monkeypatch.setattr(_weights, "_read_file", lambda path: (paths.append(path), read(path))[1])
+    monkeypatch.setenv("SKPNEUMO_WEIGHTS", str(tmp_path))
+    save_npz(tmp_path / "a.npz", 1)
+    with pytest.raises(WeightsError):
+        find(tmp_path / "w.npz")
+    save_npz(tmp_path / "b.npz", 2)
+    paths.clear()
+    assert [find(tmp_path / "w.npz") for _ in range(3)] == [str(tmp_path / "b.npz")] * 3
+    assert paths.count(str(tmp_path / "b.npz")) == 1
+    assert str(tmp_path / "a.npz") not in paths
+
+
+# Models that travel
+
+
+@pytest.fixture
+def on_file(clf, paths, y, tmp_path):
+    """A model whose weights are a file."""
+    save_other(tmp_path / "w.npz")
+    return clf.set_params(weights=tmp_path / "w.npz", memory=None, precision="float32").fit(paths, y)
+
+
+def move(model, folder):
+    folder.mkdir()
+    return model.weights.rename(folder / "moved.npz")
+
+
+def test_a_model_names_the_frozen_weights_that_have_to_be_read(on_file, paths, y, matrix):
+    assert on_file.weights_digest_ == digest(on_file.weights).hex()
+    tuned = clone(on_file).set_params(n_trainable_layers=1, tune_max_iter=1).fit(paths, y)
+    assert tuned.weights_digest_ == digest(on_file.weights, 1).hex()
+    whole = clone(on_file).set_params(n_trainable_layers=2, tune_max_iter=1).fit(paths, y)
+    untrained, on_features = PneumoniaClassifier(**TINY).fit(paths, y), clone(on_file).fit(matrix, y)
+    assert [model.weights_digest_ for model in (whole, untrained, on_features)] == [None] * 3
+    assert on_file.bundled_weights_ == {}
+
+
+def test_a_model_finds_weights_that_were_moved_and_renamed(on_file, paths, tmp_path, monkeypatch):
+    expected = on_file.predict_proba(paths)
+    move(on_file, tmp_path / "folder")
+    with pytest.raises(WeightsError, match="no such file"):
+        on_file.predict(paths)
+    monkeypatch.setenv("SKPNEUMO_WEIGHTS", str(tmp_path / "folder"))
+    np.testing.assert_array_equal(on_file.predict_proba(paths), expected)
+
+
+def test_other_weights_under_the_same_name_are_not_taken(on_file, paths, tmp_path, monkeypatch):
+    expected = on_file.predict_proba(paths)
+    moved = move(on_file, tmp_path / "folder")
+    save_npz(on_file.weights, 2)
+    with pytest.raises(WeightsError, match=r"w\.npz.*: other weights"):
+        on_file.predict(paths)
+    monkeypatch.setenv("SKPNEUMO_WEIGHTS", str(moved))
+    np.testing.assert_array_equal(on_file.predict_proba(paths), expected)
+
+
+def test_a_model_without_a_digest_reads_what_its_parameter_names(on_file, paths):
+    expected = on_file.predict_proba(paths)
+    del on_file.weights_digest_, on_file.bundled_weights_  # as earlier versions left it
+    np.testing.assert_array_equal(on_file.predict_proba(paths), expected)
+    np.testing.assert_array_equal(on_file.bundle_weights().predict_proba(paths), expected)
+
+
+def test_a_bundle_predicts_the_same_bits_where_the_file_is_gone(on_file, paths, tmp_path):
+    expected = on_file.predict_proba(paths)
+    joblib.dump(on_file.bundle_weights(), tmp_path / "model.joblib")
+    on_file.weights.unlink()
+    code = (
+        "import sys, joblib; clf = joblib.load(sys.argv[1]);"
+        "assert 'keras' not in sys.modules;"
+        "print(clf.predict_proba(sys.argv[2:]).tobytes().hex())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "model.joblib", *paths], capture_output=True, text=True, check=True
+    )
+    np.testing.assert_array_equal(np.frombuffer(bytes.fromhex(done.stdout.strip())).reshape(40, 2), expected)
+
+
+def test_a_bundle_uses_the_network_that_is_compiled_and_the_rows_that_are_stored(on_file, paths):
+    bundle = on_file.bundle_weights()
+    ways = [model._line_of_fit().way(1, XRAY, {}) for model in (on_file, bundle)]
+    assert ways[0].key() == ways[1].key()
+    assert ways[0].backbone.forward() is ways[1].backbone.forward()
+    assert bundle.weights_digest_ == on_file.weights_digest_
+    assert bundle.backbone_fingerprint_ == on_file.backbone_fingerprint_
+
+
+def test_a_rounded_bundle_is_half_as_large_and_has_names_of_its_own(on_file, paths):
+    rounded, expected = on_file.bundle_weights("float16"), on_file.predict_proba(paths)
+    on_file.weights.unlink()
+    assert {array.dtype for array in rounded.bundled_weights_.values()} == {np.dtype("float16")}
+    assert rounded.weights_digest_ != on_file.weights_digest_
+    assert rounded.backbone_fingerprint_ != on_file.backbone_fingerprint_
+    probabilities = rounded.predict_proba(paths)
+    assert not np.array_equal(probabilities, expected)
+    np.testing.assert_allclose(probabilities, expected, atol=0.01)
+    again = rounded.bundle_weights()
+    assert again.weights_digest_ == rounded.weights_digest_
+    np.testing.assert_array_equal(again.predict_proba(paths), probabilities)
+
+
+@pytest.mark.parametrize(("n_trainable_layers", "carried"), [(1, 2), (2, 0)], ids=["some frozen", "nothing frozen"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_tuned_model_carries_what_lies_below_the_cut(on_file, paths, y, n_trainable_layers, carried, dtype):
+    on_file.set_params(n_trainable_layers=n_trainable_layers, tune_max_iter=1, random_state=0).fit(paths, y)
+    expected, bundle = on_file.predict_proba(paths), on_file.bundle_weights(dtype)
+    on_file.weights.unlink()
+    assert len(bundle.bundled_weights_) == carried
+    assert not set(bundle.bundled_weights_) & set(bundle.tuned_layers_)
+    np.testing.assert_allclose(bundle.predict_proba(paths), expected, atol=0 if dtype == "float32" else 0.01)
+    assert (bundle.weights_digest_ is None) == (carried == 0)
+
+
+def test_untrained_weights_are_carried_too(clf, paths, y):
+    bundle = clf.fit(paths, y).bundle_weights()
+    np.testing.assert_array_equal(
+        bundle.bundled_weights_["block1_conv1/kernel"], load_layers(None, 2)["block1_conv1/kernel"]
+    )
+    np.testing.assert_array_equal(bundle.predict_proba(paths), clf.predict_proba(paths))
+
+
+def test_a_bundle_that_is_damaged_is_an_error(on_file, paths):
+    bundle = on_file.bundle_weights()
+    bundle.bundled_weights_["block1_conv2/kernel"][0, 0, 0, 0] += 1
+    _backbone._forward.cache_clear()  # as in another process
+    with pytest.raises(WeightsError, match="bundled_weights_: damaged"):
+        bundle.predict(paths)
+    del bundle.bundled_weights_["block1_conv2/kernel"]
+    with pytest.raises(WeightsError, match=r"bundled_weights_: .*block1_conv2/kernel is missing"):
+        bundle.predict(paths)
+
+
+def test_a_file_that_changes_after_it_was_found_is_not_taken_for_the_right_one(on_file):
+    backbone = on_file._line_of_fit().way(1, XRAY, {}).backbone
+    save_npz(on_file.weights, 2)
+    with pytest.raises(WeightsError, match=r"w\.npz'?: damaged, or changed"):
+        backbone.layers()
+
+
+def test_a_bundle_may_lie_in_a_file_that_processes_map(on_file, paths, tmp_path):
+    joblib.dump(on_file.bundle_weights(), tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    _backbone._forward.cache_clear()
+    assert isinstance(mapped.bundled_weights_["block1_conv1/kernel"], np.memmap)
+    np.testing.assert_array_equal(mapped.predict_proba(paths), on_file.predict_proba(paths))
+
+
+def test_copies_for_other_sites_share_the_weights_that_they_carry(on_file, paths):
+    bundle = on_file.bundle_weights()
+    adapted = bundle.adapt(paths)
+    kernel = "block1_conv1/kernel"
+    assert adapted.bundled_weights_[kernel] is bundle.bundled_weights_[kernel]
+    assert bundle.bundle_weights().bundled_weights_[kernel] is bundle.bundled_weights_[kernel]
+    assert adapted.coefs_[0] is not bundle.coefs_[0]
+
+
+def test_a_clone_of_a_bundle_and_its_next_fit_read_what_the_parameter_names(on_file, paths, y):
+    bundle = on_file.bundle_weights("float16")
+    again = clone(bundle).fit(paths, y)
+    assert again.weights_digest_ == bundle.fit(paths, y).weights_digest_ == on_file.weights_digest_
+    assert again.bundled_weights_ == bundle.bundled_weights_ == {}
+    on_file.weights.unlink()
+    with pytest.raises(WeightsError, match="no such file"):
+        bundle.fit(paths, y)
+
+
+def test_a_bundle_predicts_on_features_too(on_file, paths):
+    matrix = VGG19Features(**{name: getattr(on_file, name) for name in VGG19Features().get_params()}).fit_transform(
+        paths
+    )
+    np.testing.assert_array_equal(on_file.bundle_weights().predict_proba(matrix), on_file.predict_proba(paths))
+
+
+def test_what_cannot_be_bundled_is_refused(clf, paths, y, matrix, on_file):
+    with pytest.raises(NotFittedError):
+        PneumoniaClassifier().bundle_weights()
+    with pytest.raises(ValueError, match="dtype='float64', but it must be one of 'float32', 'float16'"):
+        on_file.bundle_weights("float64")
+    with pytest.raises(ValueError, match="fitted on features"):
+        clone(on_file).fit(matrix, y).bundle_weights()
+    with pytest.raises(ValueError, match="others than in fit"):
+        on_file.set_params(aspect="pad").bundle_weights()
+    on_file.set_params(aspect="crop").weights.unlink()
+    with pytest.raises(WeightsError, match="no such file"):
+        on_file.bundle_weights()
+
+
+def test_bundles_are_the_same_by_their_digest_alone():
+    first, second = (Bundle(b"digest", {"a": np.full(1, i)}) for i in range(2))
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != Bundle(b"another", first.arrays)
