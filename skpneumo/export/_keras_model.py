@@ -60,6 +60,8 @@ def to_keras(clf: Any) -> Any:
         maps = layer(maps)
         if weights:
             layer.set_weights(weights)
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()  # only now does a Normalization use its weights
     return keras.Model(pixels, maps, name="skpneumo")
 
 

@@ -37,14 +37,14 @@ def add_squares(graph: Graph, pixels: str, square: Square) -> str:
     shape = graph("Shape", pixels)
     height, width = (graph.cast(graph("Gather", shape, np.int64(axis)), "float64") for axis in (1, 2))
     axes = _axes(graph, height, width, square)
-    matrices = [_matrix(graph, axis, square.size) for axis in axes]
+    matrices = [_matrix(graph, axis, square.size, new=new) for new, axis in enumerate(axes)]
     squares = graph.cast(_scaled(graph, graph.cast(pixels, "float64"), axes, matrices), "int64")
     return _equalized(graph, squares, matrices, square.size) if square.contrast == "equalize" else squares
 
 
 def _scaled(graph: Graph, values: str, axes: list[_Axis], matrices: list[str]) -> str:
     """Scale along the width first, as Pillow does; from Pillow 13 on along the height first where that loses more."""
-    down, across = matrices[0], graph("Transpose", matrices[1], perm=[1, 0])
+    down, across = matrices
 
     def rows(graph: Graph, values: str) -> str:
         return _rounded(graph, graph("MatMul", down, values))
@@ -84,16 +84,21 @@ def _axes(graph: Graph, height: str, width: str, square: Square) -> list[_Axis]:
     return axes
 
 
-def _matrix(graph: Graph, axis: _Axis, size: int) -> str:
-    """Return the weights of the old pixels in each new one, (size, length), in units of 2**-22; 0 beyond the image."""
-    numbers = graph("Sub", np.arange(size, dtype=np.float64)[:, np.newaxis], axis.offset)
+def _matrix(graph: Graph, axis: _Axis, size: int, new: int) -> str:
+    """Return the weights of the old pixels in each new one, in units of 2**-22; 0 beyond the image.
+
+    The new pixels are along the axis `new`, the old ones along the other: ONNX Runtime 1.18 cannot transpose for a
+    product in float64.
+    """
+    old = 1 - new
+    numbers = graph("Sub", np.expand_dims(np.arange(size, dtype=np.float64), old), axis.offset)
     step = graph("Div", axis.extent, axis.n_new)
     centers = graph("Add", axis.start, graph("Mul", graph("Add", numbers, _HALF), step))
     inverse = graph("Div", np.float64(1), graph("Max", step, np.float64(1)))
-    places = graph("Range", np.float64(0), axis.length, np.float64(1))
+    places = graph("Unsqueeze", graph("Range", np.float64(0), axis.length, np.float64(1)), np.array([new]))
     distances = graph("Mul", graph("Add", graph("Sub", places, centers), _HALF), inverse)
     weights = graph("Max", graph("Sub", np.float64(1), graph("Abs", distances)), np.float64(0))
-    shares = graph("Div", weights, graph("ReduceSum", weights, np.array([1]), keepdims=1))
+    shares = graph("Div", weights, graph("ReduceSum", weights, np.array([old]), keepdims=1))
     units = graph("Floor", graph("Add", graph("Mul", shares, _ONE), _HALF))
     return graph("Where", _is_inside(graph, numbers, axis.n_new), units, np.float64(0))
 
@@ -125,11 +130,9 @@ def _equalized(graph: Graph, squares: str, matrices: list[str], size: int) -> st
 
 def _inside(graph: Graph, matrices: list[str], flat: str) -> str:
     """Return 1 for each pixel of the squares within the image, else 0, (n, size * size) int64."""
-    rows, columns = (
-        graph.cast(graph("Greater", graph("ReduceMax", matrix, np.array([1]), keepdims=1), np.float64(0)), "int64")
-        for matrix in matrices
-    )
-    one_square = graph("Reshape", graph("Mul", rows, graph("Transpose", columns, perm=[1, 0])), np.array([1, -1]))
+    largest = [graph("ReduceMax", matrix, np.array([1 - new]), keepdims=1) for new, matrix in enumerate(matrices)]
+    rows, columns = (graph.cast(graph("Greater", each, np.float64(0)), "int64") for each in largest)
+    one_square = graph("Reshape", graph("Mul", rows, columns), np.array([1, -1]))
     return graph("Expand", one_square, graph("Shape", flat))
 
 
