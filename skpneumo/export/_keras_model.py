@@ -8,11 +8,16 @@ from skpneumo import _device
 from skpneumo._network import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
 from skpneumo.export._parts import Parts, take_apart
 
+# Said to each layer, so that the host's global settings of Keras stay out; as do Python's random numbers, which Keras's
+# default initializers draw seeds from.
+_SETTINGS = {"kernel_initializer": "zeros", "dtype": "float32"}
+_NO_BIAS = {**_SETTINGS, "bias_axes": None}
+
 
 def to_keras(clf: Any) -> Any:
     """Build one Keras model from gray squares to probabilities.
 
-    It consists of Keras's own layers alone, each of them in float32: ``model.save("pneumonia.keras")`` writes a file
+    It consists of Keras's own layers alone, which compute in float32: ``model.save("pneumonia.keras")`` writes a file
     that Keras loads anywhere, without this package.
 
     Parameters
@@ -120,9 +125,3 @@ def _head(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
         )
         stack.append((dense, [kernel, intercept]))
     return stack
-
-
-# Said to each layer, so that the host's global settings of Keras stay out; as do Python's random numbers, which Keras's
-# default initializers draw seeds from.
-_SETTINGS = {"kernel_initializer": "zeros", "dtype": "float32"}
-_NO_BIAS = {**_SETTINGS, "bias_axes": None}

@@ -17,8 +17,8 @@ from skpneumo.export._resample import add_squares
 _OPSET, _IR_VERSION = 18, 8
 
 _DESCRIPTION = (
-    "Probabilities of the classes of chest X-rays, from decoded gray pixels. Made by skpneumo {version}. A research tool, "
-    "not a medical device."
+    "Probabilities of the classes of chest X-rays, from decoded gray pixels. Made by skpneumo {version}. A research "
+    "tool, not a medical device."
 )
 _PIXELS = "Gray images of one size, upright and not inverted: 0 is black, 255 is white. Any height and width."
 _PROBABILITIES = "One column a class, in the order of the metadata entry 'classes'."

@@ -15,8 +15,8 @@ from skpneumo._training import OTHER_FEATURES
 from skpneumo._views import Augmentation
 
 _INNER = (
-    "Of an estimator around one, export the one inside, such as the attribute estimator_ of a tuned threshold; what the "
-    "estimator around it adds is not exported."
+    "Of an estimator around one, export the one inside, such as the attribute estimator_ of a tuned threshold; what "
+    "the estimator around it adds is not exported."
 )
 
 
@@ -31,7 +31,7 @@ class Parts:
     n_layers : int
         Convolution layers of VGG19.
     rounded_after : int
-        The maps are rounded to float16 after so many layers; 0: nowhere.
+        The maps are rounded to float16 after so many layers, as they are where they are stored; 0: nowhere.
     arrays : dict of str to ndarray
         Kernels and biases of the layers, float32, keyed "block1_conv1/kernel" and so on.
     pooling : ndarray of shape (grid, side), float32
