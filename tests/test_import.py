@@ -13,7 +13,8 @@ import pytest
 from conftest import BACKEND, TINY, on_tensorflow
 from skpneumo import PneumoniaClassifier
 
-FOREIGN = "[name for name in ('keras', 'tensorflow', 'jax', 'torch', 'h5py', 'matplotlib', 'onnx') if name in sys.modules]"
+HEAVY = ("keras", "tensorflow", "jax", "torch", "h5py", "matplotlib", "onnx")
+FOREIGN = f"[name for name in {HEAVY} if name in sys.modules]"
 
 
 def run(code, *arguments, **environment):
