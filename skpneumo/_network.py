@@ -15,7 +15,7 @@ LAYERS = tuple(
 )
 
 # What Keras subtracts from blue, green and red for the weights of the Visual Geometry Group.
-_CHANNEL_MEANS = (103.939, 116.779, 123.68)
+CHANNEL_MEANS = (103.939, 116.779, 123.68)
 LARGEST_FLOAT16 = 65504
 
 
@@ -129,7 +129,7 @@ class Stretch:
     def _pixels(self, rows: Any) -> Any:
         ops = _device.keras().ops
         gray = ops.reshape(ops.cast(rows, "float32"), (-1, self.side, self.side))
-        return ops.stack([gray - mean for mean in _CHANNEL_MEANS], axis=-1)
+        return ops.stack([gray - mean for mean in CHANNEL_MEANS], axis=-1)
 
     def _maps(self, rows: Any) -> Any:
         ops = _device.keras().ops

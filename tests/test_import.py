@@ -13,7 +13,8 @@ import pytest
 from conftest import BACKEND, TINY, on_tensorflow
 from skpneumo import PneumoniaClassifier
 
-FOREIGN = "[name for name in ('keras', 'tensorflow', 'jax', 'torch', 'h5py', 'matplotlib') if name in sys.modules]"
+HEAVY = ("keras", "tensorflow", "jax", "torch", "h5py", "matplotlib", "onnx")
+FOREIGN = f"[name for name in {HEAVY} if name in sys.modules]"
 
 
 def run(code, *arguments, **environment):
@@ -24,7 +25,15 @@ def run(code, *arguments, **environment):
 
 
 @pytest.mark.parametrize(
-    "module", ["skpneumo", "skpneumo.datasets", "skpneumo.exceptions", "skpneumo.metrics", "skpneumo.model_selection"]
+    "module",
+    [
+        "skpneumo",
+        "skpneumo.datasets",
+        "skpneumo.exceptions",
+        "skpneumo.export",
+        "skpneumo.metrics",
+        "skpneumo.model_selection",
+    ],
 )
 def test_importing_loads_neither_keras_nor_other_heavy_packages(module):
     assert run(f"import sys, {module}; print({FOREIGN})").stdout.strip() == "[]"

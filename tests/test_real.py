@@ -14,6 +14,7 @@ from sklearn.model_selection import cross_val_predict
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._device import resolve_precision
 from skpneumo.datasets import audit_xrays, load_chest_xrays
+from skpneumo.export import squares, to_keras, to_onnx
 from skpneumo.model_selection import PatientGroupKFold, check_splits, patient_train_test_split
 
 pytestmark = pytest.mark.real
@@ -243,3 +244,44 @@ def test_a_rounded_bundle_moves_hardly_a_prediction(shared, weights, capsys, tmp
         )
     with capsys.disabled():
         print(f"\nBundles of the first 8 layers, 100 films, precision={precision!r}: {'; '.join(lines)}.")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"aspect": "pad", "contrast": "equalize", "class_weight": "balanced"},
+        {"n_trainable_layers": 2, "tune_max_iter": 1},
+    ],
+    ids=["probe", "padded and equalised", "tuned"],
+)
+def test_exported_models_say_what_the_classifier_says(parameters, shared, weights, capsys, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    films = load_chest_xrays(shared / "xrays" / "kermany")
+    train, test, y_train, _ = patient_train_test_split(films.data.ravel(), films.target, random_state=0)
+    clf = PneumoniaClassifier(weights, n_layers=8, precision="float32", random_state=0, **parameters)
+    clf.fit(train[::16], y_train[::16])
+    published = load_chest_xrays(shared / "xrays" / "originals", shuffle=False).data.ravel()
+    pixels = [np.asarray(Image.open(path).convert("L")) for path in [*published[::2], *test[:40]]]
+    paths = save_images(tmp_path / "films", pixels)
+    proba = clf.predict_proba(paths)
+    to_onnx(clf, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    by_onnx = np.concatenate([session.run(None, {"pixels": each[np.newaxis]})[0] for each in pixels])
+    by_keras = to_keras(clf).predict(squares(clf, paths)[..., np.newaxis], batch_size=8, verbose=0)
+    n_published = len(published[::2])
+    as_jpeg = clf.predict_proba(published[::2])
+    rounded = clf.set_params(precision="bfloat16").predict_proba(paths)
+    moved = {
+        "ONNX": np.abs(by_onnx - proba).max(),
+        "Keras": np.abs(by_keras - proba).max(),
+        f"ONNX, {n_published} large JPEG files decoded at full size": np.abs(by_onnx[:n_published] - as_jpeg).max(),
+        "the classifier itself in bfloat16": np.abs(rounded - proba).max(),
+    }
+    with capsys.disabled():
+        print(
+            f"\nLargest difference of a probability from the classifier's in float32, {len(paths)} films held out, "
+            f"{parameters}: {', '.join(f'{name} {value:.1e}' for name, value in moved.items())}"
+        )
+    assert moved["ONNX"] < 1e-4
+    assert moved["Keras"] < 1e-4

@@ -1,0 +1,7 @@
+"""A fitted model as a file for other programs, which need neither this package nor its training images."""
+
+from skpneumo.export._keras_model import to_keras
+from skpneumo.export._onnx_file import to_onnx
+from skpneumo.export._squares import squares
+
+__all__ = ["squares", "to_keras", "to_onnx"]

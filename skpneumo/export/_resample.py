@@ -1,0 +1,144 @@
+"""Gray images of any size to squares, as nodes of ONNX, equal to what Pillow computes to the last bit.
+
+Pillow scales along one axis after the other. Along each, a pixel is an average of the old ones under a triangle, whose
+weights are rounded to 22 binary places; each average is rounded to a whole gray value. In double precision these sums
+are exact.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import PIL
+
+from skpneumo._images import Square
+from skpneumo.export._graph import Graph
+
+_ONE = np.float64(2**22)
+_HALF = np.float64(0.5)
+_TALL_FIRST = 13  # the version of Pillow that looks at which axis loses more
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the image: names of numbers that the graph computes, all of them scalars of type float64.
+
+    The old pixels from `start` on over a length of `extent` become `n_new` pixels, the first of them at `offset`.
+    """
+
+    length: str
+    start: str
+    extent: str
+    n_new: str
+    offset: str
+
+
+def add_squares(graph: Graph, pixels: str, square: Square) -> str:
+    """Add what turns `pixels`, (n, height, width) uint8, into squares, (n, size, size) int64."""
+    shape = graph("Shape", pixels)
+    height, width = (graph.cast(graph("Gather", shape, np.int64(axis)), "float64") for axis in (1, 2))
+    axes = _axes(graph, height, width, square)
+    matrices = [_matrix(graph, axis, square.size, new=new) for new, axis in enumerate(axes)]
+    squares = graph.cast(_scaled(graph, graph.cast(pixels, "float64"), axes, matrices), "int64")
+    return _equalized(graph, squares, matrices, square.size) if square.contrast == "equalize" else squares
+
+
+def _scaled(graph: Graph, values: str, axes: list[_Axis], matrices: list[str]) -> str:
+    """Scale along the width first, as Pillow does; from Pillow 13 on along the height first where that loses more."""
+    down, across = matrices
+
+    def rows(graph: Graph, values: str) -> str:
+        return _rounded(graph, graph("MatMul", down, values))
+
+    def columns(graph: Graph, values: str) -> str:
+        return _rounded(graph, graph("MatMul", values, across))
+
+    if int(PIL.__version__.split(".")[0]) < _TALL_FIRST:
+        return rows(graph, columns(graph, values))
+    return graph.either(
+        _is_tall(graph, *axes),
+        lambda branch: columns(branch, rows(branch, values)),
+        lambda branch: rows(branch, columns(branch, values)),
+    )
+
+
+def _is_tall(graph: Graph, vertical: _Axis, horizontal: _Axis) -> str:
+    lost, beside = (graph("Sub", axis.length, axis.n_new) for axis in (vertical, horizontal))
+    is_much = graph("Greater", lost, graph("Mul", beside, np.float64(2)))
+    return graph("And", graph("Greater", lost, np.float64(0)), is_much)
+
+
+def _axes(graph: Graph, height: str, width: str, square: Square) -> list[_Axis]:
+    size, zero = graph.constant(np.float64(square.size)), graph.constant(np.float64(0))
+    if square.aspect == "stretch":
+        return [_Axis(length, zero, length, size, zero) for length in (height, width)]
+    if square.aspect == "crop":
+        short = graph("Min", height, width)
+        starts = [graph("Mul", graph("Sub", length, short), _HALF) for length in (height, width)]
+        return [_Axis(length, start, short, size, zero) for length, start in zip((height, width), starts, strict=True)]
+    long = graph("Max", height, width)
+    axes = []
+    for length in (height, width):
+        n_new = graph("Max", graph("Round", graph("Div", graph("Mul", length, size), long)), np.float64(1))
+        offset = graph("Floor", graph("Mul", graph("Sub", size, n_new), _HALF))
+        axes.append(_Axis(length, zero, length, n_new, offset))
+    return axes
+
+
+def _matrix(graph: Graph, axis: _Axis, size: int, new: int) -> str:
+    """Return the weights of the old pixels in each new one, in units of 2**-22; 0 beyond the image.
+
+    The new pixels are along the axis `new`, the old ones along the other: ONNX Runtime 1.18 cannot transpose for a
+    product in float64.
+    """
+    old = 1 - new
+    numbers = graph("Sub", np.expand_dims(np.arange(size, dtype=np.float64), old), axis.offset)
+    step = graph("Div", axis.extent, axis.n_new)
+    centers = graph("Add", axis.start, graph("Mul", graph("Add", numbers, _HALF), step))
+    inverse = graph("Div", np.float64(1), graph("Max", step, np.float64(1)))
+    places = graph("Unsqueeze", graph("Range", np.float64(0), axis.length, np.float64(1)), np.array([new]))
+    distances = graph("Mul", graph("Add", graph("Sub", places, centers), _HALF), inverse)
+    weights = graph("Max", graph("Sub", np.float64(1), graph("Abs", distances)), np.float64(0))
+    shares = graph("Div", weights, graph("ReduceSum", weights, np.array([old]), keepdims=1))
+    units = graph("Floor", graph("Add", graph("Mul", shares, _ONE), _HALF))
+    return graph("Where", _is_inside(graph, numbers, axis.n_new), units, np.float64(0))
+
+
+def _is_inside(graph: Graph, numbers: str, n_new: str) -> str:
+    return graph("And", graph("GreaterOrEqual", numbers, np.float64(0)), graph("Less", numbers, n_new))
+
+
+def _rounded(graph: Graph, sums: str) -> str:
+    return graph("Floor", graph("Add", graph("Div", sums, _ONE), _HALF))
+
+
+def _equalized(graph: Graph, squares: str, matrices: list[str], size: int) -> str:
+    """Equalise the histogram of what lies within the image, as Pillow does: in whole numbers."""
+    flat = graph("Reshape", squares, np.array([0, -1]))
+    counted = _inside(graph, matrices, flat)
+    empty = graph("ConstantOfShape", graph("Concat", _n_rows(graph, flat), np.array([256]), axis=0))
+    counts = graph("ScatterElements", graph.cast(empty, "int64"), flat, counted, axis=1, reduction="add")
+    brightest = graph("ReduceMax", flat, np.array([1]), keepdims=1)
+    others = graph("Sub", graph("ReduceSum", counts, np.array([1]), keepdims=1), _at(graph, counts, brightest))
+    step = graph("Div", others, np.int64(255))
+    below = graph("CumSum", counts, np.int64(1), exclusive=1)
+    divisor = graph("Max", step, np.int64(1))
+    values = graph("Div", graph("Add", graph("Div", step, np.int64(2)), below), divisor)
+    values = graph("Min", values, np.int64(255))
+    table = graph("Where", graph("Equal", step, np.int64(0)), np.arange(256)[np.newaxis], values)
+    return graph("Reshape", _at(graph, table, flat), np.array([-1, size, size]))
+
+
+def _inside(graph: Graph, matrices: list[str], flat: str) -> str:
+    """Return 1 for each pixel of the squares within the image, else 0, (n, size * size) int64."""
+    largest = [graph("ReduceMax", matrix, np.array([1 - new]), keepdims=1) for new, matrix in enumerate(matrices)]
+    rows, columns = (graph.cast(graph("Greater", each, np.float64(0)), "int64") for each in largest)
+    one_square = graph("Reshape", graph("Mul", rows, columns), np.array([1, -1]))
+    return graph("Expand", one_square, graph("Shape", flat))
+
+
+def _n_rows(graph: Graph, rows: str) -> str:
+    return graph("Gather", graph("Shape", rows), np.array([0]))
+
+
+def _at(graph: Graph, rows: str, places: str) -> str:
+    return graph("GatherElements", rows, places, axis=1)

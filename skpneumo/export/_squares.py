@@ -1,0 +1,60 @@
+"""The gray squares that a classifier's network sees."""
+
+from typing import Any
+
+import numpy as np
+
+from skpneumo._inputs import as_images
+from skpneumo._pipeline import reason
+from skpneumo._sources import label_of, read_bytes
+from skpneumo.exceptions import ImageReadError
+from skpneumo.export._parts import check_classifier
+
+
+def squares(clf: Any, X: Any) -> np.ndarray:
+    """Return the gray squares that the network of a classifier sees: what a model of `to_keras` takes.
+
+    Parameters
+    ----------
+    clf : PneumoniaClassifier
+        Fitted.
+    X : as in `PneumoniaClassifier.fit`
+        Images.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, image_size, image_size), uint8
+        0 is black.
+
+    Raises
+    ------
+    TypeError, NotFittedError
+        `clf` is not a fitted PneumoniaClassifier.
+    ImageReadError
+        Some images cannot be read; it names all of them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skpneumo import PneumoniaClassifier
+    >>> from skpneumo.datasets import make_chest_xrays
+    >>> from skpneumo.export import squares
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     X, y = make_chest_xrays(8, folder, random_state=0, return_X_y=True)
+    ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
+    ...     squares(clf, X).shape
+    (8, 32, 32)
+    """
+    check_classifier(clf)
+    images = as_images(X)
+    if images is None:
+        raise ValueError(f"squares takes images; got {type(X).__name__} without any.")
+    square, found, failures = clf._line().extractor._square(), [], []
+    for position, image in enumerate(images):
+        try:
+            found.append(square.decode(read_bytes(image)))
+        except (OSError, ValueError) as error:
+            failures.append((position, label_of(image), reason(error)))
+    if failures:
+        raise ImageReadError(failures)
+    return np.array(found)
