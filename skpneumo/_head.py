@@ -63,7 +63,7 @@ def standardize(
     mean, scale = (start.mean, start.scale) if start else mean_and_scale(features, sample_weight)
     standardized = features if overwrite else np.empty(features.shape, features.dtype)
     for rows in row_blocks(features):
-        standardized[rows] = (features[rows] - mean) / scale
+        np.divide(features[rows] - mean, scale, out=standardized[rows], casting="same_kind")
     return standardized, mean, scale
 
 

@@ -1,7 +1,9 @@
 """How unlike the training images a new image is: an empirical p-value, from features alone."""
 
+import functools
+
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtri
 
 from skpneumo._probe import row_blocks
 from skpneumo._threads import single_blas_thread
@@ -54,7 +56,7 @@ def fit_novelty(standardized: np.ndarray, groups: np.ndarray) -> dict[str, np.nd
     with single_blas_thread():
         inputs = _inputs(standardized, rows)
         factor = np.linalg.cholesky(inputs.T @ inputs + np.diag(_penalty(inputs)))
-        whitening = solve_triangular(factor, np.eye(len(factor)), lower=True)
+        whitening, _ = dtrtri(factor, lower=1)
         distances = _distances_without_patient(inputs @ whitening.T, patients[rows])
     return {"whitening": whitening.astype(np.float32), "distances": np.sort(distances).astype(np.float32)}
 
@@ -93,7 +95,7 @@ def smallest_p_value(reference: dict[str, np.ndarray]) -> float:
 
 def _inputs(standardized: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Project the roots of the features onto few directions; the last column is 1."""
-    directions = _directions(standardized.shape[1]).astype(standardized.dtype)
+    directions = _directions(standardized.shape[1]).astype(standardized.dtype, copy=False)
     inputs = np.ones((len(rows), directions.shape[1] + 1))
     for block in row_blocks(standardized):
         if len(rows[block]):
@@ -102,9 +104,13 @@ def _inputs(standardized: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _signed_root(features: np.ndarray) -> np.ndarray:
-    return np.copysign(np.sqrt(1 + np.abs(features)) - 1, features)
+    """Return sqrt(1 + |x|) - 1 with the sign of x, in the form that does not cancel and needs no sign."""
+    root = np.sqrt(1 + np.abs(features))
+    root += 1
+    return np.divide(features, root, out=root)
 
 
+@functools.lru_cache(maxsize=1)
 def _directions(n_features: int) -> np.ndarray:
     """Draw the same signs each time, which are not worth storing; features that are few stand for themselves."""
     if n_features <= _MOST_DIRECTIONS:

@@ -126,6 +126,13 @@ def test_the_precision_of_the_features_hardly_matters(random):
     np.testing.assert_allclose(single, double, atol=1 / 121)
 
 
+def test_features_that_hardly_vary_are_measured_as_precisely(random):
+    X, patients = films(random, 60, 300)
+    small = X * np.float32(1e-5)
+    single, double = (fit_novelty(small.astype(t), patients)["distances"] for t in (np.float32, np.float64))
+    np.testing.assert_allclose(single, double, rtol=1e-4)
+
+
 def test_of_many_images_some_are_taken_evenly_over_the_patients(random):
     X, patients = films(random, 1500, 4)
     X[-300:] += 5
