@@ -24,7 +24,15 @@ def run(code, *arguments, **environment):
 
 
 @pytest.mark.parametrize(
-    "module", ["skpneumo", "skpneumo.datasets", "skpneumo.exceptions", "skpneumo.metrics", "skpneumo.model_selection"]
+    "module",
+    [
+        "skpneumo",
+        "skpneumo.datasets",
+        "skpneumo.exceptions",
+        "skpneumo.metrics",
+        "skpneumo.model_selection",
+        "skpneumo.serving",
+    ],
 )
 def test_importing_loads_neither_keras_nor_other_heavy_packages(module):
     assert run(f"import sys, {module}; print({FOREIGN})").stdout.strip() == "[]"
