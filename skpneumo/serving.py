@@ -275,4 +275,4 @@ def _twin(error: BaseException) -> BaseException:
     except Exception:
         twin = RuntimeError(f"{type(error).__name__}: {error}")
     twin.__cause__ = error
-    return twin
+    return twin.with_traceback(None)

@@ -168,13 +168,13 @@ def test_any_other_error_reaches_all_callers_of_its_batch_each_as_an_exception_o
 
 
 class OddError(Exception):
-    def __init__(self, one, two):
-        super().__init__(f"{one} and {two}")
+    def __copy__(self):
+        raise TypeError("there is but one")
 
 
 def test_an_error_that_cannot_be_copied_is_told_in_words():
     def broken(images):
-        raise OddError(1, 2)
+        raise OddError("1 and 2")
 
     gate = Gate(broken)
     with DynamicBatcher(gate, max_delay=0) as batcher:

@@ -18,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from PIL import Image
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -66,6 +66,11 @@ class InMemoryParser(MultiPartParser):
     """Keeps large uploads out of temporary files on disk."""
 
     spool_max_size = max_file_size = sys.maxsize  # the second is its name in Starlette before 0.46
+    is_whole = False
+
+    def on_end(self) -> None:
+        super().on_end()
+        self.is_whole = True
 
 
 async def bounded(stream: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[bytes]:
@@ -93,13 +98,23 @@ async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
         if "Too many" in getattr(error, "message", ""):
             raise Refusal(413, f"A request may hold {limits.files} files at most.") from None
         raise Refusal(400, "The body is not well-formed multipart/form-data.") from None
-    wrong = sorted({clean(field) for field, part in form.multi_items() if field != "files"})
+    try:
+        if not parser.is_whole:
+            raise Refusal(400, "The body breaks off before its end.")
+        return [(name, await file.read()) for name, file in files_in(form)]
+    finally:
+        await form.close()
+
+
+def files_in(form: FormData) -> list[tuple[str, UploadFile]]:
+    """Return the files of a form with names that are fit to be echoed."""
+    wrong = sorted({clean(field) for field, _ in form.multi_items() if field != "files"})
     if wrong:
         raise Refusal(422, f"Send images in the field 'files' alone; got {', '.join(map(repr, wrong))}.")
     files = form.getlist("files")
     if not files or not all(isinstance(file, UploadFile) for file in files):
         raise Refusal(422, "The field 'files' holds no file." if not files else "The field 'files' must hold files.")
-    return [(clean(file.filename or "") or f"file {i}", await file.read()) for i, file in enumerate(files, 1)]
+    return [(clean(file.filename or "") or f"file {i}", file) for i, file in enumerate(files, 1)]
 
 
 def clean(name: str) -> str:
