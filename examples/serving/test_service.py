@@ -361,7 +361,7 @@ def test_overload_is_answered_at_once(model, films):
 
 def wrapped(kind, clf, xrays):
     if kind == "search":
-        return GridSearchCV(PneumoniaClassifier(**TINY), {"alpha": [0.05]}, cv=2).fit(*xrays)
+        return GridSearchCV(PneumoniaClassifier(**TINY), {"alpha": [0.05]}, cv=2, scoring="roc_auc").fit(*xrays)
     if kind == "tuned threshold":
         return TunedThresholdClassifierCV(PneumoniaClassifier(**TINY), cv=2).fit(*xrays)
     if kind == "fixed threshold":
@@ -370,7 +370,7 @@ def wrapped(kind, clf, xrays):
         return CalibratedClassifierCV(FrozenEstimator(clf)).fit(*xrays)
     if kind == "views":
         return PneumoniaClassifier(**TINY, n_views_predict=2, memory=None).fit(*xrays)
-    return make_pipeline(VGG19Features(**TINY), LogisticRegression()).fit(*xrays)
+    return make_pipeline(VGG19Features(**TINY), LogisticRegression(max_iter=10_000)).fit(*xrays)
 
 
 @pytest.mark.parametrize("kind", ["search", "tuned threshold", "fixed threshold", "calibrated", "views", "pipeline"])
