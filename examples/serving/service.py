@@ -211,7 +211,10 @@ def main() -> None:
     """Serve the model that SKPNEUMO_MODEL names."""
     path = os.environ.get("SKPNEUMO_MODEL") or sys.exit(NO_MODEL)
     Image.MAX_IMAGE_PIXELS = 64_000_000  # large detectors have some 20 million; more would fill the memory
-    app = create_app(LoadedModel(path))
+    try:
+        app = create_app(LoadedModel(path))
+    except (OSError, ValueError) as error:
+        sys.exit(f"The model cannot be loaded: {error}")
     uvicorn.run(app, host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ.get("PORT", "8000")))
 
 

@@ -399,3 +399,9 @@ def test_without_a_model_the_service_says_how_to_make_one(monkeypatch):
     monkeypatch.delenv("SKPNEUMO_MODEL", raising=False)
     with pytest.raises(SystemExit, match="make_model"):
         main()
+
+
+def test_a_model_file_that_is_missing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("SKPNEUMO_MODEL", str(tmp_path / "absent.joblib"))
+    with pytest.raises(SystemExit, match=r"cannot be loaded: .*absent"):
+        main()

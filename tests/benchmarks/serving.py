@@ -1,0 +1,288 @@
+"""The example of a web service under load: throughput beside one call, latency, memory, and what bad uploads get.
+
+Run from the root of the repository: ``python -m tests.benchmarks.serving``. Clients send one film a request. Every
+request has a film of its own: those of the folder in turns, with a number after the end of the image. Nothing is
+stored. Real films and 8 real layers where ``SKPNEUMO_SHARED`` names their folder; drawn films and an untrained
+network otherwise. Needs Linux, where memory is read from ``/proc``. All share the cores of one machine.
+"""
+
+import argparse
+import contextlib
+import gc
+import http.client
+import io
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import joblib
+import numpy as np
+from PIL import Image
+
+from skpneumo import PneumoniaClassifier
+from skpneumo.datasets import load_chest_xrays, make_chest_xrays
+from tests.benchmarks import fresh, machine
+from tests.benchmarks.memory import held
+from tests.benchmarks.table import number
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "serving"
+N_FITTED = 40
+N_EARLY = 200  # requests after which memory is read first
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came back under load."""
+
+    seconds: float
+    latencies: np.ndarray
+    statuses: Counter[int]
+    early: float  # MB that the server held after the first requests
+    late: float
+
+    def throughput(self) -> float:
+        return self.statuses[200] / self.seconds
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--serve"]:
+        serve(*sys.argv[2:])
+        return
+    options = _parser().parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SKPNEUMO_CACHE"] = os.path.join(folder, "cache")
+        paths, model = prepare(options, folder)
+        print(*machine.facts(), flush=True, sep="\n")
+        if options.sequential:
+            early, late = fresh.call(memory_of_calls, model, paths, options.sequential)
+            n = options.sequential
+            print(f"predict_proba of one film, {n:,} calls in one process: {number(early)} MB after {n // 10:,} calls,")
+            print(f"{number(late)} MB after {n:,}: {number(late - early)} MB more")
+            return
+        measure(options, paths, model)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.serving",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    shared = os.environ.get("SKPNEUMO_SHARED")
+    weights = f"{shared}/weights/vgg19_imagenet_first_8_layers.npz" if shared else None
+    add = parser.add_argument
+    add("--requests", type=int, default=2_000)
+    add("--clients", type=int, default=16)
+    add(
+        "--folder", default=f"{shared}/xrays/kermany" if shared else None, help="of films; default: real ones, or drawn"
+    )
+    add("--weights", default=weights, help="a file; default: the first 8 layers in SKPNEUMO_SHARED, or untrained")
+    add("--n-layers", type=int, default=8)
+    add("--image-size", type=int, default=224)
+    add("--sequential", type=int, default=0, metavar="N", help="N calls of predict_proba in one process, alone")
+    return parser
+
+
+def prepare(options: argparse.Namespace, folder: str) -> tuple[list[str], str]:
+    """Fit a model on a few films and save it; return the films and the file of the model."""
+    if options.folder:
+        X, y = load_chest_xrays(options.folder, subset="all", return_X_y=True)
+    else:
+        X, y = make_chest_xrays(60, os.path.join(folder, "films"), image_size=1000, random_state=0, return_X_y=True)
+    paths = [str(path) for path in X.ravel()]
+    clf = PneumoniaClassifier(options.weights, n_layers=options.n_layers, image_size=options.image_size, memory=None)
+    model = os.path.join(folder, "model.joblib")
+    joblib.dump(clf.fit(paths[:N_FITTED], y[:N_FITTED]), model)
+    return paths, model
+
+
+def film(paths: list[str], i: int) -> bytes:
+    """Return the i-th film, unlike any other in its bytes."""
+    return Path(paths[i % len(paths)]).read_bytes() + str(i).encode()
+
+
+def measure(options: argparse.Namespace, paths: list[str], model: str) -> None:
+    n, clients = options.requests, options.clients
+    print(f"{n:,} requests of one film each by {clients} clients; {options.n_layers} layers at {options.image_size} px")
+    with served(model) as server:
+        batched = load(server, paths, n, clients)
+        refused = bad_uploads(server)
+    one_call = n / fresh.call(seconds_of_one_call, model, paths, n)
+    with served(model, "1") as server:
+        single = load(server, paths, n, clients)
+    print(f"\n{'':<28}{'images/s':>10}{'/ one call':>12}{'median':>10}{'99 %':>10}{'errors':>8}")
+    print(f"{'predict_proba in one call':<28}{number(one_call):>10}{1:>12.2f}")
+    for name, found in (("service", batched), ("service, no batching", single)):
+        median, slow = np.percentile(found.latencies, [50, 99])
+        n_errors = n - found.statuses[200]
+        print(f"{name:<28}{number(found.throughput()):>10}{found.throughput() / one_call:>12.2f}", end="")
+        print(f"{number(1e3 * median) + ' ms':>10}{number(1e3 * slow) + ' ms':>10}{n_errors:>8}")
+    print(
+        f"\nThe server held {number(batched.early)} MB after {N_EARLY} requests, {number(batched.late)} MB at the end."
+    )
+    print("\nBad uploads:")
+    for name, (status, detail) in refused.items():
+        print(f"  {name:<24}{status}  {detail}")
+
+
+def serve(model: str, port: str, max_batch_size: str) -> None:
+    """Run the service of the example, as it is but for the size of a batch."""
+    sys.path.insert(0, str(EXAMPLE))
+    import uvicorn
+
+    from loaded_model import LoadedModel
+    from service import create_app
+
+    app = create_app(LoadedModel(model), max_batch_size=int(max_batch_size))
+    uvicorn.run(app, port=int(port), log_level="error")
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    process: int
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+
+@contextlib.contextmanager
+def served(model: str, max_batch_size: str = "32") -> Iterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.benchmarks.serving", "--serve", model, str(port), max_batch_size]
+    process = subprocess.Popen(command)
+    server = Server(port, process.pid)
+    try:
+        while not is_ready(server):
+            if process.poll() is not None:
+                raise RuntimeError(f"the service ended with {process.returncode}")
+            time.sleep(0.1)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def is_ready(server: Server) -> bool:
+    try:
+        return ask(server.connection(), "GET", "/readyz")[0] == 200
+    except OSError:
+        return False
+
+
+def ask(connection: http.client.HTTPConnection, method: str, address: str, *arguments: Any) -> tuple[int, Any]:
+    if connection.sock is None:
+        connection.connect()
+    with contextlib.suppress(ConnectionError):  # the service closes where a body is too large, but it says so before
+        connection.request(method, address, *arguments)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def form(*files: bytes, field: str = "files") -> tuple[bytes, dict[str, str]]:
+    """Make the body of an upload, and its headers."""
+    head = f'--films\r\nContent-Disposition: form-data; name="{field}"; filename="film.jpeg"\r\n\r\n'.encode()
+    body = b"".join(head + data + b"\r\n" for data in files) + b"--films--\r\n"
+    return body, {"Content-Type": "multipart/form-data; boundary=films"}
+
+
+def load(server: Server, paths: list[str], n_requests: int, n_clients: int) -> Load:
+    numbers, lock, here = itertools.count(), threading.Lock(), threading.local()
+    latencies, statuses, early = [], Counter[int](), []
+
+    def request(i: int) -> None:
+        if not hasattr(here, "connection"):
+            here.connection = server.connection()
+        upload = form(film(paths, i))
+        begun = time.perf_counter()
+        status, _ = ask(here.connection, "POST", "/predict", *upload)
+        with lock:
+            latencies.append(time.perf_counter() - begun)
+            statuses[status] += 1
+            if len(latencies) == min(N_EARLY, n_requests):
+                early.append(held("VmRSS", server.process))
+
+    def client(_: int) -> None:
+        while (i := next(numbers)) < n_requests:
+            request(i)
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(n_clients) as pool:
+        list(pool.map(client, range(n_clients)))
+    seconds = time.perf_counter() - start
+    return Load(seconds, np.array(latencies), statuses, early[0], held("VmRSS", server.process))
+
+
+def seconds_of_one_call(model: str, paths: list[str], n_images: int) -> float:
+    clf, images = joblib.load(model), [film(paths, i) for i in range(n_images)]
+    clf.predict_proba([film(paths, n_images)])
+    start = time.perf_counter()
+    clf.predict_proba(images)
+    return time.perf_counter() - start
+
+
+def memory_of_calls(model: str, paths: list[str], n_calls: int) -> tuple[float, float]:
+    clf, read = joblib.load(model), []
+    for i in range(n_calls):
+        clf.predict_proba([film(paths, i)])
+        if i + 1 in {n_calls // 10, n_calls}:
+            gc.collect()
+            read.append(held("VmRSS"))
+    return read[0], read[1]
+
+
+def bad_uploads(server: Server) -> dict[str, tuple[int, str]]:
+    """Send what is no film; return status and sentence of each answer."""
+    noise = Image.fromarray(np.random.RandomState(0).randint(0, 256, (96, 96), np.uint8))
+    good = _saved(noise, "PNG")
+    kinds = {
+        "no file": form(),
+        "another field": form(good, field="image"),
+        "empty": form(b""),
+        "text": form(b"a film"),
+        "HTML": form(b"<!doctype html>"),
+        "PDF": form(b"%PDF-1.7"),
+        "ZIP": form(b"PK\x03\x04"),
+        "DICOM": form(bytes(128) + b"DICM" + bytes(64)),
+        "animated GIF": form(_saved(noise, "GIF", save_all=True, append_images=[noise.rotate(90)])),
+        "TIFF of two pages": form(_saved(noise, "TIFF", save_all=True, append_images=[noise])),
+        "truncated JPEG": form(_saved(noise, "JPEG")[:2_000]),
+        "decompression bomb": form(_saved(Image.new("1", (20_000, 20_000)), "PNG")),
+        "a good and a bad one": form(good, b"a film"),
+        "17 films": form(*[good] * 17),
+        "a file of 26 MB": form(b"\xff\xd8\xff" + bytes(26_000_000)),
+        "a body of 65 MB": form(*[bytes(13_000_000)] * 5),
+        "malformed multipart": (b"nonsense", form()[1]),
+        "JSON": (b"{}", {"Content-Type": "application/json"}),
+    }
+    found = {}
+    for name, upload in kinds.items():
+        status, said = ask(server.connection(), "POST", "/predict", *upload)
+        found[name] = status, said["detail"]
+    found["GET"] = (answer := ask(server.connection(), "GET", "/predict"))[0], answer[1]["detail"]
+    return found
+
+
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    main()
