@@ -140,8 +140,9 @@ def refuse(bad: list[tuple[int, str, str]], n_files: int) -> None:
     """Refuse a request for some of its files: what is left out silently might be taken for healthy."""
     if bad:
         statuses = {status for status, _, _ in bad}
-        reasons = "; ".join(f"{name!r} {reason}" for _, name, reason in bad)
-        detail = f"{len(bad)} of {n_files} files cannot be used, so nothing was predicted: {reasons}."
+        reasons = "; ".join(f"{name!r} {reason.rstrip('.')}" for _, name, reason in bad)
+        several = f"{len(bad)} of {n_files} files cannot be used, so nothing was predicted: " if n_files > 1 else ""
+        detail = f"{several}{reasons}."
         raise Refusal(statuses.pop() if len(statuses) == 1 else 422, detail, [(name, why) for _, name, why in bad])
 
 

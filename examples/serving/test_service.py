@@ -163,7 +163,7 @@ def test_what_is_no_film_is_refused_by_name_and_reason(name, client, films):
         (wrong,) = answer.json()["files"]
         assert wrong["name"] == f"{position}.png"
         assert reason in wrong["reason"]
-        assert f"'{position}.png' {wrong['reason']}" in answer.json()["detail"]
+        assert f"'{position}.png' {wrong['reason'].rstrip('.')}." in answer.json()["detail"]
 
 
 def test_all_files_that_cannot_be_used_are_named_and_nothing_is_predicted(client, films):

@@ -12,7 +12,6 @@ import functools
 import gc
 import http.client
 import io
-import itertools
 import json
 import os
 import socket
@@ -24,8 +23,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -45,18 +45,14 @@ N_FITTED = 40
 N_EARLY = 200  # requests after which memory is read first
 
 
-@dataclass(frozen=True)
+@dataclass
 class Load:
-    """What came back under load."""
+    """What has come back under load, round by round."""
 
-    seconds: float
-    latencies: np.ndarray
-    statuses: Counter[int]
-    early: float  # MB that the server held after the first requests
-    late: float
-
-    def throughput(self) -> float:
-        return self.statuses[200] / self.seconds
+    images_per_second: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    memory: dict[int, float] = field(default_factory=dict)  # MB that the server held after so many requests
 
 
 def main() -> None:
@@ -87,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     weights = f"{shared}/weights/vgg19_imagenet_first_8_layers.npz" if shared else None
     add = parser.add_argument
     add("--requests", type=int, default=2_000)
+    add("--rounds", type=int, default=4, help="in which the service and its peers take turns")
     add("--clients", type=int, default=16)
     add(
         "--folder", default=f"{shared}/xrays/kermany" if shared else None, help="of films; default: real ones, or drawn"
@@ -124,24 +121,31 @@ def _paths(films: str) -> list[str]:
 
 
 def measure(options: argparse.Namespace, films: str, model: str) -> None:
-    n, clients = options.requests, options.clients
-    print(f"{n:,} requests of one film each by {clients} clients; {options.n_layers} layers at {options.image_size} px")
-    with served(model) as server:
-        batched = load(server, films, n, clients)
-        refused = bad_uploads(server)
-    one_call = n / fresh.call(seconds_of_one_call, model, films, n)
-    with served(model, "1") as server:
-        single = load(server, films, n, clients)
-    print(f"\n{'':<28}{'images/s':>10}{'/ one call':>12}{'median':>10}{'99 %':>10}{'errors':>8}")
-    print(f"{'predict_proba in one call':<28}{number(one_call):>10}{1:>12.2f}")
-    for name, found in (("service", batched), ("service, no batching", single)):
-        median, slow = np.percentile(found.latencies, [50, 99])
-        n_errors = n - found.statuses[200]
-        print(f"{name:<28}{number(found.throughput()):>10}{found.throughput() / one_call:>12.2f}", end="")
-        print(f"{number(1e3 * median) + ' ms':>10}{number(1e3 * slow) + ' ms':>10}{n_errors:>8}")
+    clients, batched, single, one_call = options.clients, Load(), Load(), list[float]()
+    size = -(-options.requests // options.rounds)
+    rounds = [range(first, min(first + size, options.requests)) for first in range(0, options.requests, size)]
     print(
-        f"\nThe server held {number(batched.early)} MB after {N_EARLY} requests, {number(batched.late)} MB at the end."
+        f"{options.requests:,} requests of one film each by {clients} clients, in {len(rounds)} rounds by turns; "
+        f"{options.n_layers} layers at {options.image_size} px",
+        flush=True,
     )
+    with served(model) as server, served(model, "1") as without:
+        for numbers in rounds:
+            seconds = fresh.call(seconds_of_one_call, model, films, numbers.start, numbers.stop)
+            one_call.append(len(numbers) / seconds)
+            put_load(server, films, numbers, clients, batched)
+            put_load(without, films, numbers, clients, single)
+        refused = bad_uploads(server)
+    print(f"\n{'':<28}{'images/s':>10}{'/ one call':>24}{'median':>10}{'99 %':>10}{'errors':>8}")
+    print(f"{'predict_proba in one call':<28}{number(median(one_call)):>10}")
+    for name, found in (("service", batched), ("service, no batching", single)):
+        ratios = [ours / peer for ours, peer in zip(found.images_per_second, one_call, strict=True)]
+        ratio = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        middle, slow = (f"{1e3 * value:,.0f} ms" for value in np.percentile(found.latencies, [50, 99]))
+        n_errors = options.requests - found.statuses[200]
+        speed = number(median(found.images_per_second))
+        print(f"{name:<28}{speed:>10}{ratio:>24}{middle:>10}{slow:>10}{n_errors:>8}")
+    print("\nThe server held", ", ".join(f"{mb:,.0f} MB after {n:,} requests" for n, mb in batched.memory.items()))
     print("\nBad uploads:")
     for name, (status, detail) in refused.items():
         print(f"  {name:<24}{status}  {detail}")
@@ -202,43 +206,47 @@ def ask(connection: http.client.HTTPConnection, method: str, address: str, *argu
     return answer.status, json.loads(answer.read())
 
 
-def form(*files: bytes, field: str = "files") -> tuple[bytes, dict[str, str]]:
+def form(*files: bytes, name: str = "files") -> tuple[bytes, dict[str, str]]:
     """Make the body of an upload, and its headers."""
-    head = f'--films\r\nContent-Disposition: form-data; name="{field}"; filename="film.jpeg"\r\n\r\n'.encode()
+    head = f'--films\r\nContent-Disposition: form-data; name="{name}"; filename="film.jpeg"\r\n\r\n'.encode()
     body = b"".join(head + data + b"\r\n" for data in files) + b"--films--\r\n"
     return body, {"Content-Type": "multipart/form-data; boundary=films"}
 
 
-def load(server: Server, films: str, n_requests: int, n_clients: int) -> Load:
-    numbers, lock, here = itertools.count(), threading.Lock(), threading.local()
-    latencies, statuses, early = [], Counter[int](), []
-
-    def request(i: int) -> None:
-        if not hasattr(here, "connection"):
-            here.connection = server.connection()
-        upload = form(film(films, i))
-        begun = time.perf_counter()
-        status, _ = ask(here.connection, "POST", "/predict", *upload)
-        with lock:
-            latencies.append(time.perf_counter() - begun)
-            statuses[status] += 1
-            if len(latencies) == min(N_EARLY, n_requests):
-                early.append(held("VmRSS", server.process))
+def put_load(server: Server, films: str, numbers: range, n_clients: int, found: Load) -> None:
+    left, lock = iter(numbers), threading.Lock()
 
     def client(_: int) -> None:
-        while (i := next(numbers)) < n_requests:
-            request(i)
+        connection = server.connection()
+        while (i := take()) is not None:
+            upload = form(film(films, i))
+            begun = time.perf_counter()
+            status, _ = ask(connection, "POST", "/predict", *upload)
+            note(status, time.perf_counter() - begun)
+        connection.close()
+
+    def take() -> int | None:
+        with lock:
+            return next(left, None)
+
+    def note(status: int, seconds: float) -> None:
+        with lock:
+            found.latencies.append(seconds)
+            found.statuses[status] += 1
+            if len(found.latencies) == N_EARLY:
+                found.memory[N_EARLY] = held("VmRSS", server.process)
 
     start = time.perf_counter()
     with ThreadPoolExecutor(n_clients) as pool:
         list(pool.map(client, range(n_clients)))
-    seconds = time.perf_counter() - start
-    return Load(seconds, np.array(latencies), statuses, early[0], held("VmRSS", server.process))
+    found.images_per_second.append(len(numbers) / (time.perf_counter() - start))
+    found.memory.pop(numbers.start, None)
+    found.memory[numbers.stop] = held("VmRSS", server.process)
 
 
-def seconds_of_one_call(model: str, films: str, n_images: int) -> float:
-    clf, images = joblib.load(model), [film(films, i) for i in range(n_images)]
-    clf.predict_proba([film(films, n_images)])
+def seconds_of_one_call(model: str, films: str, first: int, end: int) -> float:
+    clf, images = joblib.load(model), [film(films, i) for i in range(first, end)]
+    clf.predict_proba([film(films, end)])
     start = time.perf_counter()
     clf.predict_proba(images)
     return time.perf_counter() - start
@@ -260,7 +268,7 @@ def bad_uploads(server: Server) -> dict[str, tuple[int, str]]:
     good = _saved(noise, "PNG")
     kinds = {
         "no file": form(),
-        "another field": form(good, field="image"),
+        "another field": form(good, name="image"),
         "empty": form(b""),
         "text": form(b"a film"),
         "HTML": form(b"<!doctype html>"),
