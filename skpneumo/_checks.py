@@ -1,6 +1,5 @@
 """What a fit is given, checked: the parameters of a classifier, and its examples."""
 
-import os
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,8 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
 from skpneumo._examples import Examples
-from skpneumo._inputs import as_paths, check_column
-from skpneumo._patients import patient_key
+from skpneumo._inputs import as_images, check_column, object_array, patients_by_name
 from skpneumo._sampling import check_sampler, refuse_makers
 
 FLOATS = (np.float64, np.float32)
@@ -67,20 +65,20 @@ def check_examples(
     clf: Any, X: Any, y: Any, sample_weight: Any, groups: Any = None, classes: np.ndarray | None = None
 ) -> Examples:
     """Check what `fit` is given; `classes` are those to come, None: those of `y`."""
-    given, paths = X, as_paths(X)
+    given, images = X, as_images(X)
     is_first = classes is None or not hasattr(clf, "coefs_")
-    if paths is None:
+    if images is None:
         X, y = validate_data(clf, X, y, dtype=FLOATS, reset=is_first)
     else:
         y = validate_data(clf, X="no_validation", y=y)
-        check_column(clf, X, paths, reset=is_first)
-        check_consistent_length(paths, y)
-    if paths is not None:
+        check_column(clf, X, images, reset=is_first)
+        check_consistent_length(images, y)
+    if images is not None:
         clf._line()  # checks its parameters
     elif clf.n_trainable_layers:
         raise ValueError(
             f"n_trainable_layers={clf.n_trainable_layers} needs images, but X holds features already extracted: "
-            "pass paths, or n_trainable_layers=0."
+            "pass images, or n_trainable_layers=0."
         )
     check_classification_targets(y)
     encoder = LabelEncoder().fit(y if classes is None else classes)
@@ -92,8 +90,8 @@ def check_examples(
     are_groups_given = groups is not None
     if groups is not None:
         groups = check_groups(groups, len(y))
-    elif paths is not None:
-        groups = np.array([patient_key(path) or os.path.abspath(path) for path in paths], dtype=object)
+    elif images is not None:
+        groups = patients_by_name(images)
     else:
         groups = np.arange(len(y))
     sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
@@ -103,8 +101,8 @@ def check_examples(
     if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
         raise ValueError(f"class_weight must be finite, not negative, and not 0 for all; got {clf.class_weight!r}.")
     return Examples(
-        X if paths is None else np.array(paths, dtype=object),
-        is_images=paths is not None,
+        X if images is None else object_array(images),
+        is_images=images is not None,
         classes=encoder.classes_,
         codes=encoder.transform(y),
         sample_weight=sample_weight,

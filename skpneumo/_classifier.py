@@ -19,12 +19,14 @@ from skpneumo._examples import Examples
 from skpneumo._extract import contents
 from skpneumo._features import VGG19Features
 from skpneumo._head import Head
-from skpneumo._inputs import as_paths, check_column, paths_if_any
+from skpneumo._inputs import as_images, check_column, images_if_any
 from skpneumo._line import Line
 from skpneumo._novelty import p_values, smallest_p_value
+from skpneumo._pipeline import Way
 from skpneumo._progress import progress_bar
 from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._seen import row_digests, warn_of_seen
+from skpneumo._sources import Source
 from skpneumo._store import open_store
 from skpneumo._training import OTHER_FEATURES, Training
 from skpneumo._views import Augmentation
@@ -386,7 +388,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             For two classes, the log odds of ``classes_[1]``; otherwise one unnormalised log probability a class.
         """
         check_is_fitted(self)
-        return self._logits(X, self._features(X))
+        return self._logits(*self._rows(X, self.n_views_predict))
 
     def predict(self, X: Any, *, abstain_below: float | None = None) -> np.ndarray:
         """Name the class of each image that `decision_function` speaks for.
@@ -408,8 +410,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             Labels out of `classes_`. With `abstain_below`, its type is object, and None stands where nothing is said.
         """
         check_is_fitted(self)
-        features = self._features(X)
-        logits = self._logits(X, features)
+        features, n_views = self._rows(X, self.n_views_predict)
+        logits = self._logits(features, n_views)
         labels = self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]
         if abstain_below is not None:
             check_scalar(abstain_below, "abstain_below", Real, min_val=0, max_val=1)
@@ -420,7 +422,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                     f"{lowest:.2g}: choose a larger one, or leave it out."
                 )
             labels = labels.astype(object)
-            labels[self._novelty(features[:: self._n_views_of(X)]) <= abstain_below] = None
+            labels[self._novelty(features[::n_views]) <= abstain_below] = None
         return labels
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -521,7 +523,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(f"adapt compares images class by class, but the training had none of {lacking}.")
         at_home = reference["class_count"] / reference["class_count"].sum()
         share = at_home if prevalence is None else check_prevalence(prevalence, self.classes_)
-        features = self._features(X, n_views=1)
+        features = self.features(X)
         n_images = len(set(row_digests(features)))
         if n_images < LEAST_IMAGES:
             raise ValueError(
@@ -554,12 +556,66 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             kind, such as a photograph or a lateral film, or of a site that makes its films in another way; a large one
             does not say that the prediction is right. Of a copy from `adapt`, images are compared as it sees them.
         """
-        check_is_fitted(self)
-        return self._novelty(self._features(X, n_views=1))
+        return self._novelty(self.features(X))
 
-    def _logits(self, X: Any, features: np.ndarray) -> np.ndarray:
+    def features(self, X: Any) -> np.ndarray:
+        """Compute what the head sees of images: where several things are asked of them, they pass the network once.
+
+        `predict`, `predict_proba` and `novelty` take it in place of the images, of which it holds the plain view alone.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Images; features are checked and returned.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+            Not standardised.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skpneumo import PneumoniaClassifier
+        >>> from skpneumo.datasets import make_chest_xrays
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     X, y = make_chest_xrays(8, folder, random_state=0, return_X_y=True)
+        ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
+        ...     features = clf.features(X)
+        >>> clf.predict_proba(features).shape, clf.novelty(features).shape
+        ((8, 2), (8,))
+        """
+        check_is_fitted(self)
+        return self._rows(X, n_views=1)[0]
+
+    def warm_up(self) -> "PneumoniaClassifier":
+        """Do beforehand what makes the first prediction slow: start the framework, read weights, compile the network.
+
+        Predictions of later threads share what is built here.
+
+        Returns
+        -------
+        PneumoniaClassifier
+            Itself.
+
+        Raises
+        ------
+        WeightsError
+            The weights cannot be reached.
+        """
+        check_is_fitted(self)
+        if self.backbone_fingerprint_ is not None:
+            line = self._line(memory=None)
+            n_images = self._way(line, 1).backbone.batch_size
+            blank = np.zeros((n_images, self.image_size, self.image_size), np.uint8)
+            blank[:, 0, :4] = np.arange(n_images, dtype=np.uint32).view(np.uint8).reshape(-1, 4)  # all different
+            for X in (blank[:1], blank):
+                self._features_of_images(line, as_images(X) or [], 1)
+        return self
+
+    def _logits(self, features: np.ndarray, n_views: int) -> np.ndarray:
         logits = self._trained().logits(features)
-        logits = logits.reshape(-1, self._n_views_of(X), logits.shape[1]).mean(axis=1)
+        logits = logits.reshape(-1, n_views, logits.shape[1]).mean(axis=1)
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
     def _novelty(self, plain: np.ndarray) -> np.ndarray:
@@ -569,17 +625,14 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ]
         return np.concatenate(parts)
 
-    def _n_views_of(self, X: Any) -> int:
-        return 1 if as_paths(X) is None else self.n_views_predict
-
     def _corrected(self, logits: np.ndarray) -> np.ndarray:
         return logits + (self.prior_shift_[0] if logits.ndim == 1 else self.prior_shift_)
 
     def _contents(self, X: Any) -> dict[int, bytes]:
         """Return digests of images, or of rows of features, by position."""
-        paths = paths_if_any(X)
-        if paths is not None:
-            return contents(paths, open_store(self.memory))
+        images = images_if_any(X)
+        if images is not None:
+            return contents(images, open_store(self.memory))
         features = np.asarray(X)
         is_matrix = features.ndim == 2 and features.dtype.kind in "biuf"
         return dict(enumerate(row_digests(features))) if is_matrix else {}
@@ -611,38 +664,43 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)
 
-    def _line(self) -> Line:
-        parameters = {name: getattr(self, name) for name in VGG19Features().get_params()}
+    def _line(self, **others: Any) -> Line:
+        parameters = {name: getattr(self, name) for name in VGG19Features().get_params()} | others
         extractor = VGG19Features(**parameters).set_output(transform="default")
         extractor._check_parameters()
         check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0, max_val=self.n_layers)
         return Line(extractor, self.n_trainable_layers)
 
-    def _features(self, X: Any, n_views: int | None = None) -> np.ndarray:
-        """Features of new images and their views, or the matrix `X` itself, checked against what was fitted."""
-        paths = as_paths(X)
+    def _rows(self, X: Any, n_views: int) -> tuple[np.ndarray, int]:
+        """Features of new images and their views, or the matrix `X` itself, checked; and how many rows an image has."""
+        images = as_images(X)
         fitted_on_images = self.backbone_fingerprint_ is not None
-        if paths is None and not fitted_on_images:
-            return validate_data(self, X, dtype=FLOATS, reset=False)
-        if paths is None:
+        if images is None:
+            n_views = 1
+            if not fitted_on_images:
+                return validate_data(self, X, dtype=FLOATS, reset=False), n_views
             features = check_array(X, dtype=FLOATS, estimator=self)
         else:
-            features = self._features_of_images(X, paths, fitted_on_images, n_views or self.n_views_predict)
+            if fitted_on_images:
+                check_column(self, X, images, reset=False)
+            features = self._features_of_images(self._line(), images, n_views)
         if features.shape[1] != len(self.feature_mean_):
             raise ValueError(
-                f"X {'gives' if paths else 'has'} {features.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{len(self.feature_mean_)} features as input."
+                f"X {'gives' if images else 'has'} {features.shape[1]} features, but {type(self).__name__} is "
+                f"expecting {len(self.feature_mean_)} features as input."
             )
-        return features
+        return features, n_views
 
-    def _features_of_images(self, X: Any, paths: list[str], fitted_on_images: bool, n_views: int) -> np.ndarray:
-        line, layers = self._line(), self.tuned_layers_
-        way = line.way(n_views, Augmentation.of(self.augmentation), layers)
-        if fitted_on_images:
-            check_column(self, X, paths, reset=False)
-            if way.fingerprint() != self.backbone_fingerprint_ or (layers and not line.holds(layers)):
-                raise ValueError(OTHER_FEATURES)
-        return line.features(paths, way, layers, self._bar())
+    def _way(self, line: Line, n_views: int) -> Way:
+        return line.way(n_views, Augmentation.of(self.augmentation), self.tuned_layers_)
+
+    def _features_of_images(self, line: Line, images: list[Source], n_views: int) -> np.ndarray:
+        way, layers = self._way(line, n_views), self.tuned_layers_
+        if self.backbone_fingerprint_ is not None and (
+            way.fingerprint() != self.backbone_fingerprint_ or (layers and not line.holds(layers))
+        ):
+            raise ValueError(OTHER_FEATURES)
+        return line.features(images, way, layers, self._bar())
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what only a fit that goes on has need of; a model that is loaded goes on without it."""

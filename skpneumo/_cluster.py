@@ -11,6 +11,7 @@ from joblib.parallel import get_active_backend
 from skpneumo._device import n_cores
 from skpneumo._pipeline import Reasons, Way, chunks, content_of, passed
 from skpneumo._shelf import Rows
+from skpneumo._sources import Source
 
 _BATCHES_A_CHUNK = 4  # at most; a chunk is what is lost with a worker
 
@@ -24,24 +25,24 @@ def is_cluster(n_jobs: int | None) -> bool:
 
 
 def spread(
-    items: Sequence[bytes], paths: Mapping[bytes, str], way: Way, *, device: str, n_jobs: int | None
+    items: Sequence[bytes], sources: Mapping[bytes, Source], way: Way, *, device: str, n_jobs: int | None
 ) -> Iterator[tuple[Rows, Reasons]]:
     """Spread chunks of images over the workers, and yield what they bring back, by value."""
     size = min(_BATCHES_A_CHUNK * way.backbone.batch_size, -(-len(items) // (2 * effective_n_jobs(n_jobs))))
     backend, _ = get_active_backend()
     parallel = Parallel(n_jobs, batch_size=1, return_as="generator" if backend.supports_return_generator else "list")
     yield from parallel(
-        delayed(compute)(chunk, {content: paths[content] for content in map(content_of, chunk)}, way, device)
+        delayed(compute)(chunk, {content: sources[content] for content in map(content_of, chunk)}, way, device)
         for chunk in chunks(items, size)
     )
 
 
-def compute(items: Sequence[bytes], paths: Mapping[bytes, str], way: Way, device: str) -> tuple[Rows, Reasons]:
+def compute(items: Sequence[bytes], sources: Mapping[bytes, Source], way: Way, device: str) -> tuple[Rows, Reasons]:
     """Compute features of images on the machine where this is called; say also what cannot be decoded, and why."""
     way = replace(way, backbone=way.backbone.here(device))
     rows: Rows = []
     reasons: Reasons = {}
-    for some, unfit in passed(items, paths, way, n_threads=n_cores()):
+    for some, unfit in passed(items, sources, way, n_threads=n_cores()):
         rows += some
         reasons |= {item: f"{why} (on {platform.node()})" for item, why in unfit.items()}
     return rows, reasons

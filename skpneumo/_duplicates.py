@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import fft, ndimage
 
 from skpneumo._images import look, whole
-from skpneumo._inputs import digest, read_bytes
+from skpneumo._sources import digest, read_bytes
 
 # Pairs whose coarse sketches agree less are no candidates; candidates whose details agree less are other films.
 _COARSE, _DETAIL = 0.85, 0.82

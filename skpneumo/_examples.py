@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import log_expit, log_softmax
 
-from skpneumo._inputs import digest, read_bytes
+from skpneumo._sources import Source, digest, label_of, read_bytes
 from skpneumo.model_selection import patient_train_test_split
 
 
@@ -20,7 +20,7 @@ class Examples:
     Parameters
     ----------
     X : ndarray of shape (n_samples,) or (n_samples, n_features)
-        Paths, or features.
+        Images, or features.
     is_images : bool
         Which of these.
     classes : ndarray of shape (n_classes,)
@@ -145,8 +145,8 @@ class Examples:
         return -float(np.average(losses, weights=self.loss_weight))
 
 
-def _content(path: str) -> str:
+def _content(source: Source) -> str:
     try:
-        return digest(read_bytes(path)).hex()
+        return digest(read_bytes(source)).hex()
     except (OSError, ValueError):  # which is said where the image is needed
-        return os.path.abspath(path)
+        return os.path.abspath(label_of(source))

@@ -1,4 +1,4 @@
-"""From paths to the matrix of features: each view of each content is looked up, waited for or computed, once."""
+"""From images to the matrix of features: each view of each content is looked up, waited for or computed, once."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -11,9 +11,9 @@ from joblib import effective_n_jobs
 from skpneumo._cluster import is_cluster, spread
 from skpneumo._device import n_cores
 from skpneumo._images import look
-from skpneumo._inputs import digest, read_bytes, stamp
 from skpneumo._pipeline import Reasons, Way, ahead, chunks, passed, reason, threads
 from skpneumo._shelf import Shelf
+from skpneumo._sources import Source, digest, label_of, read_bytes, stamp
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 
@@ -24,7 +24,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between looks at what other 
 
 
 def extract(
-    paths: Sequence[str],
+    sources: Sequence[Source],
     way: Way,
     store: FeatureStore | None,
     *,
@@ -40,7 +40,7 @@ def extract(
         Names every image that cannot be read. Nothing more passes the network once a look at a file tells that there
         will be an error; what is seen in decoding alone costs the other images nothing, they are stored.
     """
-    extraction = _Extraction(paths, way, store)
+    extraction = _Extraction(sources, way, store)
     extraction.look_up()
     if n_left := len(extraction.matrix.features) - extraction.matrix.n_placed:
         with progress(n_left, "features", "image" if len(way.views) == 1 else "view") as task:
@@ -52,22 +52,22 @@ def extract(
     return extraction.result(), extraction.items()
 
 
-def contents(paths: Sequence[str], store: FeatureStore | None) -> dict[int, bytes]:
+def contents(sources: Sequence[Source], store: FeatureStore | None) -> dict[int, bytes]:
     """Return the digests of images by position; there is none of what cannot be read."""
-    files = _Files(paths, store)
-    with closing(files.read(_decoding_threads(None) if len(paths) > 1 else 0)) as read:
+    files = _Files(sources, store)
+    with closing(files.read(_decoding_threads(None) if len(sources) > 1 else 0)) as read:
         return {**files.contents, **dict(read)}
 
 
 class _Extraction:
     """One call: what its files hold, what the store knows of it, what has come and what cannot come."""
 
-    def __init__(self, paths: Sequence[str], way: Way, store: FeatureStore | None) -> None:
+    def __init__(self, sources: Sequence[Source], way: Way, store: FeatureStore | None) -> None:
         self.way = way
-        self.files = _Files(paths, store)
+        self.files = _Files(sources, store)
         backbone = way.backbone
         self.shelf = Shelf(store, way.key(), backbone.n_features, backbone.dtype)
-        self.matrix = _Matrix(len(paths) * len(way.views), backbone.n_features, backbone.dtype)
+        self.matrix = _Matrix(len(sources) * len(way.views), backbone.n_features, backbone.dtype)
         self.unfit: Reasons = {}
         self._items: dict[int, bytes] = {}
 
@@ -108,7 +108,7 @@ class _Extraction:
         if self.files.failures:
             self._pass(items, n_threads)  # is only decoded, so that one error names all
         elif items:
-            for rows, unfit in spread(items, self.files.path_of, self.way, device=device, n_jobs=n_jobs):
+            for rows, unfit in spread(items, self.files.source_of, self.way, device=device, n_jobs=n_jobs):
                 self.shelf.put(rows)
                 self.matrix.place(rows)
                 self.unfit |= unfit
@@ -121,7 +121,7 @@ class _Extraction:
         self.shelf.forget([state for i in unfit if (state := self.files.stamps[i])])  # may be wrong about these
         failures = self.files.failures | unfit
         if failures:
-            raise ImageReadError([(i, self.files.paths[i], why) for i, why in failures.items()])
+            raise ImageReadError([(i, label_of(self.files.sources[i]), why) for i, why in failures.items()])
         return self.matrix.features
 
     def _arriving(self, n_threads: int) -> Generator[bytes, None, None]:
@@ -150,7 +150,7 @@ class _Extraction:
     def _pass(self, items: Iterable[bytes], n_threads: int) -> None:
         for rows, unfit in passed(
             items,
-            self.files.path_of,
+            self.files.source_of,
             self.way,
             n_threads=n_threads,
             put=self.shelf.put,
@@ -167,18 +167,18 @@ class _Extraction:
 class _Files:
     """What the files of one call hold: as remembered where a file has not changed, by reading it otherwise."""
 
-    def __init__(self, paths: Sequence[str], store: FeatureStore | None) -> None:
-        self.paths = paths
-        self.stamps = list(map(stamp, paths)) if store else [None] * len(paths)
+    def __init__(self, sources: Sequence[Source], store: FeatureStore | None) -> None:
+        self.sources = sources
+        self.stamps = list(map(stamp, sources)) if store else [None] * len(sources)
         remembered = store.recall({state for state in self.stamps if state}) if store else {}
         self.contents = {i: remembered[state] for i, state in enumerate(self.stamps) if state in remembered}
-        self.path_of = {content: paths[i] for i, content in self.contents.items()}
+        self.source_of = {content: sources[i] for i, content in self.contents.items()}
         self.failures: dict[int, str] = {}  # why a file cannot be read, by position
         self.digests: dict[bytes, bytes] = {}  # content by state of the file, of those that were read
 
     def read(self, n_threads: int) -> Generator[tuple[int, bytes], None, None]:
         """Yield position and content of the files that are not remembered; all are read as soon as can be."""
-        unread = [i for i in range(len(self.paths)) if i not in self.contents]
+        unread = [i for i in range(len(self.sources)) if i not in self.contents]
         with threads(n_threads) as pool:
             for some in ahead(pool, self._read, chunks(unread, _FILES_A_TASK), len(unread)):
                 yield from some
@@ -187,14 +187,14 @@ class _Files:
         contents = []
         for position in positions:
             try:
-                data = read_bytes(self.paths[position])
+                data = read_bytes(self.sources[position])
                 look(data)
             except (OSError, ValueError) as error:
                 self.failures[position] = reason(error)
                 continue
             content = digest(data)
             contents.append((position, content))
-            self.path_of[content] = self.paths[position]
+            self.source_of[content] = self.sources[position]
             state = self.stamps[position]
             if state is not None:
                 self.digests[state] = content

@@ -16,10 +16,11 @@ from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import DEVICES, PRECISIONS
 from skpneumo._extract import extract
 from skpneumo._images import ASPECTS, CONTRASTS, Square
-from skpneumo._inputs import as_paths, check_column
+from skpneumo._inputs import as_images, check_column
 from skpneumo._network import LAYERS
 from skpneumo._pipeline import Way
 from skpneumo._progress import progress_bar
+from skpneumo._sources import Source
 from skpneumo._store import open_store
 from skpneumo._views import XRAY, Augmentation
 
@@ -67,7 +68,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     Attributes
     ----------
     n_features_in_ : int
-        1: a column of paths.
+        1: a column of images.
     feature_names_in_ : ndarray of shape (1,)
         The name of that column, where `fit` saw a DataFrame.
 
@@ -138,7 +139,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             Itself.
         """
         self._check_parameters()
-        self._check_paths(X, reset=True)
+        self._check_images(X, reset=True)
         tasks = FitTasks(self, self._bar())
         tasks.begin(X=X, y=y)
         tasks.end(X=X, y=y)
@@ -161,10 +162,10 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             As of `transform`.
         """
         self._check_parameters()
-        paths = self._check_paths(X, reset=True)
+        images = self._check_images(X, reset=True)
         tasks = FitTasks(self, self._bar())
         tasks.begin(X=X, y=y)
-        features, _ = self._extract(paths, tasks)
+        features, _ = self._extract(images, tasks)
         tasks.end(X=X, y=y)
         return features
 
@@ -190,7 +191,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_parameters()
-        return self._extract(self._check_paths(X, reset=False), self._bar())[0]
+        return self._extract(self._check_images(X, reset=False), self._bar())[0]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features by row and column of their cell, from the upper left, and by channel.
@@ -212,11 +213,11 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return np.asarray(names, dtype=object)
 
     def _extract(
-        self, paths: list[str], progress: Callable[..., Any], way: Way | None = None
+        self, images: list[Source], progress: Callable[..., Any], way: Way | None = None
     ) -> tuple[np.ndarray, list[bytes]]:
         """Return the rows, and what each is of."""
         return extract(
-            paths,
+            images,
             way or self._way(),
             open_store(self.memory),
             device=self.device,
@@ -270,15 +271,15 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             check_scalar(self.n_jobs, "n_jobs", Integral)
         check_scalar(self.verbose, "verbose", Integral)
 
-    def _check_paths(self, X: Any, reset: bool) -> list[str]:
-        paths = as_paths(X)
-        if paths is None:
+    def _check_images(self, X: Any, reset: bool) -> list[Source]:
+        images = as_images(X)
+        if images is None:
             raise ValueError(
-                f"{type(self).__name__} takes paths of images; got {type(X).__name__} without any. Features already "
+                f"{type(self).__name__} takes images; got {type(X).__name__} without any. Features already "
                 "extracted go straight to the next step."
             )
-        check_column(self, X, paths, reset=reset)
-        return paths
+        check_column(self, X, images, reset=reset)
+        return images
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "n_features_in_")

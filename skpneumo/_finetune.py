@@ -1,6 +1,7 @@
 """Training of the layers above the cut together with the head, which starts from the one that was solved before."""
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from skpneumo._sampling import Drawn
 from skpneumo._stopping import EarlyStopping
 from skpneumo._tail import TAILS, Tail, TailShape
 
+_predicting = threading.Lock()  # threads that predict share one tail: each takes the whole device anyway
 _WARM_UP = 0.1  # share of the steps in which the learning rate rises
 
 
@@ -58,9 +60,12 @@ def tail_features(
     shape: TailShape, layers: Mapping[str, np.ndarray], maps: Maps, progress: Callable[..., Any]
 ) -> np.ndarray:
     """Compute what is missing of `maps`, and the features that `layers` make of them."""
-    with TAILS.borrow(shape) as tail:
-        tail.load(layers)
-        return np.concatenate([tail.features(rows) for rows in maps.first_pass(progress)])
+    parts = []
+    for rows in maps.first_pass(progress):
+        with _predicting, TAILS.borrow(shape) as tail:
+            tail.load(layers)
+            parts.append(tail.features(rows))
+    return np.concatenate(parts)
 
 
 def finetune(

@@ -1,66 +1,139 @@
-"""What X may be: a column of paths in any container, or numbers; and what a file holds, by content."""
+"""What X may be: a column of images in any container, or numbers."""
 
-import hashlib
+import io
 import os
-import time
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
-MAX_FILE_BYTES = 2**30
-DIGEST_SIZE = 20  # bytes
+from skpneumo._cache import Cache
+from skpneumo._images import pack
+from skpneumo._patients import patient_key
+from skpneumo._sources import MAX_FILE_BYTES, MAX_KEPT_BYTES, Held, Lent, Source, fetch, is_url, name_of
 
-# Seconds after which a change of a file shows in its times for sure: some file systems count in steps of two.
-_SETTLED = 3.0
+_BYTES = (bytes, bytearray, memoryview)
+_PIXELS = ("uint8", "uint16")
 
 _EXPECTED = (
-    "X must hold paths of images (str or pathlib.Path) as a list, a tuple, a Series, an array of shape (n,) or (n, 1) "
-    "or a one-column DataFrame"
+    "X must hold images as a list, a tuple, a Series, an array of shape (n,) or (n, 1) or a one-column DataFrame: "
+    "paths (str or pathlib.Path), bytes, open binary files, PIL images, arrays of gray or colour values (uint8 or "
+    "uint16, two or three axes) or URLs"
 )
+_FOR_ONE = "For one image pass a list:"
 
 
-def as_paths(X: Any) -> list[str] | None:
-    """Return the paths that `X` holds, or None where it holds no text and so can only be numbers.
+def as_images(X: Any) -> list[Source] | None:
+    """Return the images that `X` holds, or None where it can only be numbers, which are features.
+
+    Open files are read here and now, from their beginning, and left where they were.
 
     Raises
     ------
     ValueError
-        A bare string or path, nothing at all, more than one column, or paths mixed with other things.
+        A bare image, nothing at all, more than one column, or images mixed with other things.
     """
-    if isinstance(X, (str, bytes, os.PathLike)):
-        raise ValueError(f"{_EXPECTED}; got the bare {type(X).__name__} {X!r}. For one image pass a list: [{X!r}].")
+    column = _column(X)
+    if column is None:
+        return None
+    kept: Cache[int] = Cache(MAX_KEPT_BYTES)
+    sources, wrong = list[Source](), []
+    for i, item in enumerate(column):
+        try:
+            sources.append(_source(item, i, kept))
+        except ValueError as fault:
+            wrong.append(f"X[{i}] is {fault}")
+    if wrong:
+        raise ValueError(f"{_EXPECTED}; {len(wrong)} of its {len(column)} items are none: {', '.join(wrong)}.")
+    return sources
+
+
+def images_if_any(X: Any) -> list[Source] | None:
+    """Return the images that `X` holds, or None where it holds other things, whatever these are."""
+    try:
+        return as_images(X)
+    except ValueError:
+        return None
+
+
+def as_paths(X: Any) -> list[str] | None:
+    """Return the paths, or URLs, that `X` holds, or None where it can only be numbers.
+
+    Raises
+    ------
+    ValueError
+        As of `as_images`; or there are images without a path.
+    """
+    column = _column(X)
+    if column is None:
+        return None
+    wrong = [f"X[{i}] is {_describe(item)}" for i, item in enumerate(column) if not _is_path(item)]
+    if wrong:
+        raise ValueError(
+            f"Paths of images (str or pathlib.Path) are needed, but {len(wrong)} of {len(column)} items are none: "
+            f"{', '.join(wrong)}."
+        )
+    return [str(os.fspath(item)) for item in column]
+
+
+def object_array(items: Iterable[Any]) -> np.ndarray:
+    """Return a 1-d array of things as they are."""
+    items = list(items)
+    return np.fromiter(items, dtype=object, count=len(items))
+
+
+def patients_by_name(images: Sequence[Source]) -> np.ndarray:
+    """Read the patient of each image from the name of its file; one whose name does not tell has a patient alone."""
+    names = [name_of(image) for image in images]
+    keys = [patient_key(name) or os.path.abspath(name) if name else f"X[{i}]" for i, name in enumerate(names)]
+    return np.array(keys, dtype=object)
+
+
+def check_column(estimator: Any, X: Any, images: list[Source], *, reset: bool) -> None:
+    """Let scikit-learn note, or compare, the one column of `X` and its name."""
+    column = X if hasattr(X, "columns") else object_array(images).reshape(-1, 1)
+    validate_data(estimator, column, reset=reset, skip_check_array=True)
+
+
+def _column(X: Any) -> np.ndarray | None:
+    """Return the items of a column that holds an image at all; None where `X` is a matrix of numbers."""
+    if isinstance(X, (str, os.PathLike, *_BYTES, Image.Image)) or _is_file(X):
+        raise ValueError(f"{_EXPECTED}; got the bare {_describe(X)}. {_FOR_ONE} {_listed(X)}.")
+    if _is_stack(X) or (isinstance(X, (list, tuple)) and any(map(_is_image, X))):
+        return object_array(X)
     if issparse(X) or _is_numeric(X):
         return None
     items = np.asarray(X, dtype=object)
     if items.ndim == 0:
         raise ValueError(f"{_EXPECTED}; or numbers of shape (n_samples, n_features); got {type(X).__name__}.")
-    if items.size == 0:
-        # A matrix without columns is scikit-learn's to refuse; a container without items is ours.
-        if items.ndim > 1 and len(items):
-            return None
-        raise ValueError(f"{_EXPECTED}; got {_describe(X, items)}, which is empty.")
-    is_path = np.fromiter((isinstance(item, (str, os.PathLike)) for item in items.flat), bool, items.size)
-    if not is_path.any():
-        if any(isinstance(item, bytes) for item in items.flat):
-            raise ValueError(f"{_EXPECTED}; got {_describe(X, items)} of bytes.")
-        return None
+    if not items.size and (items.ndim == 1 or not len(items)):
+        raise ValueError(f"{_EXPECTED}; got {_shape_of(X, items)}, which is empty.")
+    # A matrix without columns is scikit-learn's to refuse.
+    return _only_column(X, items) if any(map(_is_image, items.flat)) else None
+
+
+def _only_column(X: Any, items: np.ndarray) -> np.ndarray:
+    if getattr(getattr(X, "dtype", None), "kind", "") == "S":
+        raise ValueError(
+            f"{_EXPECTED}; got an array of type {X.dtype}, in which NumPy cuts off zeros at the end: pass a list of "
+            "bytes, or an array of type object."
+        )
     if items.ndim > 2 or (items.ndim == 2 and items.shape[1] != 1):
-        raise ValueError(f"{_EXPECTED}; got {_describe(X, items)}: pass the column that holds the paths.")
-    column = items.ravel()
-    if not is_path.all():
-        wrong = [f"X[{i}] is {column[i]!r} ({type(column[i]).__name__})" for i in np.flatnonzero(~is_path)]
-        raise ValueError(f"{_EXPECTED}; {len(wrong)} of its {len(column)} items are none: {', '.join(wrong)}.")
-    return [os.fspath(item) if isinstance(item, os.PathLike) else str(item) for item in column]
+        raise ValueError(f"{_EXPECTED}; got {_shape_of(X, items)}: pass the column that holds the images.")
+    return items.ravel()
 
 
-def paths_if_any(X: Any) -> list[str] | None:
-    """Return the paths that `X` holds, or None where it holds other things, whatever these are."""
-    try:
-        return as_paths(X)
-    except ValueError:
-        return None
+def _is_stack(X: Any) -> bool:
+    """Tell whether an array is one of images of equal size."""
+    if not isinstance(X, np.ndarray) or X.dtype.name not in _PIXELS or X.ndim not in {3, 4} or not X.size:
+        return False
+    if X.ndim == 3 and X.shape[-1] <= 4:
+        raise ValueError(f"{_EXPECTED}; got an array of shape {X.shape}, which looks like one image. {_FOR_ONE} [X].")
+    return True
 
 
 def _is_numeric(X: Any) -> bool:
@@ -69,47 +142,86 @@ def _is_numeric(X: Any) -> bool:
     return all(getattr(dtype, "kind", "O") in "biufc" for dtype in dtypes)
 
 
-def check_column(estimator: Any, X: Any, paths: list[str], *, reset: bool) -> None:
-    """Let scikit-learn note, or compare, the one column of `X` and its name."""
-    column = X if hasattr(X, "columns") else np.asarray(paths, dtype=object).reshape(-1, 1)
-    validate_data(estimator, column, reset=reset, skip_check_array=True)
+def _is_path(item: Any) -> bool:
+    return isinstance(item, (str, os.PathLike))
 
 
-def _describe(X: Any, items: np.ndarray) -> str:
+def _is_file(item: Any) -> bool:
+    return callable(getattr(item, "read", None)) and not isinstance(item, (np.ndarray, Image.Image))
+
+
+def _is_image(item: Any) -> bool:
+    return (
+        _is_path(item)
+        or isinstance(item, (*_BYTES, Image.Image))
+        or (isinstance(item, np.ndarray) and item.ndim > 1)
+        or _is_file(item)
+    )
+
+
+def _source(item: Any, position: int, kept: Cache[int]) -> Source:
+    """Return where the bytes of an item come from, or raise ValueError with what is wrong with it."""
+    if _is_path(item):
+        path = str(os.fspath(item))
+        return Lent(partial(fetch, path), path, path, kept, position) if is_url(path) else path
+    if isinstance(item, _BYTES):
+        return Held(bytes(item), "<bytes>")
+    if isinstance(item, Image.Image):
+        name = getattr(item, "filename", None)
+        return Lent(partial(pack, item), "<PIL image>", os.fspath(name) if name else None, kept, position)
+    if isinstance(item, np.ndarray) and item.ndim > 1:
+        _check_pixels(item)
+        return Lent(partial(pack, item), f"<{_describe(item)}>", None, kept, position)
+    if _is_file(item):
+        return _read(item)
+    raise ValueError(_describe(item))
+
+
+def _check_pixels(pixels: np.ndarray) -> None:
+    if pixels.dtype.name not in _PIXELS:
+        raise ValueError(f"{_describe(pixels)}, but gray values are uint8 or uint16 (0 black)")
+    most = 4 if pixels.dtype.name == "uint8" else 3
+    if not pixels.size or pixels.ndim > 3 or (pixels.ndim == 3 and pixels.shape[2] not in {1, 3, most}):
+        raise ValueError(
+            f"{_describe(pixels)}, but pixels have the shape (height, width), with one axis more for colours"
+        )
+
+
+def _read(file: Any) -> Held:
+    """Read an open file from its beginning, where it can be rewound, and leave it where it was."""
+    name = getattr(file, "name", None)
+    label = f"<{name if isinstance(name, str) else 'open file'}>"
+    if isinstance(file, io.TextIOBase):
+        raise ValueError(f"{_describe(file)}, open as text and not in binary mode")
+    try:
+        place = file.tell() if callable(getattr(file, "seekable", None)) and file.seekable() else None
+        if place is not None:
+            file.seek(0)
+        data = file.read(MAX_FILE_BYTES + 1)
+        if place is not None:
+            file.seek(place)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{_describe(file)}, which cannot be read: {error}") from error
+    if not isinstance(data, _BYTES):
+        raise ValueError(f"{_describe(file)}, whose read() gives {type(data).__name__} and not bytes")
+    return Held(bytes(data), label, name if isinstance(name, str) else None)
+
+
+def _describe(item: Any) -> str:
+    """Say what an item is, in few words."""
+    kind = type(item).__name__
+    if isinstance(item, np.ndarray):
+        return f"array of shape {item.shape} and type {item.dtype}"
+    if isinstance(item, _BYTES):
+        return f"{kind} of length {len(item)}"
+    if isinstance(item, Image.Image) or _is_file(item):
+        return f"{type(item).__module__}.{kind}"
+    return f"{kind} {item!r}" if _is_path(item) else f"{item!r} ({kind})"
+
+
+def _listed(item: Any) -> str:
+    return f"[{item!r}]" if _is_path(item) else "[X]"
+
+
+def _shape_of(X: Any, items: np.ndarray) -> str:
     return f"{type(X).__name__} of shape {items.shape}"
-
-
-def read_bytes(path: str) -> bytes:
-    """Read a whole file; what stands in the way is said in the words of `ImageReadError`."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_FILE_BYTES:
-                raise ValueError(f"absurdly large: {size} bytes, more than {MAX_FILE_BYTES}")
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError("no such file") from None
-    except OSError:
-        if os.path.isdir(path):
-            raise ValueError("a folder, not an image") from None
-        raise
-    if not data:
-        raise ValueError("an empty file")
-    return data
-
-
-def digest(data: bytes) -> bytes:
-    """Name content by its content: 20 bytes of BLAKE2b."""
-    return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
-
-
-def stamp(path: str) -> bytes | None:
-    """Name a state of a file by its path, number, size and times; None where it has changed just now."""
-    try:
-        state = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    if time.time() - max(state.st_mtime, state.st_ctime) < _SETTLED:
-        return None
-    name = f"{os.path.abspath(path)}\0{state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
-    return digest(os.fsencode(name))

@@ -14,6 +14,7 @@ from skpneumo._finetune import half, tail_features
 from skpneumo._maps import FeatureRows, Maps
 from skpneumo._network import map_side, shapes
 from skpneumo._pipeline import Way
+from skpneumo._sources import Source
 from skpneumo._store import FeatureStore, open_store
 from skpneumo._tail import TailShape
 from skpneumo._views import Augmentation
@@ -60,24 +61,24 @@ class Line:
         ImageReadError
             Names every image that cannot be read, by its position in what `fit` was given.
         """
-        paths, way = list(examples.X), self.way(n_views, augmentation, layers)
+        images, way = list(examples.X), self.way(n_views, augmentation, layers)
         if layers:
-            maps = self._maps(paths, way, store, examples.positions)
+            maps = self._maps(images, way, store, examples.positions)
             features = tail_features(self.tail_shape(), layers, maps, progress)
             return FeatureRows(examples.repeat(n_views), features, way.fingerprint(), maps.items, maps)
         try:
-            features, items = self.extractor._extract(paths, progress, way)
+            features, items = self.extractor._extract(images, progress, way)
         except ImageReadError as error:
             failures = [(int(examples.positions[i]), path, why) for i, path, why in error.failures]
             raise ImageReadError(failures) from None
         return FeatureRows(examples.repeat(n_views), features, way.fingerprint(), items)
 
-    def features(self, paths: list[str], way: Way, layers: Layers, progress: Callable[..., Any]) -> np.ndarray:
+    def features(self, images: list[Source], way: Way, layers: Layers, progress: Callable[..., Any]) -> np.ndarray:
         """Compute, or look up, the features of new images, whose maps are not kept."""
         if not layers:
-            return self.extractor._extract(paths, progress, way)[0]
+            return self.extractor._extract(images, progress, way)[0]
         store = open_store(self.extractor.memory, "maps", is_read_only=True)
-        return tail_features(self.tail_shape(), layers, self._maps(paths, way, store), progress)
+        return tail_features(self.tail_shape(), layers, self._maps(images, way, store), progress)
 
     def load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
         """Read the trainable layers, rounded as they will be kept, and say which of them the weights lack."""
@@ -115,5 +116,5 @@ class Line:
     def _n_frozen(self) -> int:
         return self.extractor.n_layers - self.n_trainable_layers
 
-    def _maps(self, paths: list[str], way: Way, store: FeatureStore | None, positions: Any = None) -> Maps:
-        return Maps(paths, way, store, positions, device=self.extractor.device, n_jobs=self.extractor.n_jobs)
+    def _maps(self, images: list[Source], way: Way, store: FeatureStore | None, positions: Any = None) -> Maps:
+        return Maps(images, way, store, positions, device=self.extractor.device, n_jobs=self.extractor.n_jobs)

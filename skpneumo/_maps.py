@@ -12,6 +12,7 @@ from skpneumo._examples import Examples
 from skpneumo._extract import extract
 from skpneumo._pipeline import Way, ahead, content_of, threads
 from skpneumo._shelf import Shelf
+from skpneumo._sources import Source, label_of
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 
@@ -53,7 +54,7 @@ class Maps:
 
     Parameters
     ----------
-    paths : sequence of str
+    images : sequence of Source
         The images.
     way : Way
         From them to the maps of each of their views.
@@ -67,20 +68,20 @@ class Maps:
 
     def __init__(
         self,
-        paths: Sequence[str],
+        images: Sequence[Source],
         way: Way,
         store: FeatureStore | None,
         positions: Sequence[int] | None = None,
         **settings: Any,
     ) -> None:
-        self.paths, self.way, self.settings = list(paths), way, settings
-        self.positions = range(len(paths)) if positions is None else positions
+        self.images, self.way, self.settings = list(images), way, settings
+        self.positions = range(len(images)) if positions is None else positions
         self.store = store if way.backbone.n_layers else None
         self.shelf = Shelf(self.store, way.key(), way.backbone.n_features, way.backbone.dtype)
         self.items: list[bytes] = []
 
     def __len__(self) -> int:
-        return len(self.paths) * len(self.way.views)
+        return len(self.images) * len(self.way.views)
 
     def first_pass(self, progress: Callable[..., Any]) -> Iterator[np.ndarray]:
         """Compute what is not there yet; yield all rows in order, some at a time.
@@ -98,8 +99,8 @@ class Maps:
         self.items = []
         failures: list[tuple[int, str, str]] = []
         with progress(len(self), "maps", "image" if n_views == 1 else "view") as task:
-            for start in range(0, len(self.paths), size):
-                some = self.paths[start : start + size]
+            for start in range(0, len(self.images), size):
+                some = self.images[start : start + size]
                 way, store = (_only_decoded(self.way), None) if failures else (self.way, self.store)
                 try:
                     rows, items = extract(some, way, store, progress=_silent, **self.settings)
@@ -134,14 +135,14 @@ class Maps:
 
     def _extract(self, images: np.ndarray, way: Way, numbers: np.ndarray) -> np.ndarray:
         """Compute one view of some images, which may have gone or changed since the first pass."""
-        paths = [self.paths[image] for image in images]
+        sources = [self.images[image] for image in images]
         try:
-            rows, items = extract(paths, way, self.store, progress=_silent, **self.settings)
+            rows, items = extract(sources, way, self.store, progress=_silent, **self.settings)
         except ImageReadError as error:
             failures = [(int(self.positions[images[i]]), path, why) for i, path, why in error.failures]
             raise ImageReadError(list(dict.fromkeys(failures))) from None
         changed = [
-            (int(self.positions[image]), self.paths[image], "changed while the model was trained")
+            (int(self.positions[image]), label_of(self.images[image]), "changed while the model was trained")
             for image, item, number in zip(images, items, numbers, strict=True)
             if content_of(item) != content_of(self.items[number])
         ]

@@ -12,8 +12,8 @@ import numpy as np
 
 from skpneumo._backbone import Backbone
 from skpneumo._images import Square
-from skpneumo._inputs import DIGEST_SIZE, digest, read_bytes
 from skpneumo._shelf import Rows
+from skpneumo._sources import DIGEST_SIZE, Source, digest, read_bytes
 from skpneumo._views import XRAY, Augmentation
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def content_of(item: bytes) -> bytes:
 
 def passed(
     items: Iterable[bytes],
-    paths: Mapping[bytes, str],
+    sources: Mapping[bytes, Source],
     way: Way,
     *,
     n_threads: int,
@@ -78,8 +78,8 @@ def passed(
     ----------
     items : iterable of bytes
         Views of images, drawn as they are needed; those of one image are decoded together where they are neighbours.
-    paths : mapping
-        A file of each content.
+    sources : mapping
+        Where each content is found.
     way : Way
         What is made of it.
     n_threads : int
@@ -118,7 +118,7 @@ def passed(
     with (
         threads(min(1, n_threads), finishes=True) as disk,
         threads(min(n_calls, n_threads)) as device,
-        closing(decoded(items, paths, way, n_threads=n_threads, n_ahead=2 * size)) as images,
+        closing(decoded(items, sources, way, n_threads=n_threads, n_ahead=2 * size)) as images,
     ):
         batches = ahead(device, forward, chunks(squares(images), size), n_calls + 1)
         for rows in ahead(disk, keep, batches, 2):
@@ -127,14 +127,14 @@ def passed(
 
 
 def decoded(
-    items: Iterable[bytes], paths: Mapping[bytes, str], way: Way, *, n_threads: int, n_ahead: int
+    items: Iterable[bytes], sources: Mapping[bytes, Source], way: Way, *, n_threads: int, n_ahead: int
 ) -> Generator[tuple[bytes, np.ndarray | str], None, None]:
     """Yield items, each with its square, or with the reason why there is none."""
 
     def decode(items: list[bytes]) -> list[tuple[bytes, np.ndarray | str]]:
         content = content_of(items[0])
         try:
-            data = read_bytes(paths[content])
+            data = read_bytes(sources[content])
             if digest(data) != content:
                 raise ValueError("changed while it was being read")
             return list(zip(items, way.squares(data, items), strict=True))

@@ -9,8 +9,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _num_samples, column_or_1d
 
-from skpneumo._inputs import paths_if_any
+from skpneumo._inputs import images_if_any
 from skpneumo._patients import patient_key
+from skpneumo._sources import Source, name_of
 from skpneumo.exceptions import LeakageWarning
 
 Seen = dict[str, np.ndarray]  # "images" and "patients", sorted uint64, and the "salt" of the latter
@@ -22,13 +23,13 @@ _MOST_COLUMNS = 64
 _PACKAGES = ("imblearn", "sklearn")  # whose objects hold fitted models, not being estimators themselves
 
 
-def names_of(paths: Sequence[str] | None, groups: Iterable[Any] | None, n: int) -> list[set[str]]:
+def names_of(images: Sequence[Source] | None, groups: Iterable[Any] | None, n: int) -> list[set[str]]:
     """Name the patient of each of `n` images: as given, and as its file name tells."""
     names: list[set[str]] = [set() for _ in range(n)]
     for i, group in enumerate(groups if groups is not None else ()):
         names[i].add(_name(group))
-    for i, path in enumerate(paths or ()):
-        names[i].update(filter(None, [patient_key(path)]))
+    for i, image in enumerate(images or ()):
+        names[i].update(filter(None, [patient_key(name_of(image) or "")]))
     return names
 
 
@@ -71,7 +72,7 @@ def warn_of_seen(estimator: Any, X: Any, groups: Any = None, *, stacklevel: int 
         return
     contents = models[0]._contents(X)
     n = _num_samples(X)
-    names = names_of(paths_if_any(X), None, n) if groups is None else names_of(None, column_or_1d(groups), n)
+    names = names_of(images_if_any(X), None, n) if groups is None else names_of(None, column_or_1d(groups), n)
     known = np.any([recognise(model.seen_, contents, names) for model in models], axis=0)
     images, patients = known.sum(axis=0)
     if images or patients:

@@ -15,7 +15,7 @@ import platformdirs
 
 from skpneumo._cache import Cache
 from skpneumo._database import Database
-from skpneumo._inputs import DIGEST_SIZE
+from skpneumo._sources import DIGEST_SIZE
 from skpneumo.exceptions import FeatureStoreWarning
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"

@@ -263,8 +263,8 @@ class Training:
     def _seen(self, parts: list[FeatureRows]) -> Seen:
         """Note the images and patients of this fit, those held out too, beside those of fits that it goes on from."""
         examples = self.examples
-        paths = list(examples.X) if examples.is_images else None
-        names = names_of(paths, examples.groups if examples.are_groups_given else None, len(examples))
+        images = list(examples.X) if examples.is_images else None
+        names = names_of(images, examples.groups if examples.are_groups_given else None, len(examples))
         if examples.is_images:
             contents = [content_of(item) for part in parts for item in part.items]
         else:

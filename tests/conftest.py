@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from joblib.externals.loky import reusable_executor
 
-from skpneumo import PneumoniaClassifier, VGG19Features, _inputs
+from skpneumo import PneumoniaClassifier, VGG19Features, _sources
 from skpneumo._backbone import load_layers
 from skpneumo.datasets import make_chest_xrays
 
@@ -83,13 +83,13 @@ def no_workers_are_left():
 @pytest.fixture
 def settled(monkeypatch):
     """Files count as settled however young they are: their content is remembered."""
-    monkeypatch.setattr(_inputs, "_SETTLED", float("-inf"))
+    monkeypatch.setattr(_sources, "_SETTLED", float("-inf"))
 
 
 @pytest.fixture
 def unsettled(monkeypatch):
     """Every file counts as just changed: its content is not remembered."""
-    monkeypatch.setattr(_inputs, "_SETTLED", float("inf"))
+    monkeypatch.setattr(_sources, "_SETTLED", float("inf"))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _device, _extract, _inputs
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _device, _extract, _sources
 from skpneumo._store import FeatureStore, _Table
 from skpneumo.exceptions import ImageReadError
 
@@ -290,7 +290,7 @@ def test_one_bad_image_does_not_cost_what_is_known_of_the_other_files(tmp_path, 
 
 def test_a_digest_that_is_wrong_costs_one_call(tmp_path, paths, features, settled):
     features.set_params(memory=tmp_path).fit(paths)
-    FeatureStore(tmp_path).remember([(_inputs.stamp(paths[0]), b"x" * 20)])
+    FeatureStore(tmp_path).remember([(_sources.stamp(paths[0]), b"x" * 20)])
     with pytest.raises(ImageReadError, match="changed while it was being read"):
         features.transform(paths)
     assert features.transform(paths).shape[0] == 40

@@ -315,7 +315,7 @@ def test_weights_that_are_missing_are_said_with_the_ways_out(features, paths):
 
 
 def test_numbers_are_refused_with_a_sentence(features):
-    with pytest.raises(ValueError, match=r"takes paths of images.*straight to the next step"):
+    with pytest.raises(ValueError, match=r"takes images.*straight to the next step"):
         features.fit([[1.0, 2.0]])
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from skpneumo._images import ASPECTS, CONTRASTS, FORMATS, Square, _gray, look
-from skpneumo._inputs import read_bytes
+from skpneumo._sources import read_bytes
 
 SIDE = 32
 RAMP = (np.arange(SIDE)[:, None] * 3 + np.arange(SIDE) * 5).astype(np.uint8)

@@ -1,11 +1,16 @@
+import io
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from scipy.sparse import csr_array
 
-from skpneumo._inputs import as_paths, digest, read_bytes
+from skpneumo._images import Square
+from skpneumo._inputs import as_images, as_paths, images_if_any, object_array
+from skpneumo._sources import name_of, read_bytes
 
 TEXT = ["a.png", "b.png"]
 
@@ -31,8 +36,9 @@ CONTAINERS = {
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_every_container_of_paths_gives_them_as_str(name):
-    paths = as_paths(CONTAINERS[name])
+@pytest.mark.parametrize("read", [as_paths, as_images])
+def test_every_container_of_paths_gives_them_as_str(name, read):
+    paths = read(CONTAINERS[name])
     assert paths == TEXT
     assert all(type(path) is str for path in paths)
 
@@ -46,12 +52,22 @@ NUMBERS = {
     "one-column DataFrame": pd.DataFrame({"a": [1.0]}),
     "sparse": csr_array(np.eye(2)),
     "no column": np.empty((3, 0)),
+    "bytes of features": np.zeros((2, 3), np.uint8),
+    "rows": [np.zeros(3), np.ones(3)],
+    "float images": np.zeros((2, 40, 40)),
 }
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_are_no_paths(name):
     assert as_paths(NUMBERS[name]) is None
+    assert as_images(NUMBERS[name]) is None
+
+
+def _closed():
+    file = io.BytesIO(b"film")
+    file.close()
+    return file
 
 
 WRONG = {
@@ -69,7 +85,17 @@ WRONG = {
     "generator": ((path for path in TEXT), "got generator"),
     "set": ({"a.png"}, "got set"),
     "dict": ({"a": "a.png"}, "got dict"),
-    "bytes": ([b"a", b"b"], "of bytes"),
+    "array of bytes": (np.array([b"a", b"b"]), r"type \|S1, in which NumPy cuts off zeros"),
+    "bare PIL image": (Image.new("L", (9, 9)), r"bare PIL.Image.Image. For one image pass a list: \[X\]"),
+    "bare open file": (io.BytesIO(b"film"), "bare _io.BytesIO"),
+    "one gray image in colour": (np.zeros((64, 48, 3), np.uint8), r"shape \(64, 48, 3\), which looks like one image"),
+    "text file": ([io.StringIO("film")], r"X\[0\] is _io.StringIO, open as text"),
+    "floats": ([np.zeros((9, 9)), b"x"], r"X\[0\] is array of shape \(9, 9\) and type float64, but gray values are"),
+    "five colours": ([np.zeros((9, 9, 5), np.uint8)], r"X\[0\] is array of shape \(9, 9, 5\).*have the shape"),
+    "deep with opacity": ([np.zeros((9, 9, 4), np.uint16)], "have the shape"),
+    "no pixels": ([np.zeros((0, 9), np.uint8)], "have the shape"),
+    "closed file": ([_closed()], "which cannot be read: "),
+    "bytes and None": ([b"x" * 10**6, None], r"1 of its 2 items are none: X\[1\] is None"),
     "missing": (["a.png", None, "b.png", float("nan")], r"2 of its 4 items.*X\[1\] is None.*X\[3\] is nan \(float\)"),
 }
 
@@ -78,18 +104,168 @@ WRONG = {
 def test_wrong_input_is_named_with_what_was_expected(name):
     X, message = WRONG[name]
     with pytest.raises(ValueError, match=message) as caught:
-        as_paths(X)
-    assert "X must hold paths of images" in str(caught.value)
+        as_images(X)
+    assert "X must hold images" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    assert images_if_any(X) is None
 
 
-def test_what_stands_in_the_way_of_a_file_is_said(tmp_path):
-    (tmp_path / "empty.png").touch()
-    for path, reason in {"none.png": "no such file", "empty.png": "empty file", "": "a folder"}.items():
-        with pytest.raises(ValueError, match=reason):
-            read_bytes(str(tmp_path / path))
+def test_where_paths_are_needed_images_without_one_are_named():
+    with pytest.raises(ValueError, match=r"1 of 2 items are none: X\[1\] is bytes of length 4"):
+        as_paths(["a.png", b"film"])
 
 
-def test_a_digest_names_content_not_files():
-    assert digest(b"film") == digest(bytearray(b"film"))
-    assert digest(b"film") != digest(b"films")
-    assert len(digest(b"")) == 20
+def _png(pixels, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (50, 40), np.uint8)
+DEEP = PIXELS.astype(np.uint16) * 16
+COLOURS = np.random.RandomState(1).randint(0, 256, (50, 40, 3), np.uint8)
+OPACITY = np.random.RandomState(2).randint(0, 256, (50, 40, 4), np.uint8)
+
+IMAGES = {
+    "bytes": (PIXELS, lambda: _png(PIXELS)),
+    "bytearray": (PIXELS, lambda: bytearray(_png(PIXELS))),
+    "memoryview": (PIXELS, lambda: memoryview(_png(PIXELS))),
+    "BytesIO": (PIXELS, lambda: io.BytesIO(_png(PIXELS))),
+    "PIL image": (PIXELS, lambda: Image.fromarray(PIXELS)),
+    "lazy PIL image": (PIXELS, lambda: Image.open(io.BytesIO(_png(PIXELS)))),
+    "PIL image in colour": (COLOURS, lambda: Image.fromarray(COLOURS)),
+    "PIL image with opacity": (OPACITY, lambda: Image.fromarray(OPACITY)),
+    "deep PIL image": (DEEP, lambda: Image.fromarray(DEEP)),
+    "gray": (PIXELS, lambda: PIXELS),
+    "gray, three axes": (PIXELS, lambda: PIXELS[:, :, None]),
+    "strided gray": (PIXELS, lambda: np.repeat(PIXELS, 2, axis=1)[:, ::2]),
+    "deep gray": (DEEP, lambda: DEEP),
+    "deep gray of another byte order": (DEEP, lambda: DEEP.astype(">u2")),
+    "colours": (COLOURS, lambda: COLOURS),
+    "colours with opacity": (OPACITY, lambda: OPACITY),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_in_memory_becomes_the_square_of_a_file_of_its_pixels(name):
+    pixels, make = IMAGES[name]
+    (image,) = as_images([make()])
+    square = Square(32)
+    expected = square.decode(_png(pixels))
+    assert expected.std() > 20
+    for _ in range(3):
+        np.testing.assert_array_equal(square.decode(read_bytes(image)), expected)
+
+
+def test_deep_colours_are_the_gray_of_their_depth():
+    deep = COLOURS.astype(np.uint16) * 257
+    (image,) = as_images([deep])
+    shallow = Square(32).decode(_png(COLOURS)).astype(int)
+    assert np.abs(Square(32).decode(read_bytes(image)) - shallow).max() <= 1
+
+
+def test_a_pil_image_is_turned_upright_as_its_file_is():
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PIXELS).save(file, "PNG", exif=exif)
+    (image,) = as_images([Image.open(file)])
+    np.testing.assert_array_equal(Square(32).decode(read_bytes(image)), Square(32).decode(file.getvalue()))
+
+
+PAIR = [_png(PIXELS), _png(255 - PIXELS)]
+HOLDERS = {
+    "list": list,
+    "tuple": tuple,
+    "object array": object_array,
+    "object column": lambda items: object_array(items).reshape(-1, 1),
+    "Series": lambda items: pd.Series(list(items), index=[5, 3]),
+    "DataFrame": lambda items: pd.DataFrame({"image": list(items)}),
+}
+ITEMS = {
+    "bytes": lambda: PAIR,
+    "files": lambda: [io.BytesIO(data) for data in PAIR],
+    "PIL images": lambda: [Image.open(io.BytesIO(data)) for data in PAIR],
+    "arrays": lambda: [PIXELS, 255 - PIXELS],
+    "arrays of different sizes": lambda: [PIXELS, 255 - PIXELS[:, :, None]],
+    "a mixture": lambda: [PAIR[0], 255 - PIXELS],
+}
+
+
+@pytest.mark.parametrize("items", ITEMS)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_every_container_holds_images_of_every_kind(holder, items):
+    images = as_images(HOLDERS[holder](ITEMS[items]()))
+    squares = [Square(32).decode(read_bytes(image)) for image in images]
+    np.testing.assert_array_equal(squares, [Square(32).decode(data) for data in PAIR])
+
+
+@pytest.mark.parametrize("shape", [(2, 50, 40), (2, 50, 40, 1), (2, 50, 40, 3)])
+def test_an_array_of_images_of_equal_size_is_one_image_after_the_other(shape):
+    images = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
+    each = [read_bytes(image) for image in as_images(images)]
+    assert each == [read_bytes(image) for image in as_images(list(images))]
+    assert len(set(each)) == 2
+
+
+def test_an_open_file_is_read_from_its_beginning_and_left_where_it_was():
+    file = io.BytesIO(PAIR[0])
+    file.seek(7)
+    (image,) = as_images([file])
+    assert read_bytes(image) == PAIR[0]
+    assert file.tell() == 7
+
+
+def test_a_stream_that_cannot_be_rewound_is_read_once():
+    class Stream(io.RawIOBase):
+        def __init__(self, data):
+            self.rest = data
+
+        def read(self, size=-1):
+            data, self.rest = self.rest, b""
+            return data
+
+    (image,) = as_images([Stream(PAIR[0])])
+    assert [read_bytes(image), read_bytes(image)] == [PAIR[0]] * 2
+
+
+def test_images_keep_the_names_of_their_files(tmp_path):
+    path = tmp_path / "person7_virus_1.png"
+    path.write_bytes(PAIR[0])
+    with open(path, "rb") as file, Image.open(path) as image:
+        assert [name_of(each) for each in as_images([file, image, str(path), PAIR[0]])] == [str(path)] * 3 + [None]
+
+
+def test_a_url_is_read_through_fsspec():
+    import fsspec
+
+    fsspec.filesystem("memory").pipe("/films/a.png", PAIR[0])
+    (image,) = as_images(["memory://films/a.png"])
+    assert read_bytes(image) == read_bytes(as_paths(["memory://films/a.png"])[0]) == PAIR[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [("memory://films/none.png", "no such file"), ("nothing://films/a.png", "cannot be fetched: .*nothing")],
+)
+def test_what_stands_in_the_way_of_a_url_is_said(url, reason):
+    (image,) = as_images([url])
+    with pytest.raises(ValueError, match=reason):
+        read_bytes(image)
+
+
+def test_without_fsspec_a_url_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(ValueError, match=r"a URL, which needs fsspec: pip install 'skpneumo\[fsspec\]'"):
+        read_bytes("s3://films/a.png")
+
+
+def test_what_is_fetched_is_kept_from_naming_to_decoding_and_no_longer():
+    import fsspec
+
+    films = fsspec.filesystem("memory")
+    films.pipe("/films/b.png", PAIR[0])
+    (image,) = as_images(["memory://films/b.png"])
+    first = read_bytes(image)
+    films.pipe("/films/b.png", PAIR[1])
+    assert [first, read_bytes(image), read_bytes(image)] == [PAIR[0], PAIR[0], PAIR[1]]

@@ -29,7 +29,7 @@ def test_all_images_that_cannot_be_read_are_named(paths, tmp_path):
 
 
 def test_numbers_are_refused():
-    with pytest.raises(ValueError, match="takes paths"):
+    with pytest.raises(ValueError, match="takes images"):
         image_views(np.zeros((2, 3)))
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from skpneumo._duplicates import Film, film
 from skpneumo._images import whole
-from skpneumo._inputs import read_bytes
+from skpneumo._sources import read_bytes
 
 # Attributes that a disease can change by itself: a veil brightens a film, and smooth lungs compress better.
 PICTURE = frozenset({"file size", "bytes per pixel", "mean gray", "contrast", "black pixels", "white pixels"})

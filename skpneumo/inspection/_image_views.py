@@ -9,8 +9,9 @@ from sklearn.utils import check_scalar
 
 from skpneumo._features import VGG19Features
 from skpneumo._images import Square
-from skpneumo._inputs import as_paths, digest, read_bytes
+from skpneumo._inputs import as_images
 from skpneumo._pipeline import reason
+from skpneumo._sources import digest, label_of, read_bytes
 from skpneumo._views import Augmentation
 from skpneumo.exceptions import ImageReadError
 
@@ -55,19 +56,19 @@ def image_views(
     ...     image_views(X, n_views=3, image_size=64).shape
     (2, 3, 64, 64)
     """
-    paths = as_paths(X)
-    if paths is None:
-        raise ValueError(f"image_views takes paths of images; got {type(X).__name__} without any.")
+    images = as_images(X)
+    if images is None:
+        raise ValueError(f"image_views takes images; got {type(X).__name__} without any.")
     check_scalar(n_views, "n_views", Integral, min_val=1)
     VGG19Features(image_size=image_size, aspect=aspect, contrast=contrast)._check_parameters()
     square, strengths = Square(image_size, aspect, contrast), Augmentation.of(augmentation)
     views, failures = [], []
-    for position, path in enumerate(paths):
+    for position, image in enumerate(images):
         try:
-            data = read_bytes(path)
+            data = read_bytes(image)
             gray, content = square.gray(data), digest(data)
         except (OSError, ValueError) as error:
-            failures.append((position, path, reason(error)))
+            failures.append((position, label_of(image), reason(error)))
             continue
         items = [strengths.item(content, number) for number in range(n_views)]
         views.append([square.cut(gray, strengths.view(item, content)) for item in items])

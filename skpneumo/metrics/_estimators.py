@@ -1,14 +1,14 @@
 """What a fitted classifier says of images, where it draws the line, and whose images they are."""
 
-import os
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
-from skpneumo._inputs import paths_if_any
+from skpneumo._inputs import images_if_any, patients_by_name
 from skpneumo._patients import patient_key
+from skpneumo._sources import name_of
 
 
 def threshold_of(estimator: Any, pos_label: Any) -> float:
@@ -45,8 +45,7 @@ def _label_of_threshold(estimator: Any) -> Any:
 
 def patients_of(X: Any) -> np.ndarray | None:
     """Read the patients from the names of files, as `PneumoniaClassifier.fit` does; None where none is told."""
-    paths = paths_if_any(X)
-    keys = [patient_key(path) for path in paths or ()]
-    if paths is None or not any(keys):
+    images = images_if_any(X)
+    if images is None or not any(patient_key(name_of(image) or "") for image in images):
         return None
-    return np.array([key or os.path.abspath(path) for key, path in zip(keys, paths, strict=True)], dtype=object)
+    return patients_by_name(images)
