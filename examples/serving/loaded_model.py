@@ -30,7 +30,9 @@ class LoadedModel:
         self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
     def warm_up(self) -> None:
-        """Do now what would make the first request slow."""
+        """Do now what would make the first request slow: load and compile the network, and use all of it once."""
+        if self.inner:
+            self.inner.warm_up()
         gray = io.BytesIO()
         Image.new("L", (256, 256), 128).save(gray, "PNG")
         self.answers(self.rows([gray.getvalue()]))
