@@ -33,6 +33,7 @@ def run(code, *arguments, **environment):
         "skpneumo.export",
         "skpneumo.metrics",
         "skpneumo.model_selection",
+        "skpneumo.serving",
     ],
 )
 def test_importing_loads_neither_keras_nor_other_heavy_packages(module):

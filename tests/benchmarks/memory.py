@@ -80,9 +80,9 @@ def peak_of_fit(folder: str, n_images: int, memory: str | None) -> float:
     return held("VmHWM")
 
 
-def held(name: str) -> float:
-    """Read VmRSS, what this process holds now, or VmHWM, the most that it has held, in MB."""
-    status = Path("/proc/self/status").read_text()
+def held(name: str, process: int | str = "self") -> float:
+    """Read VmRSS, what a process holds now, or VmHWM, the most that it has held, in MB."""
+    status = Path(f"/proc/{process}/status").read_text()
     return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024 / MEGABYTE
 
 

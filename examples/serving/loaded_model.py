@@ -1,0 +1,90 @@
+"""A model of skpneumo as a service wants it: one pass of the network an image, and nothing is stored."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from PIL import Image
+
+import skpneumo
+
+DISCLAIMER = "A research tool, not a medical device: not for diagnosis or for decisions about patients."
+load_model = getattr(skpneumo, "load_model", joblib.load)
+
+
+class LoadedModel:
+    """A fitted `PneumoniaClassifier`, or a search, threshold, calibration or pipeline around one."""
+
+    def __init__(self, path: str) -> None:
+        estimator = load_model(path)
+        for part in parts(estimator):
+            if hasattr(part, "memory"):
+                part.memory = None
+        self.estimator = getattr(estimator, "best_estimator_", estimator)  # of a search, what it has found
+        self.classes = [str(label) for label in self.estimator.classes_]
+        self.inner = with_features(self.estimator)
+        self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+    def warm_up(self) -> None:
+        """Do now what would make the first request slow: load and compile the network, and use all of it once."""
+        if self.inner:
+            self.inner.warm_up()
+        gray = io.BytesIO()
+        Image.new("L", (256, 256), 128).save(gray, "PNG")
+        self.answers(self.rows([gray.getvalue()]))
+
+    def rows(self, images: list[bytes]) -> np.ndarray:
+        """Let images pass the network; without an inner model, all that is said of them is in these rows."""
+        if self.inner:
+            return self.inner.features(images)
+        calls = np.searchsorted(self.estimator.classes_, self.estimator.predict(images))
+        return np.column_stack([self.estimator.predict_proba(images), calls])
+
+    def answers(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """Say what the model says of each image."""
+        if self.inner:
+            probabilities, calls = self.estimator.predict_proba(rows), self.estimator.predict(rows)
+            novelty = self.inner.novelty(rows).tolist()
+        else:
+            probabilities, calls = rows[:, :-1], self.estimator.classes_[rows[:, -1].astype(int)]
+            novelty = [None] * len(rows)
+        named = [dict(zip(self.classes, row, strict=True)) for row in probabilities.tolist()]
+        keys = ("probabilities", "call", "novelty")
+        return [dict(zip(keys, said, strict=True)) for said in zip(named, map(str, calls), novelty, strict=True)]
+
+    def card(self) -> dict[str, Any]:
+        """Say which model this is."""
+        chosen = (getattr(self.estimator, name, None) for name in ("best_threshold_", "threshold_", "threshold"))
+        return {
+            "sha256": self.sha256,
+            "classes": self.classes,
+            "threshold": next((float(value) for value in chosen if isinstance(value, float)), None),
+            "skpneumo": skpneumo.__version__,
+            "disclaimer": DISCLAIMER,
+        }
+
+    def history(self) -> dict[str, Any]:
+        """Say how it was made, as far as it knows."""
+        names = {"fitted_with": "versions_", "training_summary": "training_summary_"}
+        return {key: getattr(self.inner, name, None) for key, name in names.items()}
+
+
+def parts(thing: Any) -> Iterator[Any]:
+    """Yield the estimators that a model is made of, the fitted copies in it too."""
+    if isinstance(thing, list | tuple | dict):
+        for part in thing.values() if isinstance(thing, dict) else thing:
+            yield from parts(part)
+    elif not isinstance(thing, type) and (hasattr(thing, "get_params") or hasattr(thing, "estimator")):
+        yield thing
+        yield from parts(vars(thing))
+
+
+def with_features(model: Any) -> Any:
+    """Find the PneumoniaClassifier in a model, or in its threshold, that takes features in the place of images."""
+    while model is not None and not hasattr(model, "features"):
+        model = getattr(model, "estimator_", None)
+    return model if getattr(model, "n_views_predict", None) == 1 else None  # features are those of one view

@@ -1,0 +1,407 @@
+"""The service, through a real server and a real client: answers, refusals, load, start and end."""
+
+import gc
+import io
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import joblib
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
+from sklearn.pipeline import make_pipeline
+
+import skpneumo
+from loaded_model import LoadedModel, parts
+from service import Limits, create_app, main
+from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo.datasets import make_chest_xrays
+
+TINY = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 2}
+LIMITS = Limits(file_bytes=200_000, body_bytes=500_000, files=4)
+LONG = 60  # seconds that no test lasts
+
+
+@pytest.fixture(autouse=True)
+def errors(caplog):
+    """What the server logs as an error: nothing, whatever a client does, unless a test expects it and clears it."""
+    logged = []
+    caplog.handler.addFilter(lambda record: logged.append(record) or True if record.levelname == "ERROR" else True)
+    yield logged
+    assert not [record.getMessage() for record in logged]
+
+
+@pytest.fixture(scope="module")
+def xrays(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("xrays")
+    X, y = make_chest_xrays(24, folder, image_size=48, difficulty=0, random_state=0, return_X_y=True)
+    return X.ravel().tolist(), y
+
+
+@pytest.fixture(scope="module")
+def films(xrays):
+    """The bytes of six films."""
+    contents = []
+    for path in xrays[0][:6]:
+        with open(path, "rb") as file:
+            contents.append(file.read())
+    return contents
+
+
+@pytest.fixture(scope="module")
+def clf(xrays):
+    return PneumoniaClassifier(**TINY, memory=None).fit(*xrays)
+
+
+@pytest.fixture(scope="module")
+def model(clf, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.joblib"
+    joblib.dump(clf, path)
+    return LoadedModel(str(path))
+
+
+@contextmanager
+def served(model, limits=LIMITS, **batching):
+    """Run a service in a thread, on a port that is free; yield a client of it."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(model, limits, **batching), log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=LONG) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(LONG)
+        listening.close()
+
+
+def wait_until_ready(client):
+    end = time.monotonic() + LONG
+    while client.get("/readyz").status_code != 200:
+        assert time.monotonic() < end
+
+
+@pytest.fixture(scope="module")
+def client(model):
+    with served(model) as client:
+        wait_until_ready(client)
+        yield client
+
+
+def upload(client, *films, field="files"):
+    return client.post("/predict", files=[(field, (f"{i}.png", film)) for i, film in enumerate(films)])
+
+
+def save(kind, *images, **options):
+    file = io.BytesIO()
+    images[0].save(file, kind, append_images=images[1:], **options)
+    return file.getvalue()
+
+
+def test_films_are_answered_with_what_the_model_says_of_them(client, clf, xrays, films):
+    answer = upload(client, *films)
+    assert answer.status_code == 413  # six, and four are the most
+    answer = upload(client, *films[:4]).json()
+    paths = xrays[0][:4]
+    probabilities = [[said["probabilities"][label] for label in ("0", "1")] for said in answer["files"]]
+    np.testing.assert_allclose(probabilities, clf.predict_proba(paths), atol=1e-4)
+    np.testing.assert_allclose([said["novelty"] for said in answer["files"]], clf.novelty(paths), atol=0.1)
+    assert [said["call"] for said in answer["files"]] == clf.predict(paths).astype(str).tolist()
+    assert [said["name"] for said in answer["files"]] == ["0.png", "1.png", "2.png", "3.png"]
+    assert answer["model"]["skpneumo"] == skpneumo.__version__
+    assert len(answer["model"]["sha256"]) == 64
+    assert "not a medical device" in answer["model"]["disclaimer"]
+
+
+def test_the_model_is_described(client, model):
+    card = client.get("/model").json()
+    assert (card["sha256"], card["classes"]) == (model.sha256, ["0", "1"])
+    assert {"threshold", "skpneumo", "fitted_with", "training_summary", "disclaimer"} <= set(card)
+
+
+def test_the_form_of_an_upload_is_in_the_description_of_the_interface(client):
+    body = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]
+    assert "files" in body["content"]["multipart/form-data"]["schema"]["properties"]
+
+
+GRAY = Image.new("L", (64, 64), 100)
+NOISE = Image.fromarray(np.random.RandomState(0).randint(0, 256, (96, 96), np.uint8))
+BAD = {
+    "empty": (b"", 422, "is empty"),
+    "text": (b"a film", 415, "is something else, not a JPEG"),
+    "html": (b"\n<!doctype html>", 415, "is HTML or XML, not a JPEG"),
+    "pdf": (b"%PDF-1.7 ...", 415, "is a PDF"),
+    "zip": (b"PK\x03\x04...", 415, "is a ZIP archive"),
+    "dicom": (bytes(128) + b"DICM" + bytes(50), 415, "is a DICOM file"),
+    "gif": (save("GIF", GRAY, NOISE, save_all=True), 415, "is a GIF"),
+    "pages": (save("TIFF", GRAY, NOISE, save_all=True), 422, "holds 2 images"),
+    "truncated": (save("JPEG", NOISE)[:2_000], 422, "cannot be read: cannot be decoded"),
+    "header alone": (b"\x89PNG\r\n\x1a\n", 422, "cannot be read"),
+    "bomb": (save("PNG", Image.new("1", (20_000, 20_000))), 422, "absurdly large"),
+    "large": (save("BMP", Image.new("L", (500, 500))), 413, "more than 200000"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_film_is_refused_by_name_and_reason(name, client, films):
+    data, status, reason = BAD[name]
+    for sent, position in (([data], 0), ([films[0], data], 1)):
+        answer = upload(client, *sent)
+        assert answer.status_code == status
+        (wrong,) = answer.json()["files"]
+        assert wrong["name"] == f"{position}.png"
+        assert reason in wrong["reason"]
+        assert f"'{position}.png' {wrong['reason'].rstrip('.')}." in answer.json()["detail"]
+
+
+def test_all_files_that_cannot_be_used_are_named_and_nothing_is_predicted(client, films):
+    answer = upload(client, b"", films[0], b"%PDF")
+    assert answer.status_code == 422
+    assert [wrong["name"] for wrong in answer.json()["files"]] == ["0.png", "2.png"]
+    assert "2 of 3 files cannot be used, so nothing was predicted" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "detail"),
+    [
+        ("application/json", b"{}", 415, "Send images as multipart/form-data"),
+        ("image/png", b"\x89PNG", 415, "Send images as multipart/form-data"),
+        ("multipart/form-data", b"--x--", 400, "not well-formed"),
+        ("multipart/form-data; boundary=x", b"nonsense", 400, "not well-formed"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n1", 400, "not well-formed"),
+        ("multipart/form-data; boundary=x", b"--x\r\n", 400, "breaks off"),
+        ("multipart/form-data; boundary=" + "x" * 300, b"--x--\r\n", 400, "not well-formed"),
+    ],
+)
+def test_bodies_of_another_kind_are_refused(content_type, body, status, detail, client):
+    answer = client.post("/predict", content=body, headers={"Content-Type": content_type.encode("latin-1")})
+    assert answer.status_code == status
+    assert detail in answer.json()["detail"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as below
+def test_a_body_that_breaks_off_is_refused_even_where_a_film_of_it_is_whole(model, films):
+    with served(model) as client:
+        wait_until_ready(client)
+        request = client.build_request("POST", "/predict", files=[("files", film) for film in films[:2]])
+        headers = {"Content-Type": request.headers["Content-Type"]}
+        answer = client.post("/predict", content=request.read()[:-100], headers=headers)
+    gc.collect()
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The body breaks off before its end.")
+
+
+def test_other_fields_and_text_in_the_place_of_files_are_refused(client, films):
+    answer = upload(client, films[0], field="image")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        "Send images in the field 'files' alone; got 'image'.",
+    )
+    answer = client.post("/predict", data={"files": "../model.joblib"}, files={"files": films[0]})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "The field 'files' must hold files.")
+
+
+# Starlette leaves the files of a broken body to the garbage collector, which says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_bytes_changed_at_random_are_never_an_error_of_the_service(model, films):
+    random = np.random.RandomState(0)
+    with served(model) as client:
+        wait_until_ready(client)
+        request = client.build_request("POST", "/predict", files={"files": films[0]})
+        body, headers = np.frombuffer(request.read(), np.uint8), {"Content-Type": request.headers["Content-Type"]}
+        for _ in range(50):
+            changed = body.copy()
+            places = random.choice(np.r_[:200, len(body) - 60 : len(body)], 4)
+            changed[places] = random.randint(0, 256, 4)
+            answer = client.post("/predict", content=changed.tobytes(), headers=headers)
+            assert answer.status_code < 500
+            assert "files" in answer.json()
+    gc.collect()
+
+
+def test_too_many_bytes_are_refused_before_they_are_read(client):
+    answer = client.post(
+        "/predict", content=bytes(600_000), headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert answer.status_code == 413
+    assert "500000 bytes at most" in answer.json()["detail"]
+
+
+def test_a_body_without_an_announced_length_is_cut_off_too(client):
+    def chunks():
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+        for _ in range(60):
+            yield bytes(10_000)
+
+    answer = client.post("/predict", content=chunks(), headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert answer.status_code == 413
+
+
+def test_a_body_that_does_not_come_is_given_up(model):
+    with served(model, Limits(seconds=0.01)) as client:
+        wait_until_ready(client)
+        head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nContent-Type: multipart/form-data; boundary=x"
+        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=LONG) as connection:
+            connection.sendall(f"{head}\r\n\r\n--x".encode())
+            answer = connection.recv(1_000)
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    ("name", "echoed"),
+    [
+        ("../../etc/passwd.png", "passwd.png"),
+        ("C:\\films\\a.png", "a.png"),
+        ("x" * 500 + ".png", "x" * 100),
+        ("a\u202egnp.exe", "a?gnp.exe"),
+        ("f\u00fcr.png", "f\u00fcr.png"),
+        ("folder/", "file 1"),
+    ],
+)
+def test_names_are_echoed_without_folders_and_tricks(name, echoed, client, films):
+    assert client.post("/predict", files=[("files", (name, films[0]))]).json()["files"][0]["name"] == echoed
+
+
+def test_other_methods_and_addresses_are_refused(client):
+    assert client.get("/predict").status_code == 405
+    assert client.get("/films").status_code == 404
+
+
+class SlowModel(LoadedModel):
+    """Waits, in warming up and in passing, until it is let."""
+
+    def __init__(self, model):
+        vars(self).update(vars(model))
+        self.warm, self.begun, self.let = threading.Event(), threading.Semaphore(0), threading.Event()
+        self.sizes = []
+
+    def warm_up(self):
+        assert self.warm.wait(LONG)
+
+    def rows(self, images):
+        self.sizes.append(len(images))
+        self.begun.release()
+        assert self.let.wait(LONG)
+        return super().rows(images)
+
+
+def test_the_service_is_up_at_once_but_ready_only_when_the_model_is_warm(model, films):
+    slow = SlowModel(model)
+    slow.let.set()
+    with served(slow) as client:
+        assert client.get("/healthz").status_code == 200
+        for answer in (client.get("/readyz"), upload(client, films[0])):
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"] == "1"
+        slow.warm.set()
+        wait_until_ready(client)
+        assert upload(client, films[0]).status_code == 200
+
+
+class BrokenModel(LoadedModel):
+    def __init__(self):
+        self.tried = threading.Event()
+
+    def warm_up(self):
+        self.tried.set()
+        raise OSError("no such weights")
+
+    def card(self):
+        return {"disclaimer": ""}
+
+
+def test_a_model_that_cannot_be_warmed_up_is_never_ready_and_the_log_says_why(errors):
+    model = BrokenModel()
+    with served(model) as client:
+        assert model.tried.wait(LONG)
+        assert client.get("/readyz").status_code == 503
+    assert str(errors.pop().exc_info[1]) == "no such weights"
+
+
+def test_clients_share_a_pass_and_each_gets_its_own_answer(model, films):
+    slow = SlowModel(model)
+    slow.warm.set()
+    with served(slow) as client, ThreadPoolExecutor(3) as pool:
+        wait_until_ready(client)
+        first = pool.submit(upload, client, films[0])
+        assert slow.begun.acquire(timeout=LONG)
+        others = [pool.submit(upload, client, films[1]), pool.submit(upload, client, films[2], films[3])]
+        slow.let.set()
+        answers = [future.result(LONG).json()["files"] for future in (first, *others)]
+        expected = [upload(client, film).json()["files"][0]["probabilities"] for film in films[:4]]
+    for said, probabilities in zip([said for answer in answers for said in answer], expected, strict=True):
+        assert said["probabilities"] == pytest.approx(probabilities, abs=1e-4)
+
+
+def test_overload_is_answered_at_once(model, films):
+    slow = SlowModel(model)
+    slow.warm.set()
+    with served(slow, Limits(requests=1)) as client, ThreadPoolExecutor(1) as pool:
+        wait_until_ready(client)
+        first = pool.submit(upload, client, films[0])
+        assert slow.begun.acquire(timeout=LONG)
+        answer = upload(client, films[1])
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert "Too many requests" in answer.json()["detail"]
+        slow.let.set()
+        assert first.result(LONG).status_code == 200
+        assert upload(client, films[1]).status_code == 200
+
+
+def wrapped(kind, clf, xrays):
+    if kind == "search":
+        return GridSearchCV(PneumoniaClassifier(**TINY), {"alpha": [0.05]}, cv=2, scoring="roc_auc").fit(*xrays)
+    if kind == "tuned threshold":
+        return TunedThresholdClassifierCV(PneumoniaClassifier(**TINY), cv=2).fit(*xrays)
+    if kind == "fixed threshold":
+        return FixedThresholdClassifier(FrozenEstimator(clf), threshold=0.9).fit(*xrays)
+    if kind == "calibrated":
+        return CalibratedClassifierCV(FrozenEstimator(clf)).fit(*xrays)
+    if kind == "views":
+        return PneumoniaClassifier(**TINY, n_views_predict=2, memory=None).fit(*xrays)
+    return make_pipeline(VGG19Features(**TINY), LogisticRegression(max_iter=10_000)).fit(*xrays)
+
+
+@pytest.mark.parametrize("kind", ["search", "tuned threshold", "fixed threshold", "calibrated", "views", "pipeline"])
+def test_models_around_the_classifier_say_what_they_say_and_store_nothing(
+    kind, clf, xrays, films, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "cache"))
+    estimator = wrapped(kind, clf, xrays)
+    joblib.dump(estimator, tmp_path / "model.joblib")
+    monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "never"))
+    model = LoadedModel(str(tmp_path / "model.joblib"))
+    model.warm_up()
+    answers = model.answers(model.rows(films))
+    assert not (tmp_path / "never").exists()
+    assert all(part.memory is None for part in parts(model.estimator) if hasattr(part, "memory"))
+    probabilities = [list(answer["probabilities"].values()) for answer in answers]
+    np.testing.assert_allclose(probabilities, estimator.predict_proba(xrays[0][:6]), atol=1e-4)
+    assert [answer["call"] for answer in answers] == estimator.predict(xrays[0][:6]).astype(str).tolist()
+    assert model.card()["threshold"] == {
+        "tuned threshold": getattr(estimator, "best_threshold_", None),
+        "fixed threshold": 0.9,
+    }.get(kind, model.card()["threshold"])
+
+
+def test_without_a_model_the_service_says_how_to_make_one(monkeypatch):
+    monkeypatch.delenv("SKPNEUMO_MODEL", raising=False)
+    with pytest.raises(SystemExit, match="make_model"):
+        main()
+
+
+def test_a_model_file_that_is_missing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("SKPNEUMO_MODEL", str(tmp_path / "absent.joblib"))
+    with pytest.raises(SystemExit, match=r"cannot be loaded: .*absent"):
+        main()
