@@ -305,8 +305,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame; or matrix
-            Paths of images, str or pathlib.Path; or features already extracted, numbers of shape
-            (n_samples, n_features).
+            Images: paths (str or pathlib.Path), bytes, open binary files, PIL images, arrays of pixels (uint8 or
+            uint16), URLs; or features already extracted, numbers of shape (n_samples, n_features).
         y : array-like of shape (n_samples,)
             Labels of any type, of two or more classes.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -389,7 +389,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in `fit`
-            Paths of images, or features.
+            Images, or features.
 
         Returns
         -------
@@ -409,7 +409,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in `fit`
-            Paths of images, or features.
+            Images, or features.
         abstain_below : float, default=None
             Of images whose `novelty` is at most this, such as 0.01, nothing is said.
 
@@ -440,7 +440,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in `fit`
-            Paths of images, or features.
+            Images, or features.
 
         Returns
         -------
@@ -456,7 +456,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in `fit`
-            Paths of images, or features.
+            Images, or features.
 
         Returns
         -------
@@ -472,7 +472,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in `fit`
-            Paths of images, or features, which are not recognised.
+            Images, or features.
         y : array-like of shape (n_samples,)
             Labels.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -503,7 +503,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in `fit`
-            Paths of images of the site, or features: at least 20 different ones, better 50 to 100, of many patients.
+            Images of the site, or features: at least 20 different ones, better 50 to 100, of many patients.
         prevalence : float or array-like of shape (n_classes,), default=None
             Share of ``classes_[1]`` among these images, or of each class. None: as in the training. Probabilities of
             the copy are those of this prevalence, unless ``prior_correction=False``; its calls stay those of
@@ -605,7 +605,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in `fit`
-            Paths of images, or features.
+            Images, or features.
 
         Returns
         -------

@@ -129,7 +129,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-            Paths of images, str or pathlib.Path.
+            Images: paths, bytes, open binary files, PIL images, arrays of pixels, URLs.
         y : None
             Ignored.
 
@@ -152,7 +152,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-            Paths of images, str or pathlib.Path.
+            Images: paths, bytes, open binary files, PIL images, arrays of pixels, URLs.
         y : None
             Ignored.
 
@@ -175,7 +175,7 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-            Paths of images, str or pathlib.Path.
+            Images: paths, bytes, open binary files, PIL images, arrays of pixels, URLs.
 
         Returns
         -------

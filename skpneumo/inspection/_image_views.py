@@ -30,7 +30,7 @@ def image_views(
     Parameters
     ----------
     X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-        Paths of images, str or pathlib.Path.
+        Images, as in `PneumoniaClassifier`.
     n_views : int, default=4
         Views of each image, the first being the plain one.
     augmentation, image_size, aspect, contrast
