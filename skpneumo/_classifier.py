@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from numbers import Integral, Real
 from typing import Any
 
@@ -22,6 +23,7 @@ from skpneumo._head import Head
 from skpneumo._inputs import as_paths, check_column, paths_if_any
 from skpneumo._line import Line
 from skpneumo._novelty import p_values, smallest_p_value
+from skpneumo._persistence import check_preprocessing, opened, sealed
 from skpneumo._progress import progress_bar
 from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._seen import row_digests, warn_of_seen
@@ -183,6 +185,17 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         What `adapt` and `novelty` know of the features of plain training images.
     seen_ : dict of str to ndarray
         Short digests of the images that `fit` saw, and salted ones of their patients, for `score` to recognise them.
+    threshold_ : float or None
+        Probability of ``classes_[1]`` above which `predict` names it: 0.5, unless `prior_correction` or `adapt` has
+        moved the probabilities. None where there are more than two classes.
+    training_summary_ : dict
+        What the last `fit`, or call of `partial_fit`, saw: "kind" ("images" or "features"), "n_images", "n_patients"
+        (None where nobody named them), both also by class in the order of `classes_`, "n_held_out" images of early
+        stopping among them, "n_views", "total_weight" (of `sample_weight`; None without), "n_calls" (how many fits or
+        calls went on from each other).
+    versions_ : dict of str to str
+        Versions of skpneumo, scikit-learn, Keras, the framework that it is set to, numpy, Pillow and Python at the
+        time of `fit`, and "preprocessing", that of how images become squares.
 
     See Also
     --------
@@ -586,7 +599,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _known_reference(self) -> dict[str, np.ndarray]:
         if not self.reference_:
-            raise NotFittedError("What the training images look like is known once the fit has ended.")
+            raise NotFittedError(
+                "What the training images look like is known once the fit has ended; files of early versions do not "
+                "hold it: fit anew."
+            )
         return self.reference_
 
     def _train(self, examples: Examples, start: Head | None, tasks: FitTasks, *, is_partial: bool) -> None:
@@ -636,6 +652,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return features
 
     def _features_of_images(self, X: Any, paths: list[str], fitted_on_images: bool, n_views: int) -> np.ndarray:
+        check_preprocessing(self.versions_)
         line, layers = self._line(), self.tuned_layers_
         way = line.way(n_views, Augmentation.of(self.augmentation), layers)
         if fitted_on_images:
@@ -644,9 +661,19 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 raise ValueError(OTHER_FEATURES)
         return line.features(paths, way, layers, self._bar())
 
+    @property
+    def threshold_(self) -> float | None:
+        """Probability of ``classes_[1]`` above which `predict` names it; None where there are more than two classes."""
+        return float(expit(self.prior_shift_[0])) if len(self.classes_) == 2 else None
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what only a fit that goes on has need of; a model that is loaded goes on without it."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_before"}
+        return sealed(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Check what was saved; an error or a warning says where it is damaged, or of another version."""
+        defaults = {name: each.default for name, each in signature(type(self)).parameters.items()}
+        super().__setstate__(opened(state, type(self).__name__, defaults))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

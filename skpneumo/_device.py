@@ -72,6 +72,14 @@ def _import_keras() -> ModuleType:
     return keras
 
 
+def backend_name() -> str:
+    """Name the framework that Keras runs on, or is set to, without importing either."""
+    loaded = getattr(sys.modules.get("keras"), "backend", None)
+    if loaded is not None and hasattr(loaded, "backend"):
+        return str(loaded.backend())
+    return os.environ.get("KERAS_BACKEND", "tensorflow")
+
+
 def _framework() -> ModuleType:
     return _FRAMEWORKS[keras().backend.backend()]
 
