@@ -24,19 +24,34 @@ from skpneumo.exceptions import ModelFileError
 TRUSTED_TYPES = [
     "skpneumo._classifier.PneumoniaClassifier",
     "skpneumo._features.VGG19Features",
+    "skpneumo.metrics._operating_points.sensitivity_at_specificity",
+    "skpneumo.metrics._operating_points.specificity_at_sensitivity",
     "skpneumo.model_selection.PatientGroupKFold",
 ]
 
-# What wraps a model in scikit-learn or imbalanced-learn and runs nothing but their own code.
-_WRAPPERS = [
+# What searches, thresholds, calibration and pipelines hold; none of it does anything while it is read.
+_OF_WRAPPERS = [
+    "imblearn.over_sampling._random_over_sampler.RandomOverSampler",
+    "imblearn.over_sampling._smote.base.SMOTE",
     "imblearn.pipeline.Pipeline",
+    "imblearn.under_sampling._prototype_selection._random_under_sampler.RandomUnderSampler",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",
+    "sklearn.metrics._classification.accuracy_score",
     "sklearn.metrics._classification.balanced_accuracy_score",
+    "sklearn.metrics._classification.f1_score",
+    "sklearn.metrics._classification.log_loss",
+    "sklearn.metrics._ranking.average_precision_score",
+    "sklearn.metrics._ranking.roc_auc_score",
     "sklearn.metrics._scorer._CurveScorer",
+    "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.metrics._scorer._Scorer",
+    "sklearn.model_selection._split.StratifiedGroupKFold",
+    "sklearn.model_selection._split.StratifiedKFold",
     "sklearn.utils._bunch.Bunch",
+    "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn.utils._metadata_requests.MethodMetadataRequest",
 ]
 
 _PICKLE = b"\x80"
@@ -71,8 +86,8 @@ def load_model(path: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> 
     path : str or path
         The file, compressed or not.
     trusted : iterable of str, default=()
-        Further types that a ``.skops`` file may hold, beside those of this package, those of scikit-learn and those
-        that wrap a model in these, such as the type of a sampler.
+        Further types that a ``.skops`` file may hold, beside `TRUSTED_TYPES` and what scikit-learn's
+        own wrappers hold, such as the type of a scorer of your own.
 
     Returns
     -------
@@ -163,7 +178,7 @@ def _read_zip(data: bytes, trusted: list[str]) -> Any:
             kind = "a file of Keras" if "model.weights.h5" in names else "another zip archive, such as arrays of numpy"
             raise ModelFileError(f"{_NO_MODEL.format(f'is {kind}')}.")
     skops = _import_skops()
-    allowed = [*TRUSTED_TYPES, *_WRAPPERS, *trusted]
+    allowed = [*TRUSTED_TYPES, *_OF_WRAPPERS, *trusted]
     unknown = sorted(set(skops.get_untrusted_types(data=data)) - set(allowed))
     if unknown:
         raise ModelFileError(
@@ -217,4 +232,4 @@ def _ours_within(value: Any, met: set[int]) -> Iterator[Any]:
 
 
 def _sentence(error: BaseException) -> str:
-    return f"{error}".rstrip(".") or type(error).__name__
+    return f"{type(error).__name__}: {error}".rstrip(". :")
