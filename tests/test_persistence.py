@@ -22,8 +22,8 @@ HEADS = {
 }
 
 
-@pytest.fixture
-def X(random):
+@pytest.fixture(name="X")
+def rows_of_numbers(random):
     return random.rand(40, 3)
 
 

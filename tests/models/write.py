@@ -1,7 +1,7 @@
 """Write the models that every later version has to read: ``PYTHONPATH=.:tests python tests/models/write.py``.
 
-They go into a folder named after the version of the package, beside the films and features that they are asked about and
-the probabilities that they give. A folder is written once, before its version is released, and never again.
+They go into a folder named after the version of the package, beside the films and features that they are asked about,
+and the probabilities that they give. A folder is written once, before its version is released, and never again.
 """
 
 import json
