@@ -1,5 +1,9 @@
 import copy
+import os
 import pickle
+import subprocess
+import sys
+import textwrap
 import warnings
 from pathlib import Path, PurePosixPath
 
@@ -351,3 +355,24 @@ def test_the_summary_tells_weights_and_held_out_images_and_calls(X, y):
     assert summary["n_held_out"] == 10
     clf = PneumoniaClassifier().partial_fit(X, y, classes=[0, 1]).partial_fit(X[:10], y[:10])
     assert (clf.training_summary_["n_calls"], clf.training_summary_["n_images"]) == (2, 10)
+
+
+def test_keras_is_not_loaded_to_learn_what_it_is_set_to(tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    code = """
+    import sys
+    from skpneumo._device import backend_name
+    print(backend_name(), "keras" in sys.modules)
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            env=environment | {"KERAS_HOME": str(tmp_path)} | more,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for more in ({}, {"KERAS_BACKEND": "torch"}, {"KERAS_HOME": str(tmp_path / "nowhere")})
+    ]
+    assert said == [["jax", "False"], ["torch", "False"], ["tensorflow", "False"]]

@@ -87,14 +87,14 @@ def main(arguments):
         print(f"{name}: {run(python, VERSIONS)}")
     for size in SIZES:
         print(f"\n8 layers at {size} px, {len(train)} films of training, {len(films)} others predicted")
-        for writer in pythons:
+        for writer, python in pythons.items():
             with tempfile.TemporaryDirectory() as folder:
-                said = run(pythons[writer], WRITE, [folder, weights, size, train, labels, films])
+                said = run(python, WRITE, [folder, weights, size, train, labels, films])
                 for model, (n_bytes, expected) in said.items():
-                    for reader in pythons:
+                    for reader, other in pythons.items():
                         n_times = 100 if model == "probe" else 1
                         file = f"{folder}/{model}.joblib"
-                        durations, probabilities = run(pythons[reader], READ, [file, films, n_times])
+                        durations, probabilities = run(other, READ, [file, films, n_times])
                         print(line(writer, reader, model, n_bytes, difference(expected, probabilities), durations))
 
 
