@@ -152,7 +152,7 @@ def _contents(path: str) -> bytes:
 def _read(path: str, data: bytes, trusted: list[str]) -> Any:
     if data.startswith(_ZIP):
         return _read_zip(data, trusted)
-    if path.endswith(".skops"):
+    if path.lower().endswith(".skops"):
         raise ModelFileError("is no file of skops, whose name it has, or is damaged.")
     if not data.startswith((_PICKLE, _LZ4)):
         data = _decompressed(data)

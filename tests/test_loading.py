@@ -263,6 +263,21 @@ def test_a_file_with_other_bytes_anywhere_is_refused_or_says_the_same(kind, prob
     assert n_refused > 200
 
 
+@pytest.mark.parametrize("kind", ["compressed", "skops"])
+def test_other_bytes_around_a_model_are_refused_or_say_the_same(kind, X, y, file, random):
+    model = TunedThresholdClassifierCV(PneumoniaClassifier(), cv=2).fit(X, y)
+    data, expected, n_refused = written(kind, model, file), model.predict(X), 0
+    for position in random.permutation(len(data))[:200]:
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << random.randint(8)
+        file.write_bytes(damaged)
+        try:
+            np.testing.assert_array_equal(load_model(file).predict(X), expected)
+        except ModelFileError:
+            n_refused += 1
+    assert n_refused > 150
+
+
 def written(kind, clf, file):
     if kind == "skops":
         skops.io.dump(clf, file, compression=zipfile.ZIP_DEFLATED)

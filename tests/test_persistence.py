@@ -49,7 +49,8 @@ def as_of_before(*names):
     """Make a state what it was before files had a format, and before there were attributes of some names."""
 
     def change(state):
-        for name in ("_file", "versions_", "training_summary_", *names):
+        known = _persistence._BEFORE_FORMATS | set(PneumoniaClassifier().get_params())
+        for name in (set(state) - known) | set(names):
             state.pop(name, None)
 
     return change
