@@ -240,7 +240,7 @@ def test_a_pickle_is_not_read_from_a_file_that_is_named_as_one_of_skops(probe, t
 @pytest.mark.parametrize("kind", ["joblib", "compressed", "skops"])
 def test_a_file_that_is_cut_off_anywhere_is_refused(kind, probe, file):
     data = written(kind, probe, file)
-    for length in np.linspace(1, len(data) - 1, 150).astype(int):
+    for length in np.linspace(1, len(data) - 1, 60).astype(int):
         file.write_bytes(data[:length])
         with pytest.raises(ModelFileError):
             load_model(file)
@@ -249,7 +249,7 @@ def test_a_file_that_is_cut_off_anywhere_is_refused(kind, probe, file):
 @pytest.mark.parametrize("kind", ["joblib", "compressed", "skops"])
 def test_a_file_with_other_bytes_anywhere_is_refused_or_says_the_same(kind, probe, X, file, random):
     data, expected, n_refused = written(kind, probe, file), probe.predict_proba(X), 0
-    for position in random.permutation(len(data))[:300]:
+    for position in random.permutation(len(data))[:150]:
         damaged = bytearray(data)
         damaged[position] ^= 1 << random.randint(8)
         file.write_bytes(damaged)
@@ -260,14 +260,14 @@ def test_a_file_with_other_bytes_anywhere_is_refused_or_says_the_same(kind, prob
         else:
             np.testing.assert_array_equal(copy.predict_proba(X), expected)
             assert copy.get_params() == probe.get_params()
-    assert n_refused > 200
+    assert n_refused > 100
 
 
 @pytest.mark.parametrize("kind", ["compressed", "skops"])
 def test_other_bytes_around_a_model_are_refused_or_say_the_same(kind, X, y, file, random):
     model = TunedThresholdClassifierCV(PneumoniaClassifier(), cv=2).fit(X, y)
     data, expected, n_refused = written(kind, model, file), model.predict(X), 0
-    for position in random.permutation(len(data))[:200]:
+    for position in random.permutation(len(data))[:100]:
         damaged = bytearray(data)
         damaged[position] ^= 1 << random.randint(8)
         file.write_bytes(damaged)
@@ -275,7 +275,7 @@ def test_other_bytes_around_a_model_are_refused_or_say_the_same(kind, X, y, file
             np.testing.assert_array_equal(load_model(file).predict(X), expected)
         except ModelFileError:
             n_refused += 1
-    assert n_refused > 150
+    assert n_refused > 70
 
 
 def written(kind, clf, file):
