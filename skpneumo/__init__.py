@@ -5,7 +5,7 @@ A research tool, not a medical device. Importing it imports neither Keras nor th
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
+from skpneumo._loading import TRUSTED_TYPES, load_model
+from skpneumo._version import __version__
 
-__version__ = "0.1.0.dev0"
-
-__all__ = ["PneumoniaClassifier", "VGG19Features", "__version__"]
+__all__ = ["TRUSTED_TYPES", "PneumoniaClassifier", "VGG19Features", "__version__", "load_model"]

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,6 +24,7 @@ from skpneumo._head import Head
 from skpneumo._inputs import as_images, check_column, images_if_any
 from skpneumo._line import Line
 from skpneumo._novelty import p_values, smallest_p_value
+from skpneumo._persistence import check_preprocessing, opened, sealed
 from skpneumo._pipeline import Way
 from skpneumo._progress import progress_bar
 from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
@@ -194,6 +196,17 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         What `adapt` and `novelty` know of the features of plain training images.
     seen_ : dict of str to ndarray
         Short digests of the images that `fit` saw, and salted ones of their patients, for `score` to recognise them.
+    threshold_ : float or None
+        Probability of ``classes_[1]`` above which `predict` names it: 0.5, unless `prior_correction` or `adapt` has
+        moved the probabilities. None where there are more than two classes.
+    training_summary_ : dict
+        What the last `fit`, or call of `partial_fit`, saw: "kind" ("images" or "features"), "n_images", "n_patients"
+        (None where nobody named them), both also by class in the order of `classes_`, "n_held_out" images of early
+        stopping among them, "n_views", "total_weight" (of `sample_weight`; None without), "n_calls" (how many fits or
+        calls went on from each other).
+    versions_ : dict of str to str
+        Versions of skpneumo, scikit-learn, Keras, the framework that it is set to, numpy, Pillow and Python at the
+        time of `fit`, and "preprocessing", that of how images become squares.
 
     See Also
     --------
@@ -698,7 +711,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _known_reference(self) -> dict[str, np.ndarray]:
         if not self.reference_:
-            raise NotFittedError("What the training images look like is known once the fit has ended.")
+            raise NotFittedError(
+                "What the training images look like is known once the fit has ended; files of early versions do not "
+                "hold it: fit anew."
+            )
         return self.reference_
 
     def _train(self, examples: Examples, start: Head | None, tasks: FitTasks, *, is_partial: bool) -> None:
@@ -722,18 +738,18 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _line_of_fit(self, **others: Any) -> Line:
         """Return the line with the weights that `fit` saw, wherever they are now; its extractor may have `others`."""
+        check_preprocessing(self.versions_)
         line, layers, fitted = self._line(**others), self.tuned_layers_, self.backbone_fingerprint_
         if fitted is not None and layers and not line.holds(layers):
             raise ValueError(OTHER_FEATURES)
-        # Models of earlier versions have neither.
-        line = line.found(getattr(self, "weights_digest_", None), getattr(self, "bundled_weights_", {}), layers)
+        line = line.found(self.weights_digest_, self.bundled_weights_, layers)
         if fitted is not None and line.way(1, XRAY, layers).fingerprint() != fitted:
             raise ValueError(OTHER_FEATURES)
         return line
 
     def _copy(self) -> "PneumoniaClassifier":
         """Copy all but the weights that it carries, which are large and nobody changes."""
-        carried = getattr(self, "bundled_weights_", None)
+        carried = self.bundled_weights_
         copied = copy.deepcopy(self, {id(carried): carried})
         copied._before = None
         return copied
@@ -774,9 +790,19 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _features_of_images(self, line: Line, images: list[Source], n_views: int) -> np.ndarray:
         return line.features(images, self._way(line, n_views), self.tuned_layers_, self._bar())
 
+    @property
+    def threshold_(self) -> float | None:
+        """Probability of ``classes_[1]`` above which `predict` names it; None where there are more than two classes."""
+        return float(expit(self.prior_shift_[0])) if len(self.classes_) == 2 else None
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what only a fit that goes on has need of; a model that is loaded goes on without it."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_before"}
+        return sealed(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Check what was saved; an error or a warning says where it is damaged, or of another version."""
+        defaults = {name: each.default for name, each in signature(type(self)).parameters.items()}
+        super().__setstate__(opened(state, type(self).__name__, defaults))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,6 +1,7 @@
 """The one door to Keras: its import, the device, the precision, the size of a batch, compiled passes and steps."""
 
 import functools
+import json
 import os
 import platform
 import re
@@ -9,7 +10,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -70,6 +71,19 @@ def _import_keras() -> ModuleType:
             raise RuntimeError(_OTHER_BACKEND.format(backend))
         _FRAMEWORKS[backend].start(n_cores() if is_ours and n_cores() < cpu_count() else None)
     return keras
+
+
+def backend_name() -> str:
+    """Name the framework that Keras runs on, or is set to, without importing either."""
+    loaded = getattr(sys.modules.get("keras"), "backend", None)
+    if loaded is not None and hasattr(loaded, "backend"):
+        return str(loaded.backend())
+    if "KERAS_BACKEND" in os.environ:
+        return os.environ["KERAS_BACKEND"]
+    with suppress(OSError, ValueError, AttributeError):
+        settings = json.loads(Path(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json").expanduser().read_bytes())
+        return str(settings.get("backend", "tensorflow"))
+    return "tensorflow"
 
 
 def _framework() -> ModuleType:

@@ -67,7 +67,7 @@ def warn_of_seen(estimator: Any, X: Any, groups: Any = None, *, stacklevel: int 
 
     Patients are known by `groups`, or else by the names of files.
     """
-    models = list(models_within(estimator))
+    models = [model for model in models_within(estimator) if model.seen_]  # files of early versions hold nothing
     if not models:
         return
     contents = models[0]._contents(X)

@@ -18,6 +18,7 @@ from skpneumo._finetune import Tuning, features_of_rows, finetune
 from skpneumo._head import Head, fit_dense, fit_probe, prior_shift, standardize
 from skpneumo._line import Line
 from skpneumo._maps import FeatureRows, room_for_maps
+from skpneumo._persistence import versions
 from skpneumo._pipeline import content_of
 from skpneumo._reference import fit_reference, log_ratio, merged
 from skpneumo._sampling import Drawn, Resampler, makes_features
@@ -86,6 +87,7 @@ class Training:
         if clf.early_stopping and self.is_iterative:
             before = self.before.held_out if self.before else None
             train, held_out = examples.hold_out(clf.validation_fraction, self.random, before)
+        self.n_held_out = len(held_out) if held_out else 0
         with ExitStack() as stack:
             layers: dict[str, np.ndarray] = {}
             store = None
@@ -209,7 +211,7 @@ class Training:
         clf, shift = self.clf, np.zeros(len(head.intercepts[-1]))
         reference = fit_reference(standardized, train.codes, len(train.classes), train.sample_weight, train.groups)
         reference["drawn_count"] = self.drawn_count
-        if self.is_partial and self.start:
+        if self.is_partial and self.start and clf.reference_:
             reference = merged(clf.reference_, reference, is_alike=not head.layers)
         if clf.prior_correction and (clf.class_weight is not None or clf.sampler is not None):
             if self.is_partial:  # the images of earlier calls are gone
@@ -260,6 +262,8 @@ class Training:
             "prior_shift_": np.zeros(len(head.intercepts[-1])),
             "reference_": {},
             "seen_": seen,
+            "training_summary_": self._summary(),
+            "versions_": versions(),
         }
 
     def _seen(self, parts: list[FeatureRows]) -> Seen:
@@ -272,6 +276,26 @@ class Training:
         else:
             contents = row_digests(examples.X)
         return remember(contents, set().union(*names), self.clf.seen_ if self.start else None)
+
+    def _summary(self) -> dict[str, Any]:
+        """Tell in plain numbers what this fit saw."""
+        examples, n_classes = self.examples, len(self.examples.classes)
+        is_named = examples.is_images or examples.are_groups_given
+        _, groups = np.unique(examples.groups.astype(str), return_inverse=True)
+        pairs = np.unique(np.column_stack([groups, examples.codes]), axis=0)
+        metadata = examples.for_callbacks["metadata"] or {}
+        before = self.clf.training_summary_ if self.start else {}
+        return {
+            "kind": "images" if examples.is_images else "features",
+            "n_images": len(examples),
+            "n_images_by_class": np.bincount(examples.codes, minlength=n_classes).tolist(),
+            "n_patients": int(groups.max()) + 1 if is_named else None,
+            "n_patients_by_class": np.bincount(pairs[:, 1], minlength=n_classes).tolist() if is_named else None,
+            "n_held_out": self.n_held_out,
+            "n_views": int(self.clf.n_views) if examples.is_images else 1,
+            "total_weight": float(examples.sample_weight.sum()) if "sample_weight" in metadata else None,
+            "n_calls": before.get("n_calls", 0) + 1,
+        }
 
     def _leave(self, head: Head, held_out: Examples | None) -> Before | None:
         if not (self.is_partial or self.clf.warm_start):

@@ -2,7 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["FeatureStoreWarning", "ImageReadError", "UntrainedLayersWarning", "WeightsError"]
+__all__ = [
+    "FeatureStoreWarning",
+    "ImageReadError",
+    "LeakageWarning",
+    "ModelFileError",
+    "UntrainedLayersWarning",
+    "WeightsError",
+]
 
 
 class ImageReadError(ValueError):
@@ -57,6 +64,17 @@ class WeightsError(ValueError):
     --------
     >>> from skpneumo.exceptions import WeightsError
     >>> issubclass(WeightsError, ValueError)
+    True
+    """
+
+
+class ModelFileError(ValueError):
+    """A file that no model can be read from: it is missing, damaged, of another kind or of a later version.
+
+    Examples
+    --------
+    >>> from skpneumo.exceptions import ModelFileError
+    >>> issubclass(ModelFileError, ValueError)
     True
     """
 

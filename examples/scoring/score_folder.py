@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import joblib
 from tqdm import tqdm
 
 import skpneumo
 from skpneumo.exceptions import ImageReadError
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-load_model = getattr(skpneumo, "load_model", joblib.load)
 
 
 def main() -> int:
@@ -50,7 +48,7 @@ def main() -> int:
 
 def loaded(path: Path) -> Any:
     """Load a model that keeps nothing of the images on disk."""
-    model = load_model(path)
+    model = skpneumo.load_model(path)
     store_nothing(model)
     return getattr(model, "best_estimator_", model)  # of a search, what it has found
 

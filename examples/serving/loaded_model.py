@@ -6,21 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from PIL import Image
 
 import skpneumo
 
 DISCLAIMER = "A research tool, not a medical device: not for diagnosis or for decisions about patients."
-load_model = getattr(skpneumo, "load_model", joblib.load)
 
 
 class LoadedModel:
     """A fitted `PneumoniaClassifier`, or a search, threshold, calibration or pipeline around one."""
 
     def __init__(self, path: str) -> None:
-        estimator = load_model(path)
+        estimator = skpneumo.load_model(path)
         for part in parts(estimator):
             if hasattr(part, "memory"):
                 part.memory = None

@@ -1,0 +1,273 @@
+"""What a model's file says of itself: a format, versions and a checksum; and what files of earlier formats lack."""
+
+import functools
+import hashlib
+import platform
+import struct
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from numbers import Integral, Real
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.exceptions import InconsistentVersionWarning
+
+from skpneumo import _images
+from skpneumo._device import backend_name
+from skpneumo._version import __version__
+from skpneumo.exceptions import ModelFileError
+
+State = dict[str, Any]
+
+# Whatever a version of this package before it could not read, or would read wrongly, must raise this number.
+FORMAT = 1
+
+_ABOUT = "_file"
+_CHECKSUM = "checksum"
+
+_OF_A_FIT = {"_before", "_callback_fit_ctx", "_parent_callback_ctx", "_skl_callbacks", "_skl_callbacks_to_teardown"}
+
+# What models had before files had a format. With a list that is closed, a damaged name is not taken for an older file.
+_BEFORE_FORMATS = {
+    "_metadata_request",
+    "_skl_callbacks",
+    "accuracy_curve_",
+    "backbone_fingerprint_",
+    "best_iter_",
+    "classes_",
+    "coefs_",
+    "feature_mean_",
+    "feature_names_in_",
+    "feature_scale_",
+    "intercepts_",
+    "loss_curve_",
+    "n_features_in_",
+    "n_iter_",
+    "prior_shift_",
+    "reference_",
+    "seen_",
+    "tuned_layers_",
+    "validation_scores_",
+}
+
+# What later versions have learnt to keep; it says that nothing is known.
+_UNKNOWN: dict[str, Callable[[State], Any]] = {
+    "accuracy_curve_": lambda state: [],
+    "backbone_fingerprint_": lambda state: None,
+    "best_iter_": lambda state: None,
+    "bundled_weights_": lambda state: {},
+    "loss_curve_": lambda state: [],
+    "prior_shift_": lambda state: np.zeros(len(state["intercepts_"][-1])),
+    "reference_": lambda state: {},
+    "seen_": lambda state: {},
+    "training_summary_": lambda state: {},
+    "tuned_layers_": lambda state: {},
+    "validation_scores_": lambda state: None,
+    "versions_": lambda state: {},
+    "weights_digest_": lambda state: None,
+}
+
+_BACKEND_PACKAGES = {
+    "tensorflow": ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tensorflow-intel"),
+    "jax": ("jax",),
+    "torch": ("torch",),
+}
+
+_DAMAGED = (
+    "the model is damaged: what was read is not what was written. Copy the file anew from where it was made, or fit "
+    "anew."
+)
+
+
+def versions() -> dict[str, str]:
+    """Tell what this process computes with, without importing any of it.
+
+    The framework is the one that Keras is set to, whether or not a fit had need of it: a fit that finds its features in
+    the store leaves the same as one that computes them.
+    """
+    backend = backend_name()
+    own = {
+        "skpneumo": __version__,
+        "scikit-learn": sklearn.__version__,
+        "keras": _installed("keras"),
+        backend: _installed(*_BACKEND_PACKAGES.get(backend, (backend,))),
+        "numpy": np.__version__,
+        "pillow": _installed("pillow"),
+        "python": platform.python_version(),
+        "preprocessing": str(_images.VERSION),
+    }
+    return {name: version for name, version in own.items() if version}
+
+
+def check_preprocessing(known: Mapping[str, str]) -> None:
+    """Refuse images where a model was fitted on images that were prepared in another way.
+
+    Raises
+    ------
+    ValueError
+        Says which versions these are.
+    """
+    then, now = known.get("preprocessing"), str(_images.VERSION)
+    if then not in (None, now):
+        raise ValueError(
+            f"This model was fitted with version {then} of the preprocessing of images, by skpneumo "
+            f"{known.get('skpneumo')}; skpneumo {__version__} has version {now}. Install skpneumo "
+            f"{known.get('skpneumo')} to predict on images, or fit anew. Features that were extracted with version "
+            f"{then} can be predicted on."
+        )
+
+
+def sealed(state: State) -> State:
+    """Return what is saved of an estimator: without what only a fit that goes on has need of, with a checksum."""
+    is_fitted = "coefs_" in state
+    kept = {
+        # A path of one platform cannot be read on another.
+        name: str(value) if isinstance(value, PurePath) else value
+        for name, value in state.items()
+        if name != "_before" and not (is_fitted and name in _OF_A_FIT)
+    }
+    about = {"format": FORMAT, "skpneumo": __version__, "scikit-learn": sklearn.__version__}
+    return kept | {_ABOUT: about | {_CHECKSUM: checksum(kept | {_ABOUT: about})}}
+
+
+def opened(state: State, estimator: str, parameters: Mapping[str, Any]) -> State:
+    """Check what was saved, and return what an estimator is made of.
+
+    Parameters
+    ----------
+    state : dict
+        What `sealed` returned, or what was saved before there were formats.
+    estimator : str
+        Name of its class.
+    parameters : mapping
+        Its parameters and their defaults, which stand in for those that an older file lacks.
+
+    Raises
+    ------
+    ModelFileError
+        It is damaged, or written by a later version.
+
+    Warns
+    -----
+    InconsistentVersionWarning
+        scikit-learn's, where its version is another one.
+    """
+    kept = {name: value for name, value in state.items() if name != _ABOUT}
+    if _ABOUT not in state:
+        if not set(kept) <= _BEFORE_FORMATS | set(parameters):
+            raise ModelFileError(_DAMAGED)
+        return _completed(kept, parameters)
+    about = _checked(kept, state[_ABOUT])
+    if about["scikit-learn"] != sklearn.__version__:
+        warnings.warn(
+            InconsistentVersionWarning(
+                estimator_name=estimator,
+                current_sklearn_version=sklearn.__version__,
+                original_sklearn_version=about["scikit-learn"],
+            ),
+            stacklevel=3,
+        )
+    return _completed(kept, parameters)
+
+
+def _checked(kept: State, about: Any) -> dict[str, Any]:
+    if not isinstance(about, dict) or not isinstance(about.get("format"), int):
+        raise ModelFileError(_DAMAGED)
+    if about["format"] > FORMAT:
+        raise ModelFileError(
+            f"the model was written by skpneumo {about.get('skpneumo')}, in format {about['format']}; this is skpneumo "
+            f"{__version__}, which reads formats up to {FORMAT}: install at least skpneumo {about.get('skpneumo')}."
+        )
+    said = {name: value for name, value in about.items() if name != _CHECKSUM}
+    if checksum(kept | {_ABOUT: said}) != about.get(_CHECKSUM):
+        raise ModelFileError(_DAMAGED)
+    return about
+
+
+def _completed(state: State, parameters: Mapping[str, Any]) -> State:
+    state = {**parameters, **state}
+    if "coefs_" in state:
+        for name, unknown in _UNKNOWN.items():
+            if name not in state:
+                state[name] = unknown(state)
+    return state
+
+
+def checksum(value: Any) -> str:
+    """Name plain values, arrays, and lists and dicts of them, by what they hold.
+
+    The name is one on every machine and in every version of Python and numpy. Of other objects, such as samplers, only
+    their place counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skpneumo._persistence import checksum
+    >>> checksum({"a": np.arange(2, dtype="<i8"), "b": 1.0}) == checksum({"b": 1.0, "a": np.arange(2, dtype=">i8")})
+    True
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    _feed(digest.update, value)
+    return digest.hexdigest()
+
+
+def _feed(update: Callable[[Any], None], value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        _feed_array(update, value)
+    elif isinstance(value, (list, tuple)):
+        update(b"list %d:" % len(value))
+        for each in value:
+            _feed(update, each)
+    # skops reads keys that are bool wrongly.
+    elif isinstance(value, Mapping) and not any(isinstance(key, (bool, np.bool_)) for key in value):
+        update(b"dict %d:" % len(value))
+        for key in sorted(value, key=str):
+            _feed(update, str(key))
+            _feed(update, value[key])
+    else:
+        _feed_scalar(update, value)
+
+
+def _feed_array(update: Callable[[Any], None], array: np.ndarray) -> None:
+    if array.dtype.kind in "OUS":
+        _feed(update, array.shape)
+        _feed(update, array.ravel().tolist())
+        return
+    dtype = array.dtype.newbyteorder("<")
+    update(f"array {dtype.str} {array.shape}:".encode())
+    update(np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8))
+
+
+def _feed_scalar(update: Callable[[Any], None], value: Any) -> None:
+    if value is None:
+        update(b"None:")
+    elif isinstance(value, (bool, np.bool_)):
+        update(b"bool %d:" % bool(value))
+    elif isinstance(value, Integral):
+        update(b"int %d:" % int(value))
+    elif isinstance(value, Real):
+        update(b"float:" + struct.pack("<d", float(value)))
+    elif isinstance(value, (str, bytes)):
+        data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+        update(f"{type(value).__name__} {len(data)}:".encode() + data)
+    else:
+        update(b"object:")
+
+
+def _installed(*names: str) -> str | None:
+    module = sys.modules.get(names[0])
+    return _from_metadata(names) or getattr(module, "__version__", None)
+
+
+@functools.cache
+def _from_metadata(names: tuple[str, ...]) -> str | None:
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None

@@ -1,0 +1,131 @@
+"""Models that travel: ``python -m tests.benchmarks.travel PYTHON OTHER_PYTHON``.
+
+Each of the two interpreters, of environments with other versions, fits models on real films and saves them. Both read
+each file in a fresh process that has seen nothing of the fit, and predict on the same films. Printed are the sizes of
+the files, how far probabilities differ, and how long it takes to import the package, to load a model, and to predict on
+one film for the first and for the hundredth time, nothing of it being in a store.
+
+It needs the real films and weights in the folder that SKPNEUMO_SHARED names, and the checkout on PYTHONPATH.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SIZES = (64, 224)
+N_TRAINING, N_FILMS = 20, 10  # of each class
+
+WRITE = """
+import json, os, sys
+import joblib
+from skpneumo import PneumoniaClassifier
+folder, weights, size, train, labels, films = json.loads(sys.argv[1])
+common = dict(weights=weights, n_layers=8, image_size=size, precision="float32", memory=folder + "/store")
+heads = {
+    "probe": {},
+    "dense": dict(hidden_layer_sizes=(64,), max_iter=20),
+    "tuned": dict(n_trainable_layers=4, tune_max_iter=1),
+}
+said = {}
+for name, head in heads.items():
+    clf = PneumoniaClassifier(**common, **head, random_state=0).fit(train, labels)
+    clf.set_params(memory=None)
+    models = {name: clf}
+    if name == "probe" and hasattr(clf, "bundle_weights"):
+        import copy
+        for dtype in ("float32", "float16"):
+            models[f"bundled {dtype}"] = copy.deepcopy(clf).bundle_weights(dtype)
+    for name, model in models.items():
+        file = f"{folder}/{name}.joblib"
+        joblib.dump(model, file)
+        said[name] = [os.path.getsize(file), model.predict_proba(films).tolist()]
+print(json.dumps(said))
+"""
+
+READ = """
+import json, sys, time
+file, films, n_times = json.loads(sys.argv[1])
+times = [time.perf_counter()]
+import skpneumo
+times.append(time.perf_counter())
+clf = skpneumo.load_model(file)
+times.append(time.perf_counter())
+clf.predict_proba(films[:1])
+times.append(time.perf_counter())
+for _ in range(n_times - 1):
+    start = time.perf_counter()
+    clf.predict_proba(films[:1])
+last = time.perf_counter() - start if n_times > 1 else 0
+durations = [after - before for before, after in zip(times, times[1:])] + [last]
+print(json.dumps([durations, clf.predict_proba(films).tolist()]))
+"""
+
+VERSIONS = """
+import json, platform
+from importlib.metadata import version
+names = ["scikit-learn", "numpy", "joblib", "keras", "tensorflow", "pillow"]
+print(json.dumps("Python " + platform.python_version() + "".join(f", {name} {version(name)}" for name in names)))
+"""
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.travel", description=__doc__.split("\n")[0])
+    parser.add_argument("python", help="an interpreter")
+    parser.add_argument("other", help="another one")
+    given = parser.parse_args(arguments)
+    if "SKPNEUMO_SHARED" not in os.environ:
+        parser.error("SKPNEUMO_SHARED names no folder with real films and weights")
+    shared = Path(os.environ["SKPNEUMO_SHARED"])
+    train, labels, films = of_each_class(shared / "xrays" / "kermany")
+    weights = str(shared / "weights" / "vgg19_imagenet_first_8_layers.npz")
+    pythons = {"A": given.python, "B": given.other}
+    for name, python in pythons.items():
+        print(f"{name}: {run(python, VERSIONS)}")
+    for size in SIZES:
+        print(f"\n8 layers at {size} px, {len(train)} films of training, {len(films)} others predicted")
+        for writer, python in pythons.items():
+            with tempfile.TemporaryDirectory() as folder:
+                said = run(python, WRITE, [folder, weights, size, train, labels, films])
+                for model, (n_bytes, expected) in said.items():
+                    for reader, other in pythons.items():
+                        n_times = 100 if model == "probe" else 1
+                        file = f"{folder}/{model}.joblib"
+                        durations, probabilities = run(other, READ, [file, films, n_times])
+                        print(line(writer, reader, model, n_bytes, difference(expected, probabilities), durations))
+
+
+def of_each_class(folder):
+    """Films of training, their labels, and others of later patients."""
+    names = {label: sorted(map(str, (folder / label).iterdir())) for label in ("NORMAL", "PNEUMONIA")}
+    train = [path for paths in names.values() for path in paths[:N_TRAINING]]
+    labels = [label for label in names for _ in range(N_TRAINING)]
+    return train, labels, [path for paths in names.values() for path in paths[-N_FILMS:]]
+
+
+def run(python, code, values=None):
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    command = [python, "-c", code, json.dumps(values)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def difference(one, other):
+    return max(abs(a - b) for row, twin in zip(one, other, strict=True) for a, b in zip(row, twin, strict=True))
+
+
+def line(writer, reader, model, n_bytes, apart, durations):
+    imported, loaded, first, hundredth = durations
+    times = f"import {imported:.2f} s, load {1e3 * loaded:.0f} ms, first {first:.2f} s"
+    if hundredth:
+        times += f", hundredth {1e3 * hundredth:.0f} ms"
+    return f"{writer} -> {reader}  {model:16}{n_bytes / 1e3:9.0f} kB  differ by {apart:.1e}  {times}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
