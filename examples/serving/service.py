@@ -10,7 +10,7 @@ import os
 import queue
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ class Limits:
     requests: int = 32  # at once, so no more than so many bodies are in memory
     waiting: int = 128  # images in the queue of the network
     seconds: float = 60.0  # until a body has come
+    linger: float = 2.0  # seconds in which the rest of a refused body is read
 
 
 class Refusal(Exception):  # noqa: N818
@@ -80,6 +81,17 @@ async def bounded(stream: AsyncIterator[bytes], limits: Limits) -> AsyncIterator
         if n_bytes > limits.body_bytes:
             raise Refusal(413, f"A request may hold {limits.body_bytes} bytes at most.")
         yield chunk
+
+
+async def linger(request: Request, limits: Limits) -> None:
+    """Read the rest of a refused body, up to a limit: who still sends does not read the answer."""
+
+    async def read() -> None:
+        async for _ in bounded(request.stream(), limits):
+            pass
+
+    with suppress(Refusal, ClientDisconnect, asyncio.TimeoutError, RuntimeError):  # the last: nothing was left
+        await asyncio.wait_for(read(), limits.linger)
 
 
 async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
@@ -191,7 +203,11 @@ def create_app(model: LoadedModel, limits: Limits = Limits(), **batching: Any) -
         if at_once.locked():
             raise Refusal(503, "Too many requests at once; try again later.")
         async with at_once:
-            files = await uploads(request, limits)
+            try:
+                files = await uploads(request, limits)
+            except Refusal:
+                await linger(request, limits)
+                raise
             found = [(name, problem(data, limits)) for name, data in files]
             refuse([(why[0], name, why[1]) for name, why in found if why], len(files))
             try:
