@@ -36,23 +36,22 @@ class LoadedModel:
         self.answers(self.rows([gray.getvalue()]))
 
     def rows(self, images: list[bytes]) -> np.ndarray:
-        """Let images pass the network; without an inner model, all that is said of them is in these rows."""
-        if self.inner:
-            return self.inner.features(images)
-        calls = np.searchsorted(self.estimator.classes_, self.estimator.predict(images))
-        return np.column_stack([self.estimator.predict_proba(images), calls])
+        """Ask the model of a batch: probabilities, number of the class that is called, novelty or NaN of each image."""
+        X = self.inner.features(images) if self.inner else images
+        calls = np.searchsorted(self.estimator.classes_, self.estimator.predict(X))
+        novelty = self.inner.novelty(X) if self.inner else np.full(len(images), np.nan)
+        return np.column_stack([self.estimator.predict_proba(X), calls, novelty])
 
     def answers(self, rows: np.ndarray) -> list[dict[str, Any]]:
-        """Say what the model says of each image."""
-        if self.inner:
-            probabilities, calls = self.estimator.predict_proba(rows), self.estimator.predict(rows)
-            novelty = self.inner.novelty(rows).tolist()
-        else:
-            probabilities, calls = rows[:, :-1], self.estimator.classes_[rows[:, -1].astype(int)]
-            novelty = [None] * len(rows)
-        named = [dict(zip(self.classes, row, strict=True)) for row in probabilities.tolist()]
-        keys = ("probabilities", "call", "novelty")
-        return [dict(zip(keys, said, strict=True)) for said in zip(named, map(str, calls), novelty, strict=True)]
+        """Put rows into words."""
+        return [
+            {
+                "probabilities": dict(zip(self.classes, probabilities, strict=True)),
+                "call": self.classes[int(call)],
+                "novelty": None if np.isnan(novelty) else novelty,
+            }
+            for *probabilities, call, novelty in rows.tolist()
+        ]
 
     def card(self) -> dict[str, Any]:
         """Say which model this is."""

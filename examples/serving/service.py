@@ -217,7 +217,7 @@ def create_app(model: LoadedModel, limits: Limits = Limits(), **batching: Any) -
             except ImageReadError as error:
                 refuse([(422, files[i][0], f"cannot be read: {why}") for i, _, why in error.failures], len(files))
                 raise
-            answers = await asyncio.to_thread(model.answers, rows)
+        answers = model.answers(rows)
         said = [{"name": name} | answer for (name, _), answer in zip(files, answers, strict=True)]
         return {"files": said, "model": model.card()}
 
