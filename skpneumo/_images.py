@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from skpneumo._scaling import scale
 from skpneumo._views import View
 
 # Whatever changes a single gray value of what `decode` returns must raise this number: stored features carry it.
-VERSION = 1
+VERSION = 2
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II", b"MM", b"RIFF")
@@ -248,15 +249,18 @@ def _upright(gray: Image.Image, image: Image.Image) -> Image.Image:
 
 
 def _square(gray: Image.Image, square: Square) -> Image.Image:
-    sides, bilinear = (square.size, square.size), Image.Resampling.BILINEAR
+    sides = (square.size, square.size)
     if square.aspect == "crop":
-        scaled = ImageOps.fit(gray, sides, bilinear)
+        short = min(gray.size)
+        left, upper = ((length - short) / 2 for length in gray.size)
+        scaled = scale(gray, sides, (left, upper, left + short, upper + short))
     elif square.aspect == "pad":
         # A side of an extreme image would round to nothing.
         long = max(gray.size)
-        scaled = gray.resize([max(1, round(s * square.size / long)) for s in gray.size], bilinear)
+        width, height = (max(1, round(s * square.size / long)) for s in gray.size)
+        scaled = scale(gray, (width, height))
     else:
-        scaled = gray.resize(sides, bilinear)
+        scaled = scale(gray, sides)
     if square.contrast == "equalize":
         scaled = ImageOps.equalize(scaled)
     if scaled.size == sides:

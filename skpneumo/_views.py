@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from skpneumo._scaling import scale
+
 # Whatever changes a single gray value of a view must raise this number: stored features carry it.
 VERSION = 1
 
@@ -144,9 +146,10 @@ class View:
     def cut(self, gray: Image.Image, whole: tuple[float, float], size: int) -> Image.Image:
         """Cut the view out of `gray`; `whole` is what the plain image shows of it, around the same centre."""
         # Pillow's affine transformation takes single pixels: the scale is changed before, where it averages.
-        scale = min(1.0, size / min(self._sides(whole)))
-        scaled = gray.resize([max(1, round(side * scale)) for side in gray.size], Image.Resampling.BILINEAR)
-        return self._sharpen(self.frame(self._expose(scaled), [side * scale for side in whole], size))
+        factor = min(1.0, size / min(self._sides(whole)))
+        width, height = (max(1, round(side * factor)) for side in gray.size)
+        scaled = scale(gray, (width, height))
+        return self._sharpen(self.frame(self._expose(scaled), [side * factor for side in whole], size))
 
     def frame(self, gray: Image.Image, whole: Sequence[float], size: int) -> Image.Image:
         """Turn, move and scale; what lies outside of `gray` is black."""

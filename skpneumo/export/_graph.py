@@ -1,6 +1,5 @@
 """An ONNX graph that is written node by node, each named by what it computes."""
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -17,42 +16,26 @@ def import_onnx() -> ModuleType:
 
 
 class Graph:
-    """Nodes and constants in the order in which they were added; values are known by their names.
+    """Nodes and constants in the order in which they were added; values are known by their names."""
 
-    Parameters
-    ----------
-    prefix : str
-        What the names that are made up begin with.
-    """
-
-    def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix
+    def __init__(self) -> None:
         self._onnx = import_onnx()
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
 
     def __call__(self, op: str, *inputs: Any, name: str | None = None, **attributes: Any) -> str:
         """Add a node and return the name of its output; inputs that are no names are constants."""
-        name = name or f"{self.prefix}{op.lower()}_{len(self.nodes)}"
+        name = name or f"{op.lower()}_{len(self.nodes)}"
         names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
         self.nodes.append(self._onnx.helper.make_node(op, names, [name], name=name, **attributes))
         return name
 
     def constant(self, array: Any, name: str | None = None) -> str:
         """Add a constant and return its name."""
-        name = name or f"{self.prefix}constant_{len(self.initializers)}"
+        name = name or f"constant_{len(self.initializers)}"
         self.initializers.append(self._onnx.numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def cast(self, value: str, dtype: str) -> str:
         """Add a change of type, to that of this name in numpy."""
         return self("Cast", value, to=self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
-
-    def either(self, condition: str, then: Callable[["Graph"], str], otherwise: Callable[["Graph"], str]) -> str:
-        """Add a choice between two values of type float64, of which only one is computed."""
-        helper, branches = self._onnx.helper, {}
-        for name, add in (("then_branch", then), ("else_branch", otherwise)):
-            branch = Graph(f"{self.prefix}{name}_{len(self.nodes)}_")
-            value = helper.make_tensor_value_info(add(branch), self._onnx.TensorProto.DOUBLE, None)
-            branches[name] = helper.make_graph(branch.nodes, name, [], [value], initializer=branch.initializers)
-        return self("If", condition, **branches)

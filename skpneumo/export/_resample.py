@@ -1,21 +1,19 @@
-"""Gray images of any size to squares, as nodes of ONNX, equal to what Pillow computes to the last bit.
+"""Gray images of any size to squares, as nodes of ONNX, equal to what the package computes by Pillow to the last bit.
 
-Pillow scales along one axis after the other. Along each, a pixel is an average of the old ones under a triangle, whose
-weights are rounded to 22 binary places; each average is rounded to a whole gray value. In double precision these sums
-are exact.
+Images are scaled along the width and then along the height. Along each, a pixel is an average of the old ones under a
+triangle, whose weights are rounded to 22 binary places; each average is rounded to a whole gray value. In double
+precision these sums are exact.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import PIL
 
 from skpneumo._images import Square
 from skpneumo.export._graph import Graph
 
 _ONE = np.float64(2**22)
 _HALF = np.float64(0.5)
-_TALL_FIRST = 13  # the version of Pillow that looks at which axis loses more
 
 
 @dataclass(frozen=True)
@@ -38,33 +36,10 @@ def add_squares(graph: Graph, pixels: str, square: Square) -> str:
     height, width = (graph.cast(graph("Gather", shape, np.int64(axis)), "float64") for axis in (1, 2))
     axes = _axes(graph, height, width, square)
     matrices = [_matrix(graph, axis, square.size, new=new) for new, axis in enumerate(axes)]
-    squares = graph.cast(_scaled(graph, graph.cast(pixels, "float64"), axes, matrices), "int64")
-    return _equalized(graph, squares, matrices, square.size) if square.contrast == "equalize" else squares
-
-
-def _scaled(graph: Graph, values: str, axes: list[_Axis], matrices: list[str]) -> str:
-    """Scale along the width first, as Pillow does; from Pillow 13 on along the height first where that loses more."""
     down, across = matrices
-
-    def rows(graph: Graph, values: str) -> str:
-        return _rounded(graph, graph("MatMul", down, values))
-
-    def columns(graph: Graph, values: str) -> str:
-        return _rounded(graph, graph("MatMul", values, across))
-
-    if int(PIL.__version__.split(".")[0]) < _TALL_FIRST:
-        return rows(graph, columns(graph, values))
-    return graph.either(
-        _is_tall(graph, *axes),
-        lambda branch: columns(branch, rows(branch, values)),
-        lambda branch: rows(branch, columns(branch, values)),
-    )
-
-
-def _is_tall(graph: Graph, vertical: _Axis, horizontal: _Axis) -> str:
-    lost, beside = (graph("Sub", axis.length, axis.n_new) for axis in (vertical, horizontal))
-    is_much = graph("Greater", lost, graph("Mul", beside, np.float64(2)))
-    return graph("And", graph("Greater", lost, np.float64(0)), is_much)
+    narrow = _rounded(graph, graph("MatMul", graph.cast(pixels, "float64"), across))
+    squares = graph.cast(_rounded(graph, graph("MatMul", down, narrow)), "int64")
+    return _equalized(graph, squares, matrices, square.size) if square.contrast == "equalize" else squares
 
 
 def _axes(graph: Graph, height: str, width: str, square: Square) -> list[_Axis]:
