@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-import skpneumo
 from skpneumo._network import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
+from skpneumo._version import __version__
 from skpneumo.export._graph import Graph, import_onnx
 from skpneumo.export._parts import Parts, take_apart
 from skpneumo.export._resample import add_squares
@@ -89,8 +89,8 @@ def _model(onnx: Any, parts: Parts) -> Any:
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="skpneumo",
-        producer_version=skpneumo.__version__,
-        doc_string=_DESCRIPTION.format(version=skpneumo.__version__),
+        producer_version=__version__,
+        doc_string=_DESCRIPTION.format(version=__version__),
     )
     helper.set_model_props(model, _metadata(parts))
     return model
@@ -98,7 +98,7 @@ def _model(onnx: Any, parts: Parts) -> Any:
 
 def _metadata(parts: Parts) -> Mapping[str, str]:
     call = {"threshold": parts.threshold} if len(parts.classes) == 2 else {"prior_shift": parts.prior_shift.tolist()}
-    entries = {"classes": parts.classes.tolist(), "skpneumo_version": skpneumo.__version__, **call}
+    entries = {"classes": parts.classes.tolist(), "skpneumo_version": __version__, **call}
     return {name: json.dumps(entry, default=str) for name, entry in entries.items()}
 
 
