@@ -40,14 +40,13 @@ def folders(tmp_path_factory):
 
 
 def test_the_examples_run_as_they_stand(readme, folders):
-    first, second = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    example = f"{first}\nprint('---')\n{second}"
+    example = "\nprint('---')\n".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL))
     environment = os.environ | {"KERAS_HOME": str(folders / "keras")}
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=folders, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    fitted, judged = done.stdout.split("---\n", 1)
+    fitted, judged, served = re.split("^---\n", done.stdout, flags=re.MULTILINE)
     scores, probabilities = (np.array(re.findall(r"\d\.\d*(?:e-?\d+)?", line), float) for line in fitted.splitlines())
     assert len(scores) == 5
     assert probabilities.sum() == pytest.approx(1)
@@ -55,6 +54,10 @@ def test_the_examples_run_as_they_stand(readme, folders):
     assert re.search(r"Sensitivity +\d\.\d{3} +\d\.\d{3} to \d\.\d{3}", judged)
     said = judged[judged.rindex("[") :]
     assert len(re.findall("0|1|None", said)) == 24
+    *of_film, threshold = map(float, re.findall(r"\d\.\d*(?:e-?\d+)?", served))
+    assert sum(of_film) == pytest.approx(1)
+    assert threshold == 0.5
+    assert (folders / "offline.joblib").stat().st_size > 40_000_000
 
 
 def test_files_that_the_readme_names_exist(readme):
