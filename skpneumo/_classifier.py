@@ -718,6 +718,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self.reference_
 
     def _train(self, examples: Examples, start: Head | None, tasks: FitTasks, *, is_partial: bool) -> None:
+        if start is not None:
+            check_preprocessing(self.versions_)
         line = self._line() if examples.is_images else None
         training = Training(self, line, examples, tasks, start, is_partial=is_partial)
         attributes, self._before = training.run()
@@ -772,6 +774,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             n_views = 1
             if not fitted_on_images:
                 return validate_data(self, X, dtype=FLOATS, reset=False), n_views
+            if getattr(getattr(X, "dtype", None), "name", "") in {"uint8", "uint16"}:
+                raise ValueError(
+                    f"X has shape {X.shape} and type {X.dtype}, but features are floats. For one image pass [X]."
+                )
             features = check_array(X, dtype=FLOATS, estimator=self)
         else:
             if fitted_on_images:

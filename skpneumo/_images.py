@@ -16,8 +16,7 @@ VERSION = 2
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II", b"MM", b"RIFF")
-_PACKED = b"\x00skpneumo gray "  # what pixels that came without a file are packed behind, with width and height
-_SIDES = struct.Struct("<II")
+_SIDES = struct.Struct("<II")  # width and height
 _NO_IMAGE = f"not an image in one of the formats {', '.join(FORMATS)}, or a damaged one"
 ASPECTS = ("crop", "pad", "stretch")
 CONTRASTS = (None, "equalize")
@@ -82,8 +81,8 @@ class Square:
         ValueError
             The reason why it cannot be done.
         """
-        if data.startswith(_PACKED):
-            return _unpack(data)
+        if isinstance(data, Packed):
+            return data.unpack()
         with _open(data) as image:
             try:
                 # A JPEG decoder halves the scale at a fraction of the cost; twice the target is
@@ -115,8 +114,8 @@ def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
     ValueError
         The reason why it cannot be done.
     """
-    if data.startswith(_PACKED):
-        gray = _unpack(data)
+    if isinstance(data, Packed):
+        gray = data.unpack()
         return gray, gray
     image = _open(data)
     try:
@@ -128,12 +127,20 @@ def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
 
 def look(data: bytes) -> None:
     """Raise ValueError where the first bytes of a file are enough to tell that it cannot be decoded."""
-    if not data.startswith((*_FIRST_BYTES, _PACKED)):
+    if not isinstance(data, Packed) and not data.startswith(_FIRST_BYTES):
         raise ValueError(_NO_IMAGE)
 
 
-def pack(image: Image.Image | np.ndarray) -> bytes:
-    """Turn pixels in memory into bytes as of a file: gray as those of a file would be, and as many.
+class Packed(bytes):
+    """Gray pixels that came without a file, behind their width and height; a type, so that no file passes as one."""
+
+    def unpack(self) -> Image.Image:
+        """Return the pixels."""
+        return Image.frombytes("L", _SIDES.unpack(self[: _SIDES.size]), self[_SIDES.size :])
+
+
+def pack(image: Image.Image | np.ndarray) -> Packed:
+    """Turn pixels in memory into bytes, gray as those of a file would be, and as many.
 
     Parameters
     ----------
@@ -154,15 +161,9 @@ def pack(image: Image.Image | np.ndarray) -> bytes:
             gray = _gray(_from_array(image))
     except Exception as error:
         raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
-    return _PACKED + _SIDES.pack(*gray.size) + gray.tobytes()
-
-
-def _unpack(data: bytes) -> Image.Image:
-    start = len(_PACKED) + _SIDES.size
-    try:
-        return Image.frombytes("L", _SIDES.unpack(data[len(_PACKED) : start]), data[start:])
-    except (struct.error, ValueError) as error:
-        raise ValueError(_NO_IMAGE) from error
+    if not all(gray.size):
+        raise ValueError(f"has no pixels: {gray.width} x {gray.height}")
+    return Packed(_SIDES.pack(*gray.size) + gray.tobytes())
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:

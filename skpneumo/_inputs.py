@@ -14,7 +14,18 @@ from sklearn.utils.validation import validate_data
 from skpneumo._cache import Cache
 from skpneumo._images import pack
 from skpneumo._patients import patient_key
-from skpneumo._sources import MAX_FILE_BYTES, MAX_KEPT_BYTES, Held, Lent, Source, fetch, is_url, name_of
+from skpneumo._sources import (
+    MAX_FILE_BYTES,
+    MAX_KEPT_BYTES,
+    Held,
+    Lent,
+    Source,
+    fetch,
+    is_url,
+    name_of,
+    shortened,
+    without_secrets,
+)
 
 _BYTES = (bytes, bytearray, memoryview)
 _PIXELS = ("uint8", "uint16")
@@ -89,7 +100,8 @@ def object_array(items: Iterable[Any]) -> np.ndarray:
 def patients_by_name(images: Sequence[Source]) -> np.ndarray:
     """Read the patient of each image from the name of its file; one whose name does not tell has a patient alone."""
     names = [name_of(image) for image in images]
-    keys = [patient_key(name) or os.path.abspath(name) if name else f"X[{i}]" for i, name in enumerate(names)]
+    others = [os.path.abspath(image) if isinstance(image, str) else f"X[{i}]" for i, image in enumerate(images)]
+    keys = [patient_key(name or "") or other for name, other in zip(names, others, strict=True)]
     return np.array(keys, dtype=object)
 
 
@@ -129,8 +141,10 @@ def _only_column(X: Any, items: np.ndarray) -> np.ndarray:
 
 def _is_stack(X: Any) -> bool:
     """Tell whether an array is one of images of equal size."""
-    if not isinstance(X, np.ndarray) or X.dtype.name not in _PIXELS or X.ndim not in {3, 4} or not X.size:
+    if not isinstance(X, np.ndarray) or X.ndim not in {3, 4} or X.dtype.kind not in "biufc":
         return False
+    if X.dtype.name not in _PIXELS or not X.size:
+        raise ValueError(f"{_EXPECTED}; got an {_describe(X)}: gray values are uint8 or uint16 (0 black).")
     if X.ndim == 3 and X.shape[-1] <= 4:
         raise ValueError(f"{_EXPECTED}; got an array of shape {X.shape}, which looks like one image. {_FOR_ONE} [X].")
     return True
@@ -163,7 +177,10 @@ def _source(item: Any, position: int, kept: Cache[int]) -> Source:
     """Return where the bytes of an item come from, or raise ValueError with what is wrong with it."""
     if _is_path(item):
         path = str(os.fspath(item))
-        return Lent(partial(fetch, path), path, path, kept, position) if is_url(path) else path
+        if not is_url(path):
+            return path
+        label = without_secrets(path)
+        return Lent(partial(fetch, path), label, label, kept, position)
     if isinstance(item, _BYTES):
         return Held(bytes(item), "<bytes>")
     if isinstance(item, Image.Image):
@@ -188,19 +205,20 @@ def _check_pixels(pixels: np.ndarray) -> None:
 
 
 def _read(file: Any) -> Held:
-    """Read an open file from its beginning, where it can be rewound, and leave it where it was."""
+    """Read an open file from its beginning, and leave it where it was."""
     name = getattr(file, "name", None)
     label = f"<{name if isinstance(name, str) else 'open file'}>"
     if isinstance(file, io.TextIOBase):
         raise ValueError(f"{_describe(file)}, open as text and not in binary mode")
     try:
-        place = file.tell() if callable(getattr(file, "seekable", None)) and file.seekable() else None
-        if place is not None:
-            file.seek(0)
+        place = file.tell()
+        file.seek(0)
+    except Exception as error:  # it would be empty when it is read again
+        raise ValueError(f"{_describe(file)}, which cannot be rewound ({error}): pass what its read() gives") from error
+    try:
         data = file.read(MAX_FILE_BYTES + 1)
-        if place is not None:
-            file.seek(place)
-    except (OSError, ValueError, TypeError) as error:
+        file.seek(place)
+    except Exception as error:
         raise ValueError(f"{_describe(file)}, which cannot be read: {error}") from error
     if not isinstance(data, _BYTES):
         raise ValueError(f"{_describe(file)}, whose read() gives {type(data).__name__} and not bytes")
@@ -216,11 +234,11 @@ def _describe(item: Any) -> str:
         return f"{kind} of length {len(item)}"
     if isinstance(item, Image.Image) or _is_file(item):
         return f"{type(item).__module__}.{kind}"
-    return f"{kind} {item!r}" if _is_path(item) else f"{item!r} ({kind})"
+    return f"{kind} {shortened(repr(item))}" if _is_path(item) else f"{shortened(repr(item))} ({kind})"
 
 
 def _listed(item: Any) -> str:
-    return f"[{item!r}]" if _is_path(item) else "[X]"
+    return f"[{shortened(repr(item))}]" if _is_path(item) else "[X]"
 
 
 def _shape_of(X: Any, items: np.ndarray) -> str:

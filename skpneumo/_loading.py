@@ -118,6 +118,10 @@ def load_model(path: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> 
     ...     load_model(f"{folder}/pneumonia.joblib").predict_proba(features).shape
     (20, 2)
     """
+    if isinstance(trusted, str):
+        raise TypeError(f"trusted must be a list of names of types; got the bare str {trusted!r}.")
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a path; got {type(path).__name__}. Write its bytes to a file first.")
     path = os.fspath(path)
     try:
         return _checked(_read(path, _contents(path), list(trusted)))

@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Any
 
+import joblib
 import numpy as np
 import sklearn
 from sklearn.exceptions import InconsistentVersionWarning
@@ -28,6 +29,7 @@ FORMAT = 1
 
 _ABOUT = "_file"
 _CHECKSUM = "checksum"
+_PAIRS = "_pairs"
 
 _OF_A_FIT = {"_before", "_callback_fit_ctx", "_parent_callback_ctx", "_skl_callbacks", "_skl_callbacks_to_teardown"}
 
@@ -125,13 +127,27 @@ def sealed(state: State) -> State:
     """Return what is saved of an estimator: without what only a fit that goes on has need of, with a checksum."""
     is_fitted = "coefs_" in state
     kept = {
-        # A path of one platform cannot be read on another.
-        name: str(value) if isinstance(value, PurePath) else value
+        name: _portable(value)
         for name, value in state.items()
         if name != "_before" and not (is_fitted and name in _OF_A_FIT)
     }
     about = {"format": FORMAT, "skpneumo": __version__, "scikit-learn": sklearn.__version__}
     return kept | {_ABOUT: about | {_CHECKSUM: checksum(kept | {_ABOUT: about})}}
+
+
+def _portable(value: Any) -> Any:
+    """Write a parameter so that other platforms, and skops, read it."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, joblib.Memory):
+        return value.location
+    if _has_bool_keys(value):  # which skops reads wrongly
+        return {_PAIRS: [list(pair) for pair in value.items()]}
+    return value
+
+
+def _has_bool_keys(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(key, (bool, np.bool_)) for key in value)
 
 
 def opened(state: State, estimator: str, parameters: Mapping[str, Any]) -> State:
@@ -189,7 +205,11 @@ def _checked(kept: State, about: Any) -> dict[str, Any]:
 
 
 def _completed(state: State, parameters: Mapping[str, Any]) -> State:
-    state = {**parameters, **state}
+    read = {
+        name: dict(value[_PAIRS]) if isinstance(value, dict) and set(value) == {_PAIRS} else value
+        for name, value in state.items()
+    }
+    state = {**parameters, **read}
     if "coefs_" in state:
         for name, unknown in _UNKNOWN.items():
             if name not in state:
@@ -222,8 +242,7 @@ def _feed(update: Callable[[Any], None], value: Any) -> None:
         update(b"list %d:" % len(value))
         for each in value:
             _feed(update, each)
-    # skops reads keys that are bool wrongly.
-    elif isinstance(value, Mapping) and not any(isinstance(key, (bool, np.bool_)) for key in value):
+    elif isinstance(value, Mapping):
         update(b"dict %d:" % len(value))
         for key in sorted(value, key=str):
             _feed(update, str(key))

@@ -17,7 +17,7 @@ MAX_KEPT_BYTES = 2**28
 # Seconds after which a change of a file shows in its times for sure: some file systems count in steps of two.
 _SETTLED = 3.0
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
 _NO_FSSPEC = "a URL, which needs fsspec: pip install 'skpneumo[fsspec]'"
 
 
@@ -90,12 +90,22 @@ Source = str | Held | Lent  # a str is a path, or a URL
 
 def label_of(source: Source) -> str:
     """Return what errors call an image."""
-    return source if isinstance(source, str) else source.label
+    return shortened(source if isinstance(source, str) else source.label)
 
 
 def name_of(source: Source) -> str | None:
     """Return the name of the file of an image, where it has one."""
     return source if isinstance(source, str) else source.name
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """Leave out the middle of a text that is too long for an error."""
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
+
+
+def without_secrets(url: str) -> str:
+    """Leave out what gives access: the query of a signed URL, and a password."""
+    return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
 
 
 def is_url(text: str) -> bool:

@@ -11,8 +11,9 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._duplicates import exact_pairs, near_pairs, read_film
-from skpneumo._inputs import as_paths
+from skpneumo._inputs import as_images, as_paths
 from skpneumo._patients import patient_key
+from skpneumo._sources import label_of, name_of
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
@@ -46,13 +47,13 @@ def patient_ids(paths: Any) -> np.ndarray:
     >>> patient_ids(["train/PNEUMONIA/person78_bacteria_380.jpeg", "IM-0115-0001.jpeg"])
     array(['person78_bacteria', 'IM-0115'], dtype=object)
     """
-    known = as_paths(paths)
-    if known is None:
+    images = as_images(paths)
+    if images is None:
         raise ValueError(
             f"Patients are read from paths of images, but {type(paths).__name__} holds none: pass them as groups."
         )
-    keys = [patient_key(path) for path in known]
-    unknown = [f"X[{i}] {path!r}" for i, (path, key) in enumerate(zip(known, keys, strict=True)) if key is None]
+    keys = [patient_key(name_of(image) or "") for image in images]
+    unknown = [f"X[{i}] {label_of(images[i])!r}" for i, key in enumerate(keys) if key is None]
     if unknown:
         raise ValueError(
             "The patient cannot be read from the names of these files; expected 'person1_bacteria_2.jpeg' "

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier
 
@@ -19,6 +20,7 @@ from conftest import TINY, on_tensorflow
 from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _pipeline, _tail
 from skpneumo._network import Stretch
 from skpneumo.exceptions import ImageReadError
+from skpneumo.model_selection import PatientGroupKFold, patient_ids
 
 TUNED = {"n_layers": 3, "n_trainable_layers": 1, "tune_max_iter": 1}
 
@@ -110,6 +112,21 @@ def test_a_patient_in_the_name_of_an_open_file_is_recognised(clf, xrays, y, path
     clf.fit(paths, y)
     with open(paths[0], "rb") as file, pytest.warns(match="1 of 1 images were in the training"):
         clf.score([file], y[:1])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_bare_film_is_not_taken_for_features(fitted, dtype):
+    width = len(fitted.feature_mean_)
+    with pytest.raises(ValueError, match=r"features are floats. For one image pass \[X\]"):
+        fitted.predict_proba(np.zeros((width, width), dtype))
+
+
+def test_patients_are_told_apart_by_the_names_of_open_files(clf, paths, y):
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(path, "rb")) for path in paths]
+        np.testing.assert_array_equal(patient_ids(files), patient_ids(paths))
+        by_path = cross_val_score(clf, paths, y, cv=PatientGroupKFold(3))
+        np.testing.assert_array_equal(cross_val_score(clf, files, y, cv=PatientGroupKFold(3)), by_path)
 
 
 def test_features_stand_in_for_images_in_whatever_is_asked(fitted, pngs):

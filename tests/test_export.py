@@ -288,3 +288,16 @@ def test_squares_refuse_numbers_and_other_estimators(fitted, matrix, paths):
         squares(fitted, matrix)
     with pytest.raises(TypeError, match="VGG19Features"):
         squares(VGG19Features(**TINY), paths)
+
+
+def test_squares_are_those_of_the_fit_or_none(fitted, paths, matrix, y):
+    with pytest.raises(ValueError, match="others than in fit"):
+        squares(fitted.set_params(aspect="pad"), paths)
+    with pytest.raises(ValueError, match="fitted on features"):
+        squares(PneumoniaClassifier(**EXACT).fit(matrix, y), paths)
+
+
+def test_an_onnx_file_is_one_whatever_its_name_ends_in(fitted, tmp_path):
+    for name in ("model.onnx", "model.json"):
+        to_onnx(fitted, tmp_path / name)
+    assert (tmp_path / "model.json").read_bytes() == (tmp_path / "model.onnx").read_bytes()

@@ -1,3 +1,4 @@
+import gzip
 import io
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ from PIL import Image
 from scipy.sparse import csr_array
 
 from skpneumo._images import Square
-from skpneumo._inputs import as_images, as_paths, images_if_any, object_array
-from skpneumo._sources import name_of, read_bytes
+from skpneumo._inputs import as_images, as_paths, images_if_any, object_array, patients_by_name
+from skpneumo._sources import is_url, label_of, name_of, read_bytes
 
 TEXT = ["a.png", "b.png"]
 
@@ -54,7 +55,6 @@ NUMBERS = {
     "no column": np.empty((3, 0)),
     "bytes of features": np.zeros((2, 3), np.uint8),
     "rows": [np.zeros(3), np.ones(3)],
-    "float images": np.zeros((2, 40, 40)),
 }
 
 
@@ -88,13 +88,15 @@ WRONG = {
     "array of bytes": (np.array([b"a", b"b"]), r"type \|S1, in which NumPy cuts off zeros"),
     "bare PIL image": (Image.new("L", (9, 9)), r"bare PIL.Image.Image. For one image pass a list: \[X\]"),
     "bare open file": (io.BytesIO(b"film"), "bare _io.BytesIO"),
+    "stack of floats": (np.zeros((2, 40, 40)), r"array of shape \(2, 40, 40\) and type float64: gray values are uint8"),
+    "empty stack": (np.zeros((0, 40, 40), np.uint8), "gray values are"),
     "one gray image in colour": (np.zeros((64, 48, 3), np.uint8), r"shape \(64, 48, 3\), which looks like one image"),
     "text file": ([io.StringIO("film")], r"X\[0\] is _io.StringIO, open as text"),
     "floats": ([np.zeros((9, 9)), b"x"], r"X\[0\] is array of shape \(9, 9\) and type float64, but gray values are"),
     "five colours": ([np.zeros((9, 9, 5), np.uint8)], r"X\[0\] is array of shape \(9, 9, 5\).*have the shape"),
     "deep with opacity": ([np.zeros((9, 9, 4), np.uint16)], "have the shape"),
     "no pixels": ([np.zeros((0, 9), np.uint8)], "have the shape"),
-    "closed file": ([_closed()], "which cannot be read: "),
+    "closed file": ([_closed()], "which cannot be rewound"),
     "bytes and None": ([b"x" * 10**6, None], r"1 of its 2 items are none: X\[1\] is None"),
     "missing": (["a.png", None, "b.png", float("nan")], r"2 of its 4 items.*X\[1\] is None.*X\[3\] is nan \(float\)"),
 }
@@ -216,17 +218,73 @@ def test_an_open_file_is_read_from_its_beginning_and_left_where_it_was():
     assert file.tell() == 7
 
 
-def test_a_stream_that_cannot_be_rewound_is_read_once():
-    class Stream(io.RawIOBase):
-        def __init__(self, data):
-            self.rest = data
+class Stream(io.RawIOBase):
+    def read(self, size=-1):
+        return PAIR[0]
 
-        def read(self, size=-1):
-            data, self.rest = self.rest, b""
-            return data
 
-    (image,) = as_images([Stream(PAIR[0])])
-    assert [read_bytes(image), read_bytes(image)] == [PAIR[0]] * 2
+class Spooled:
+    """As of Python 3.10's temporary files: it can be rewound, and does not say so."""
+
+    def __init__(self, data):
+        file = io.BytesIO(data)
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def test_a_stream_that_cannot_be_rewound_is_refused_since_it_would_be_empty_the_next_time():
+    with pytest.raises(ValueError, match=r"X\[1\] is .*Stream, which cannot be rewound .*: pass what its"):
+        as_images([PAIR[0], Stream()])
+
+
+def test_a_file_that_can_be_rewound_need_not_say_so():
+    file = Spooled(PAIR[0])
+    assert [read_bytes(as_images([file])[0]) for _ in range(2)] == [PAIR[0]] * 2
+
+
+def test_what_goes_wrong_in_reading_an_open_file_is_said_of_that_file():
+    broken = gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(PAIR[0])[:50]))
+    with pytest.raises(ValueError, match=r"X\[1\] is gzip.GzipFile, which cannot be read: "):
+        as_images([PAIR[0], broken])
+
+
+@pytest.mark.parametrize("image", [Image.new("L", (0, 5)), Image.new("L", (0, 0))])
+def test_a_pil_image_without_pixels_is_refused(image):
+    with pytest.raises(ValueError, match="has no pixels"):
+        read_bytes(as_images([image])[0])
+
+
+def test_no_file_passes_for_pixels_in_memory():
+    (image,) = as_images([PIXELS])
+    with pytest.raises(ValueError, match="not an image"):
+        Square(32).decode(bytes(read_bytes(image)))
+
+
+@pytest.mark.parametrize("X", ["x" * 10**6, ["x" * 10**6, None], [Path("y"), ["z"] * 10**5, b"x"]])
+def test_errors_stay_short_however_long_an_item_is(X):
+    with pytest.raises(ValueError, match="X must hold images") as caught:
+        as_images(X)
+    assert len(str(caught.value)) < 2000
+
+
+def test_images_without_a_name_that_tells_have_a_patient_each():
+    files = [io.BytesIO(data) for data in PAIR]
+    for file in files:
+        file.name = "image.png"
+    assert list(patients_by_name(as_images([*files, PAIR[0]]))) == ["X[0]", "X[1]", "X[2]"]
+
+
+def test_what_gives_access_to_a_url_is_not_in_errors():
+    (image,) = as_images(["https://user:password@host/a.png?signature=secret"])
+    assert label_of(image) == name_of(image) == "https://host/a.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("s3://a/b.png", True), ("zip://a.png::s3://b.zip", True), ("simplecache::https://a", True)]
+    + [(text, False) for text in ("study::7.png", "C:/films/a.png", r"C:\films\a.png", "a.png")],
+)
+def test_urls_are_told_from_names_of_files(text, expected):
+    assert is_url(text) == expected
 
 
 def test_images_keep_the_names_of_their_files(tmp_path):

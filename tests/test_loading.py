@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 import pytest
 import skops.io
+from imblearn.over_sampling import RandomOverSampler
 from PIL import Image
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
@@ -173,13 +174,36 @@ def test_a_pipeline_of_features_comes_back(dump, paths, y, file):
     np.testing.assert_array_equal(load_model(file).predict_proba(paths), model.predict_proba(paths))
 
 
-def test_types_of_others_are_named_and_can_be_trusted(X, y, file, tmp_path):
-    clf = PneumoniaClassifier(memory=joblib.Memory(str(tmp_path), verbose=0)).fit(X, y)
+def test_types_of_others_are_named_and_can_be_trusted(X, y, file):
+    clf = PneumoniaClassifier(sampler=RandomOverSampler(random_state=0)).fit(X, y)
     skops.io.dump(clf, file)
-    error = refused(file, r"not trusted: joblib\._store_backends\.FileSystemStoreBackend, joblib\.memory\.Memory")
-    assert "trusted=[" in str(error)
-    types = ["joblib._store_backends.FileSystemStoreBackend", "joblib.memory.Memory"]
+    types = ["imblearn.over_sampling._random_over_sampler.RandomOverSampler"]
+    with pytest.raises(skops.io.exceptions.UntrustedTypesFoundException, match=types[0]):
+        skops.io.load(file, trusted=TRUSTED_TYPES)
     np.testing.assert_array_equal(load_model(file, trusted=types).predict(X), clf.predict(X))
+
+
+@pytest.mark.parametrize("dump", [joblib.dump, skops.io.dump], ids=["joblib", "skops"])
+def test_parameters_that_others_read_wrongly_come_back(dump, X, y, file, tmp_path):
+    weights = {False: 9.0, True: 1.0}
+    clf = PneumoniaClassifier(class_weight=weights, memory=joblib.Memory(str(tmp_path), verbose=0)).fit(X, y > 0)
+    dump(clf, file)
+    loaded = load_model(file)
+    assert loaded.class_weight == weights
+    assert list(loaded.class_weight) == [False, True]
+    assert loaded.memory == str(tmp_path)
+    np.testing.assert_array_equal(loaded.fit(X, y > 0).predict_proba(X), clf.predict_proba(X))
+
+
+@pytest.mark.parametrize("path", [None, 3, b"model.joblib", io.BytesIO(b"x")])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(TypeError, match=f"path must be a str or a path; got {type(path).__name__}"):
+        load_model(path)
+
+
+def test_one_name_of_a_type_is_passed_in_a_list(file):
+    with pytest.raises(TypeError, match="trusted must be a list of names"):
+        load_model(file, trusted="a.b")
 
 
 # What is not

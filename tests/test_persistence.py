@@ -111,9 +111,11 @@ def test_a_later_format_says_what_to_install(probe):
 def test_images_are_refused_where_they_would_be_prepared_in_another_way(clf, paths, y, matrix, monkeypatch):
     clf.fit(paths, y)
     expected = clf.predict_proba(matrix)
+    then = _images.VERSION
     monkeypatch.setattr(_images, "VERSION", 99)
-    with pytest.raises(ValueError, match=r"version 1 of the preprocessing.*skpneumo .* has version 99"):
-        clf.predict(paths)
+    for ask in (clf.predict, lambda X: clf.partial_fit(X, y)):
+        with pytest.raises(ValueError, match=rf"version {then} of the preprocessing.*skpneumo .* has version 99"):
+            ask(paths)
     np.testing.assert_array_equal(clf.predict_proba(matrix), expected)
 
 

@@ -70,7 +70,7 @@ def to_onnx(clf: Any, path: str | os.PathLike[str]) -> None:
     onnx = import_onnx()
     model = _model(onnx, parts)
     onnx.checker.check_model(model)
-    onnx.save(model, os.fspath(path))
+    onnx.save(model, os.fspath(path), format="protobuf")
 
 
 def _model(onnx: Any, parts: Parts) -> Any:

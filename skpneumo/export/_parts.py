@@ -12,8 +12,8 @@ from skpneumo._images import Square
 from skpneumo._network import map_side, pooling_matrix
 
 _INNER = (
-    "Of an estimator around one, export the one inside, such as the attribute estimator_ of a tuned threshold; what "
-    "the estimator around it adds is not exported."
+    "Of an estimator around one, export the one inside, such as the attribute estimator_ of a tuned threshold or "
+    "best_estimator_ of a search; what the estimator around it adds is not exported."
 )
 
 

@@ -30,6 +30,8 @@ def squares(clf: Any, X: Any) -> np.ndarray:
     ------
     TypeError, NotFittedError
         `clf` is not a fitted PneumoniaClassifier.
+    ValueError
+        It was fitted on features, or has other parameters than in `fit`.
     ImageReadError
         Some images cannot be read; it names all of them.
 
@@ -49,7 +51,9 @@ def squares(clf: Any, X: Any) -> np.ndarray:
     images = as_images(X)
     if images is None:
         raise ValueError(f"squares takes images; got {type(X).__name__} without any.")
-    square, found, failures = clf._line().extractor._square(), [], []
+    if clf.backbone_fingerprint_ is None:
+        raise ValueError("this model was fitted on features: it does not know which squares they come from.")
+    square, found, failures = clf._line_of_fit().extractor._square(), [], []
     for position, image in enumerate(images):
         try:
             found.append(square.decode(read_bytes(image)))
