@@ -74,7 +74,7 @@ def alone(scores: Path) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    lock = Path(f"{scores}.lock")  # not the scores themselves: they are replaced by another file
+    lock = Path(f"{scores}.skpneumo-lock")  # not the scores themselves: they are replaced by another file
     with open(lock, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

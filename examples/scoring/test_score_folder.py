@@ -221,7 +221,7 @@ def test_a_second_run_on_the_same_file_is_refused(model, films, scores, monkeypa
 
 
 def test_the_lock_of_a_killed_run_stops_nobody(model, films, scores, monkeypatch, tmp_path):
-    (tmp_path / "scores.csv.lock").touch()
+    (tmp_path / "scores.csv.skpneumo-lock").touch()
     assert score(monkeypatch, model, films, scores) == 0
 
 
