@@ -5,19 +5,27 @@ not a medical device.
 """
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import io
 import os
 import sys
+import tempfile
+import traceback
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from tqdm import tqdm
 
 import skpneumo
 from skpneumo.exceptions import ImageReadError
+
+if sys.platform != "win32":
+    import fcntl
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -29,21 +37,56 @@ def main() -> int:
     parser.add_argument("scores", type=Path, help="the CSV file that is written, or gone on with")
     parser.add_argument("--batch-size", type=int, default=64, help="images that are scored and written together")
     options = parser.parse_args()
-    images = list(found(options.folder))
-    if not images:
-        parser.error(f"{options.folder} holds no image ({', '.join(sorted(SUFFIXES))})")
     try:
-        model, name = loaded(options.model), hashlib.sha256(options.model.read_bytes()).hexdigest()
-        header = ["file", *(f"probability_{label}" for label in model.classes_), "call", "novelty", "error", "model"]
-        done = resumed(options.scores, header, name)
+        # A relative name may look like a URL, and a link would be replaced by a file.
+        folder, scores = options.folder.absolute(), Path(os.path.realpath(options.scores))
+        images = found(folder)
+        with alone(scores):
+            rows = score_all(options.model, folder, images, scores, max(1, options.batch_size))
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    write_all(options, model, name, [image for image in images if cell(image) not in done])
-    rows = read_rows(options.scores.read_text(encoding="utf-8"))[1:]
+    except Exception:  # Python would end with 1, which says something else here
+        traceback.print_exc()
+        return 2
     n_bad = sum(bool(row[-2]) for row in rows)
     if n_bad:
         print(f"{n_bad} of {len(rows)} images could not be read: see the column 'error'.", file=sys.stderr)
     return 1 if n_bad else 0
+
+
+def score_all(path: Path, folder: Path, images: list[str], scores: Path, size: int) -> list[list[str]]:
+    """Write the rows that are not there yet; return all rows."""
+    model, name = loaded(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    header = ["file", *(f"probability_{label}" for label in model.classes_), "call", "novelty", "error", "model"]
+    rows = finished(scores, header, name)
+    done = {row[0] for row in rows}
+    left = [image for image in images if cell(image) not in done]
+    if left:
+        check(model)
+    begin(scores, as_csv([header, *rows]))
+    write_all(scores, folder, model, name, left, size)
+    return read_rows(scores.read_bytes().decode("utf-8"))[1:]
+
+
+@contextlib.contextmanager
+def alone(scores: Path) -> Iterator[None]:
+    """Refuse a second run; the system ends the lock of one that was killed. Windows has no such lock."""
+    if sys.platform == "win32":
+        yield
+        return
+    lock = Path(f"{scores}.skpneumo-lock")  # not the scores themselves: they are replaced by another file
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_there = os.path.samestat(os.fstat(file.fileno()), os.stat(lock))  # and not of a run that has ended
+        except (BlockingIOError, FileNotFoundError):
+            is_there = False
+        if not is_there:
+            raise ValueError(f"{scores} is being written by another run: wait until that one has ended.")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def loaded(path: Path) -> Any:
@@ -51,6 +94,17 @@ def loaded(path: Path) -> Any:
     model = skpneumo.load_model(path)
     store_nothing(model)
     return getattr(model, "best_estimator_", model)  # of a search, what it has found
+
+
+def check(model: Any) -> None:
+    """Raise ValueError where the model cannot score an image, whatever it is made of."""
+    with tempfile.TemporaryDirectory() as place:
+        path = str(Path(place, "blank.png"))
+        Image.new("L", (64, 64)).save(path)
+        try:
+            scored(model, [path])
+        except Exception as error:
+            raise ValueError(f"The model cannot score images: {error}") from error
 
 
 def store_nothing(thing: Any) -> None:
@@ -64,40 +118,83 @@ def store_nothing(thing: Any) -> None:
             thing.memory = None
 
 
-def found(folder: Path) -> Iterator[str]:
-    """Yield the images below a folder, relative to it, in the same order on each machine."""
-    for place, folders, files in os.walk(folder):
+def found(folder: Path) -> list[str]:
+    """Return the images below a folder, relative to it, in the same order on each machine; say what is passed over."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder." if folder.exists() else f"{folder} does not exist.")
+    images, passed = [], Counter[str]()
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        passed.update(filter(None, (kind_of_folder(Path(place, name)) for name in folders)))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield (Path(place, name).relative_to(folder)).as_posix()
+            if kind := kind_of_file(name):
+                passed[kind] += 1
+            else:
+                images.append(Path(place, name).relative_to(folder).as_posix())
+    if passed:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(passed.items()))
+        print(f"Passed over: {kinds.encode('utf-8', 'backslashreplace').decode()}.", file=sys.stderr)
+    if not images:
+        raise ValueError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}).")
+    return images
+
+
+def refuse(error: OSError) -> None:
+    """Stop at a folder that cannot be read: its images would be missed by nobody."""
+    raise error
+
+
+def kind_of_folder(path: Path) -> str:
+    """Return why a folder is passed over, or nothing."""
+    return "hidden folder" if path.name.startswith(".") else "linked folder" if path.is_symlink() else ""
+
+
+def kind_of_file(name: str) -> str:
+    """Return why a file is passed over, or nothing."""
+    suffix = Path(name).suffix.lower()
+    return "hidden" if name.startswith(".") else "" if suffix in SUFFIXES else suffix or "without suffix"
 
 
 def cell(image: str) -> str:
-    """Write a path so that a spreadsheet takes it for text: one that begins with a dot is no formula."""
-    return "./" + image.encode("utf-8", "backslashreplace").decode()
+    """Write a path so that a spreadsheet takes it for text: one that begins with a dot is no formula.
+
+    A name that is no UTF-8 is escaped. No other cell begins with two slashes, so no other name has the same one.
+    """
+    try:
+        image.encode()
+    except UnicodeEncodeError:
+        return ".//" + image.replace("\\", r"\\").encode("utf-8", "backslashreplace").decode()
+    return "./" + image
 
 
 def read_rows(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text, newline="")))
 
 
-def resumed(scores: Path, header: list[str], name: str) -> set[str]:
-    """Begin the file, or cut off what a killed run has half written; return the images that it holds."""
-    text = scores.read_bytes().decode("utf-8", "replace") if scores.exists() else ""
-    rows = read_rows(text)
-    if rows and not (text.endswith("\r\n") and len(rows[-1]) == len(header)):
+def finished(scores: Path, header: list[str], name: str) -> list[list[str]]:
+    """Return the rows that stay: not one that a killed run has half written, nor those with an error."""
+    data = scores.read_bytes() if scores.exists() else b""
+    if as_csv([header]).encode().startswith(data):
+        return []
+    try:
+        rows = read_rows(data.decode("utf-8", "replace"))
+    except csv.Error as error:
+        raise ValueError(f"{scores} is no file of scores ({error}): name another file.") from error
+    if len(rows) > 1 and not (data.endswith(b"\r\n") and len(rows[-1]) == len(header)):
         rows.pop()
-    if rows and rows[0] != header:
+    if rows[0] != header or {len(row) for row in rows} != {len(header)}:
         raise ValueError(f"{scores} was begun by another model or program: name another file.")
     if others := {row[-1] for row in rows[1:]} - {name}:
         raise ValueError(f"{scores} was begun by the model {', '.join(sorted(others))}, and this one is {name}.")
-    kept = as_csv(rows or [header])
-    if kept != text:
+    return [row for row in rows[1:] if not row[-2]]
+
+
+def begin(scores: Path, text: str) -> None:
+    """Put the file there whole, or leave it as it is."""
+    if not (scores.exists() and scores.read_bytes() == text.encode()):
         with open(f"{scores}.new", "w", encoding="utf-8", newline="") as file:
-            append(file, kept)
+            append(file, text)
         os.replace(f"{scores}.new", scores)
-    return {row[0] for row in rows[1:]}
 
 
 def as_csv(rows: list[list[Any]]) -> str:
@@ -113,12 +210,11 @@ def append(file: Any, text: str) -> None:
     os.fsync(file.fileno())
 
 
-def write_all(options: argparse.Namespace, model: Any, name: str, images: list[str]) -> None:
-    size = max(1, options.batch_size)
-    with open(options.scores, "a", encoding="utf-8", newline="") as file, tqdm(total=len(images), unit="image") as bar:
+def write_all(scores: Path, folder: Path, model: Any, name: str, images: list[str], size: int) -> None:
+    with open(scores, "a", encoding="utf-8", newline="") as file, tqdm(total=len(images), unit="image") as bar:
         for first in range(0, len(images), size):
             some = images[first : first + size]
-            said = scored(model, [str(options.folder / image) for image in some])
+            said = scored(model, [str(folder / image) for image in some])
             append(file, as_csv([[cell(image), *row, name] for image, row in zip(some, said, strict=True)]))
             bar.update(len(some))
 
