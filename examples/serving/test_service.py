@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 
@@ -389,10 +390,55 @@ def test_models_around_the_classifier_say_what_they_say_and_store_nothing(
     probabilities = [list(answer["probabilities"].values()) for answer in answers]
     np.testing.assert_allclose(probabilities, estimator.predict_proba(xrays[0][:6]), atol=1e-4)
     assert [answer["call"] for answer in answers] == estimator.predict(xrays[0][:6]).astype(str).tolist()
-    assert model.card()["threshold"] == {
-        "tuned threshold": getattr(estimator, "best_threshold_", None),
-        "fixed threshold": 0.9,
-    }.get(kind, model.card()["threshold"])
+
+
+def loaded(estimator, folder):
+    joblib.dump(estimator, folder / "model.joblib")
+    return LoadedModel(str(folder / "model.joblib"))
+
+
+def fixed(clf, xrays, **parameters):
+    return FixedThresholdClassifier(FrozenEstimator(clf), **parameters).fit(*xrays)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"threshold": 0.9}, {"class": "1", "probability": 0.9}),
+        ({"threshold": 0.9, "pos_label": 0}, {"class": "0", "probability": 0.9}),
+        ({"threshold": 1}, {"class": "1", "probability": 1.0}),
+        ({"threshold": np.float32(0.25)}, {"class": "1", "probability": 0.25}),
+        ({}, {"class": "1", "probability": 0.5}),
+        ({"threshold": -1.5, "response_method": "decision_function"}, None),
+    ],
+)
+def test_a_fixed_threshold_is_told_with_its_class_unless_it_is_no_probability(
+    parameters, expected, clf, xrays, tmp_path
+):
+    assert loaded(fixed(clf, xrays, **parameters), tmp_path).card()["threshold"] == expected
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_tuned_threshold_is_told_with_the_class_that_was_scored(label, xrays, tmp_path):
+    scoring = make_scorer(f1_score, pos_label=label)
+    tuned = TunedThresholdClassifierCV(PneumoniaClassifier(**TINY, memory=None), cv=2, scoring=scoring).fit(*xrays)
+    expected = {"class": str(label), "probability": tuned.best_threshold_}
+    assert loaded(tuned, tmp_path).card()["threshold"] == expected
+
+
+def test_the_threshold_of_a_classifier_is_its_own_and_calibrations_have_none(clf, xrays, tmp_path):
+    assert loaded(clf, tmp_path).card()["threshold"] == {"class": "1", "probability": 0.5}
+    assert loaded(wrapped("calibrated", clf, xrays), tmp_path).card()["threshold"] is None
+
+
+def test_a_classifier_in_a_search_in_a_threshold_says_its_history_and_novelty(clf, xrays, films, tmp_path):
+    search = GridSearchCV(PneumoniaClassifier(**TINY, memory=None), {"alpha": [0.05]}, cv=2).fit(*xrays)
+    model = loaded(fixed(search, xrays), tmp_path)
+    assert model.history()["training_summary"]["n_images"] == 24
+    (answer,) = model.answers(model.rows(films[:1]))
+    assert 0 <= answer["novelty"] <= 1
+    direct = loaded(TunedThresholdClassifierCV(search, cv=2).fit(*xrays), tmp_path)
+    assert direct.history()["training_summary"]["n_images"] == 24
 
 
 def test_without_a_model_the_service_says_how_to_make_one(monkeypatch):
