@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import joblib
@@ -73,9 +73,14 @@ def model(clf, tmp_path_factory):
 @contextmanager
 def served(model, limits=LIMITS, **batching):
     """Run a service in a thread, on a port that is free; yield a client of it."""
+    with running(create_app(model, limits, **batching)) as client:
+        yield client
+
+
+@contextmanager
+def running(app):
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(model, limits, **batching), log_config=None, ws="none")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -149,7 +154,8 @@ BAD = {
     "pages": (save("TIFF", GRAY, NOISE, save_all=True), 422, "holds 2 images"),
     "truncated": (save("JPEG", NOISE)[:2_000], 422, "cannot be read: cannot be decoded"),
     "header alone": (b"\x89PNG\r\n\x1a\n", 422, "cannot be read"),
-    "bomb": (save("PNG", Image.new("1", (20_000, 20_000))), 422, "absurdly large"),
+    "bomb": (save("PNG", Image.new("1", (20_000, 20_000))), 413, "more than 40000000 pixels"),
+    "many pixels": (save("PNG", Image.new("1", (6_400, 6_400))), 413, "more than 40000000 pixels"),
     "large": (save("BMP", Image.new("L", (500, 500))), 413, "more than 200000"),
 }
 
@@ -165,6 +171,43 @@ def test_what_is_no_film_is_refused_by_name_and_reason(name, client, films):
         assert wrong["name"] == f"{position}.png"
         assert reason in wrong["reason"]
         assert f"'{position}.png' {wrong['reason'].rstrip('.')}." in answer.json()["detail"]
+
+
+def test_images_of_too_many_pixels_together_are_refused_before_they_are_decoded(client):
+    large = save("PNG", Image.new("1", (6_000, 6_000)))
+    answer = upload(client, large, large, large)
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "The images of a request may have 100000000 pixels at most."
+
+
+def test_an_application_that_is_started_again_answers_again(model, films):
+    app = create_app(model, LIMITS)
+    for _ in range(2):
+        with running(app) as client:
+            wait_until_ready(client)
+            assert upload(client, films[0]).status_code == 200
+
+
+class FailingModel(LoadedModel):
+    def __init__(self, model):
+        vars(self).update(vars(model))
+
+    def warm_up(self):
+        pass
+
+    def rows(self, images):
+        raise OSError("no such device")
+
+
+def test_a_failure_of_the_service_is_answered_in_the_form_of_refusals_and_the_log_says_why(model, films, errors):
+    with served(FailingModel(model)) as client:
+        wait_until_ready(client)
+        answer = upload(client, films[0])
+    assert (answer.status_code, answer.json()) == (
+        500,
+        {"detail": "The service failed; its log says why.", "files": []},
+    )
+    assert str(errors.pop().exc_info[1]) == "no such device"
 
 
 def test_all_files_that_cannot_be_used_are_named_and_nothing_is_predicted(client, films):
@@ -257,6 +300,29 @@ def test_a_body_that_does_not_come_is_given_up(model):
             connection.sendall(f"{head}\r\n\r\n--x".encode())
             answer = connection.recv(1_000)
     assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_bodies_that_do_not_come_keep_nobody_out(model, films):
+    head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n"
+    with served(model, Limits(requests=1)) as client, ExitStack() as connections:
+        wait_until_ready(client)
+        for _ in range(3):
+            connection = socket.create_connection((client.base_url.host, client.base_url.port), timeout=LONG)
+            connections.enter_context(connection)
+            connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 100")  # so its body is waited for
+            connection.sendall(b"--x")
+        assert upload(client, films[0]).status_code == 200
+
+
+def test_bytes_beyond_what_may_be_held_are_refused_until_others_are_answered(model, films):
+    with served(model, Limits(held_bytes=len(films[0]) + 500)) as client:
+        wait_until_ready(client)
+        for _ in range(2):
+            assert upload(client, films[0]).status_code == 200
+            answer = upload(client, films[0], films[0])
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+            assert "Too many bytes" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
