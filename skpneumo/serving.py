@@ -1,13 +1,13 @@
 """Concurrent calls of a model, gathered into batches."""
 
-import copy
 import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,11 @@ class DynamicBatcher:
     waits for calls that have been made. A process that is forked after the first call has no such thread: calls are a
     RuntimeError there. A pickled copy has the same parameters and starts anew.
 
+    No caller sees an error that another's images made: where a batch fails, its calls are tried once more, each alone.
+
+    `function`, and the callbacks of futures, run in that one thread. They must not wait for the batcher: calling it
+    there is a RuntimeError.
+
     Examples
     --------
     >>> import numpy as np
@@ -70,10 +75,12 @@ class DynamicBatcher:
         max_delay: float = 0.01,
         max_queue: int = 1024,
     ) -> None:
-        for name, value, least in (("max_batch_size", max_batch_size, 1), ("max_queue", max_queue, 1)):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"{name} must be an int of at least {least}, but is {value!r}.")
-        if not 0 <= max_delay < threading.TIMEOUT_MAX:
+        if not callable(function):
+            raise ValueError(f"function must be callable, but is {function!r}.")
+        for name, value in (("max_batch_size", max_batch_size), ("max_queue", max_queue)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{name} must be an int of at least 1, but is {value!r}.")
+        if not _is_number(max_delay) or not 0 <= max_delay < threading.TIMEOUT_MAX:
             raise ValueError(f"max_delay must be a number of seconds, 0 or more, but is {max_delay!r}.")
         self.function = function
         self.max_batch_size = max_batch_size
@@ -86,13 +93,14 @@ class DynamicBatcher:
         self._is_closed = False
         self._n_last = 1  # calls in the last batch
         self._process: int | None = None
+        self._thread: threading.Thread | None = None
 
     def __call__(self, images: Sequence[Any]) -> np.ndarray:
         """Wait for the rows of some images.
 
         Parameters
         ----------
-        images : list or other sequence
+        images : list or other sequence of one axis
             What `function` takes, at least one.
 
         Returns
@@ -107,8 +115,10 @@ class DynamicBatcher:
         queue.Full
             `max_queue` images wait already.
         RuntimeError
-            The batcher is closed, or was used before this process was forked.
+            The batcher is closed, was used before this process was forked, or is called in its own thread.
         """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("This batcher was called in its own thread, which would wait for itself: use `submit`.")
         future = self.submit(images)
         try:
             return future.result()
@@ -123,7 +133,7 @@ class DynamicBatcher:
 
         Parameters
         ----------
-        images : list or other sequence
+        images : list or other sequence of one axis
             What `function` takes, at least one.
 
         Returns
@@ -139,11 +149,7 @@ class DynamicBatcher:
         RuntimeError
             The batcher is closed, or was used before this process was forked.
         """
-        if isinstance(images, str | bytes | bytearray | os.PathLike):
-            raise ValueError(f"images must be a list; got a bare {type(images).__name__}. For one image pass [image].")
-        call = _Call(list(images), Future())
-        if not call.images:
-            raise ValueError("images must hold at least one image; got none.")
+        call = _Call(_listed(images), Future())
         if self._process not in {None, os.getpid()}:
             raise RuntimeError("This batcher was used before this process was forked: make one in each process.")
         with self._changed:
@@ -188,6 +194,7 @@ class DynamicBatcher:
         return sum(len(call.images) for call in self._waiting)
 
     def _work(self) -> None:
+        self._thread = threading.current_thread()
         while calls := self._gathered():
             self._answer(calls)
 
@@ -212,18 +219,20 @@ class DynamicBatcher:
         return sum(len(call.images) for call in (*calls, self._waiting[0])) <= self.max_batch_size
 
     def _answer(self, calls: "list[_Call]") -> None:
-        while calls:
-            try:
-                rows = self._rows([image for call in calls for image in call.images])
-            except ImageReadError as error:
-                readable = _without_unreadable(calls, error)
-                if len(readable) == len(calls):
-                    readable = _fail(calls, error)
-            except BaseException as error:  # an error that stayed here would leave the callers waiting for ever
-                readable = _fail(calls, error)
-            else:
-                readable = _hand_out(rows, calls)
-            calls = readable  # the traceback of an error must not lead to the futures that hold it
+        batches = [calls]
+        while batches:
+            batches += self._attempt(batches.pop(0))
+
+    def _attempt(self, calls: "list[_Call]") -> "list[list[_Call]]":
+        """Answer a batch; return the batches that are to be tried in its place."""
+        try:
+            rows = self._rows([image for call in calls for image in call.images])
+        except BaseException as error:  # one that stayed here would leave the callers waiting for ever
+            return _blame(calls, error)
+        else:
+            return _hand_out(rows, calls)
+        finally:
+            del calls  # the traceback of an error must not lead to the futures that hold it
 
     def _rows(self, images: list[Any]) -> np.ndarray:
         rows = np.asarray(self.function(images))
@@ -238,8 +247,37 @@ class _Call:
     future: "Future[np.ndarray]"
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _listed(images: Sequence[Any]) -> list[Any]:
+    """Return images as a list; refuse what would fall apart into other things, such as a table into its columns."""
+    kind = type(images).__name__
+    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike):
+        raise ValueError(f"images must be a list; got a bare {kind}. For one image pass [image].")
+    is_sequence = hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, Mapping)
+    if not is_sequence or getattr(images, "ndim", 1) != 1:
+        raise ValueError(f"images must be a list or another sequence of one axis; got {kind}: pass a list of images.")
+    if not len(images):
+        raise ValueError("images must hold at least one image; got none.")
+    return list(images)
+
+
 def _offsets(calls: list[_Call]) -> list[int]:
     return np.cumsum([0, *(len(call.images) for call in calls)])[:-1].tolist()
+
+
+def _blame(calls: list[_Call], error: BaseException) -> list[list[_Call]]:
+    """Tell an error to whom it belongs; return what is to be tried in the place of the batch."""
+    if isinstance(error, ImageReadError):
+        readable = _without_unreadable(calls, error)
+        if len(readable) < len(calls):
+            return [readable] if readable else []
+    if len(calls) > 1:  # it does not say whose it is
+        return [[call] for call in calls]
+    calls[0].future.set_exception(error)
+    return []
 
 
 def _without_unreadable(calls: list[_Call], error: ImageReadError) -> list[_Call]:
@@ -254,25 +292,8 @@ def _without_unreadable(calls: list[_Call], error: ImageReadError) -> list[_Call
     return readable
 
 
-def _hand_out(rows: np.ndarray, calls: list[_Call]) -> list[_Call]:
-    """Give each caller a copy, which does not keep the rows of the others alive; no call is left."""
+def _hand_out(rows: np.ndarray, calls: list[_Call]) -> list[list[_Call]]:
+    """Give each caller a copy, which does not keep the rows of the others alive; nothing is left to try."""
     for call, first in zip(calls, _offsets(calls), strict=True):
         call.future.set_result(rows[first : first + len(call.images)].copy())
     return []
-
-
-def _fail(calls: list[_Call], error: BaseException) -> list[_Call]:
-    """Tell all callers of an error; no call is left."""
-    for call in calls:
-        call.future.set_exception(error if len(calls) == 1 else _twin(error))
-    return []
-
-
-def _twin(error: BaseException) -> BaseException:
-    """Copy an error: one that several threads raise would gather the tracebacks of all of them."""
-    try:
-        twin = copy.copy(error)
-    except Exception:
-        twin = RuntimeError(f"{type(error).__name__}: {error}")
-    twin.__cause__ = error
-    return twin.with_traceback(None)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import io
 import os
 import pickle
 import queue
@@ -10,9 +11,13 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections import deque
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
@@ -150,40 +155,55 @@ def test_an_unreadable_image_is_told_to_its_caller_alone_by_its_position():
     assert gate.batches[1:] == [["a", "b", "bad1", "bad2", "cc"], ["a", "cc"]]
 
 
-def test_any_other_error_reaches_all_callers_of_its_batch_each_as_an_exception_of_its_own():
-    def broken(images):
-        raise OSError(28, f"no space for {len(images)}")
+@pytest.mark.parametrize("error", [ValueError("mixed"), MemoryError(), SystemExit(1)])
+def test_calls_that_fail_together_alone_are_answered(error):
+    def alone(images):
+        if len(images) > 1:
+            raise error
+        return lengths(images)
 
-    gate = Gate(broken)
+    gate = Gate(alone)
     with DynamicBatcher(gate, max_delay=0) as batcher:
         first = batcher.submit(["first"])
         assert gate.begun.acquire(timeout=LONG)
-        futures = [batcher.submit(["a"]), batcher.submit(["b"])]
-        gate.let.release(9)
-        errors = [future.exception(LONG) for future in (first, *futures)]
-    assert [(type(error), error.errno) for error in errors] == [(OSError, 28)] * 3
-    assert [error.strerror for error in errors] == ["no space for 1", "no space for 2", "no space for 2"]
-    assert errors[1] is not errors[2]
-    assert errors[1].__cause__ is errors[2].__cause__  # whose traceback says where it happened
+        assert results(gate, [first, batcher.submit(["a"]), batcher.submit(["bb"])]) == [[[5]], [[1]], [[2]]]
+    assert gate.batches[1:] == [["a", "bb"], ["a"], ["bb"]]
 
 
-class OddError(Exception):
-    def __copy__(self):
-        raise TypeError("there is but one")
+def test_any_other_error_too_reaches_its_own_caller_alone(gate, batcher):
+    good, bad, also_bad = batcher.submit(["a"]), batcher.submit([None]), batcher.submit([1.5])
+    assert results(gate, [good]) == [[[1]]]
+    with pytest.raises(TypeError, match="NoneType"):
+        bad.result(LONG)
+    with pytest.raises(TypeError, match="float"):
+        also_bad.result(LONG)
 
 
-def test_an_error_that_cannot_be_copied_is_told_in_words():
-    def broken(images):
-        raise OddError("1 and 2")
-
-    gate = Gate(broken)
+def test_an_array_of_two_axes_and_paths_of_others_are_both_answered(paths, y):
+    clf = PneumoniaClassifier(**TINY, memory=None).fit(paths, y)
+    gate = Gate(clf.predict_proba)
     with DynamicBatcher(gate, max_delay=0) as batcher:
-        batcher.submit(["first"])
+        first = batcher.submit(paths[:1])
         assert gate.begun.acquire(timeout=LONG)
-        future = [batcher.submit(["a"]), batcher.submit(["b"])][0]
+        futures = [batcher.submit(np.array(paths[:2], object).reshape(-1, 1).tolist()), batcher.submit(paths[2:4])]
+        rows = results(gate, [first, *futures])
+    np.testing.assert_allclose(np.concatenate(rows[1:]), clf.predict_proba(paths[:4]), atol=1e-4)
+
+
+def test_a_call_in_the_thread_of_the_batcher_is_an_error_not_a_deadlock(gate):
+    raised = queue.Queue()
+
+    def call(_):
+        try:
+            batcher(["b"])
+        except RuntimeError as error:
+            raised.put(str(error))
+
+    with DynamicBatcher(gate) as batcher:
+        batcher.submit(["a"]).add_done_callback(call)
         gate.let.release(9)
-        with pytest.raises(RuntimeError, match="OddError: 1 and 2"):
-            future.result(LONG)
+        assert "own thread" in raised.get(timeout=LONG)
+        assert batcher(["bb"]).tolist() == [[2]]
 
 
 def test_unreadable_images_that_are_nobodys_are_an_error_of_all():
@@ -341,23 +361,60 @@ print(used(["a"]))
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"max_batch_size": 0}, {"max_batch_size": 2.5}, {"max_queue": 0}, {"max_delay": -1}, {"max_delay": float("nan")}],
+    [
+        {"function": None},
+        {"function": "predict_proba"},
+        {"max_batch_size": 0},
+        {"max_batch_size": 2.5},
+        {"max_batch_size": True},
+        {"max_queue": 0},
+        {"max_delay": -1},
+        {"max_delay": float("nan")},
+        {"max_delay": None},
+        {"max_delay": "1"},
+    ],
 )
 def test_impossible_parameters_are_named(parameters):
     (name,) = parameters
-    with pytest.raises(ValueError, match=name):
-        DynamicBatcher(lengths, **parameters)
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        DynamicBatcher(**{"function": lengths} | parameters)
 
 
-@pytest.mark.parametrize("images", ["a.png", b"bytes"])
+@pytest.mark.parametrize("images", ["a.png", b"bytes", memoryview(b"bytes"), Path("a.png")])
 def test_one_image_that_is_in_no_list_is_refused(images):
     with DynamicBatcher(lengths) as batcher, pytest.raises(ValueError, match=r"pass \[image\]"):
         batcher(images)
 
 
-def test_no_image_at_all_is_refused():
+@pytest.mark.parametrize(
+    "images",
+    [
+        pd.DataFrame({"path": ["a.png"]}),
+        io.BytesIO(b"one line\nanother"),
+        Image.new("L", (8, 8)),
+        np.zeros((8, 8), np.uint8),
+        np.array("a.png"),
+        {"a.png": 1},
+        {"a.png"},
+        None,
+    ],
+    ids=lambda images: type(images).__name__,
+)
+def test_what_is_no_sequence_of_one_axis_is_refused(images):
+    with DynamicBatcher(lengths) as batcher, pytest.raises(ValueError, match="pass a list of images"):
+        batcher(images)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, deque, np.array, pd.Series])
+def test_sequences_of_one_axis_are_taken(kind):
+    with DynamicBatcher(lengths) as batcher:
+        assert batcher(kind(["a", "bb"])).tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize("images", [[], np.array([])])
+def test_no_image_at_all_is_refused(images):
     with DynamicBatcher(lengths) as batcher, pytest.raises(ValueError, match="at least one"):
-        batcher([])
+        batcher(images)
 
 
 def test_probabilities_are_those_of_one_call(paths, y, tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,10 @@ class LoadedModel:
 
     def card(self) -> dict[str, Any]:
         """Say which model this is."""
-        chosen = (getattr(self.estimator, name, None) for name in ("best_threshold_", "threshold_", "threshold"))
         return {
             "sha256": self.sha256,
             "classes": self.classes,
-            "threshold": next((float(value) for value in chosen if isinstance(value, float)), None),
+            "threshold": threshold(self.estimator),
             "skpneumo": skpneumo.__version__,
             "disclaimer": DISCLAIMER,
         }
@@ -80,8 +80,22 @@ def parts(thing: Any) -> Iterator[Any]:
         yield from parts(vars(thing))
 
 
+def threshold(model: Any) -> dict[str, Any] | None:
+    """Return the probability that a call needs, and the class that it is of; None where calls are made otherwise."""
+    if getattr(model, "response_method", "predict_proba") == "decision_function":
+        return None
+    of = getattr(model, "pos_label", None)
+    if hasattr(model, "best_threshold_"):
+        of = model._curve_scorer._get_pos_label()  # scikit-learn keeps it nowhere else
+    chosen = (getattr(model, name, None) for name in ("best_threshold_", "threshold_", "threshold"))
+    value = next((value for value in chosen if value is not None), None)
+    value = 0.5 if isinstance(value, str) else value  # "auto"
+    label = model.classes_[1] if of is None else of
+    return {"class": str(label), "probability": float(value)} if isinstance(value, Real) else None
+
+
 def with_features(model: Any) -> Any:
-    """Find the PneumoniaClassifier in a model, or in its threshold, that takes features in the place of images."""
+    """Find the PneumoniaClassifier in a search or a threshold that takes features in the place of images."""
     while model is not None and not hasattr(model, "features"):
-        model = getattr(model, "estimator_", None)
+        model = getattr(model, "estimator_", getattr(model, "best_estimator_", None))
     return model if getattr(model, "n_views_predict", None) == 1 else None  # features are those of one view

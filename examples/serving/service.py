@@ -5,15 +5,17 @@ more. Nothing of what is uploaded is stored: it stays in memory, and goes with t
 """
 
 import asyncio
+import io
 import logging
 import os
 import queue
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -43,8 +45,11 @@ class Limits:
 
     file_bytes: int = 25_000_000
     body_bytes: int = 64_000_000
+    held_bytes: int = 1_000_000_000  # in memory, of all requests together
+    pixels: int = 40_000_000  # an image; large detectors have some 20 million
+    request_pixels: int = 100_000_000
     files: int = 16  # a request
-    requests: int = 32  # at once, so no more than so many bodies are in memory
+    requests: int = 32  # at once, of those that have come
     waiting: int = 128  # images in the queue of the network
     seconds: float = 60.0  # until a body has come
     linger: float = 2.0  # seconds in which the rest of a refused body is read
@@ -74,12 +79,39 @@ class InMemoryParser(MultiPartParser):
         self.is_whole = True
 
 
-async def bounded(stream: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[bytes]:
+class Memory:
+    """Counts the bytes that requests hold, so that who sends little, however slowly, keeps nobody out."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.held = most, 0
+
+    @contextmanager
+    def request(self) -> Iterator[Callable[[int], None]]:
+        """Yield what counts the bytes of a request until its end."""
+        own = 0
+
+        def take(n_bytes: int) -> None:
+            nonlocal own
+            if self.held + n_bytes > self.most:
+                raise Refusal(503, "Too many bytes are held already; try again later.")
+            own += n_bytes
+            self.held += n_bytes
+
+        try:
+            yield take
+        finally:
+            self.held -= own
+
+
+async def bounded(
+    stream: AsyncIterator[bytes], limits: Limits, take: Callable[[int], None] = lambda _: None
+) -> AsyncIterator[bytes]:
     n_bytes = 0
     async for chunk in stream:
         n_bytes += len(chunk)
         if n_bytes > limits.body_bytes:
             raise Refusal(413, f"A request may hold {limits.body_bytes} bytes at most.")
+        take(len(chunk))
         yield chunk
 
 
@@ -94,13 +126,13 @@ async def linger(request: Request, limits: Limits) -> None:
         await asyncio.wait_for(read(), limits.linger)
 
 
-async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
+async def uploads(request: Request, limits: Limits, take: Callable[[int], None]) -> list[tuple[str, bytes]]:
     """Read the names and bytes of the files of a request."""
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise Refusal(415, "Send images as multipart/form-data, in the field 'files'.")
     if int(request.headers.get("Content-Length", 0)) > limits.body_bytes:
         raise Refusal(413, f"A request may hold {limits.body_bytes} bytes at most.")
-    stream = bounded(request.stream(), limits)
+    stream = bounded(request.stream(), limits, take)
     parser = InMemoryParser(request.headers, stream, max_files=limits.files, max_fields=limits.files)
     try:
         form = await asyncio.wait_for(parser.parse(), limits.seconds)
@@ -142,10 +174,29 @@ def problem(data: bytes, limits: Limits) -> tuple[int, str] | None:
     if len(data) > limits.file_bytes:
         return 413, f"holds {len(data)} bytes, more than {limits.file_bytes}"
     if data.startswith(FORMATS):
-        return None
+        return (413, f"has more than {limits.pixels} pixels") if n_pixels(data) > limits.pixels else None
     kinds = (kind for start, kind in OTHERS.items() if data.lstrip().startswith(start))
     kind = "a DICOM file" if data[128:132] == b"DICM" else next(kinds, "something else")
     return 415, f"is {kind}, not a JPEG, PNG, BMP, TIFF or WebP image"
+
+
+def n_pixels(data: bytes) -> float:
+    """Read from its header how large an image will be in memory; 0 where the reader will say what is wrong with it."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "BMP", "TIFF", "WEBP")) as image:
+            return image.width * image.height
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return float("inf")
+    except Exception:
+        return 0
+
+
+def check(files: list[tuple[str, bytes]], limits: Limits) -> None:
+    """Refuse a request for what can be told of its files without decoding them."""
+    found = [(name, problem(data, limits)) for name, data in files]
+    refuse([(why[0], name, why[1]) for name, why in found if why], len(files))
+    if sum(n_pixels(data) for _, data in files) > limits.request_pixels:
+        raise Refusal(413, f"The images of a request may have {limits.request_pixels} pixels at most.")
 
 
 def refuse(bad: list[tuple[int, str, str]], n_files: int) -> None:
@@ -160,18 +211,20 @@ def refuse(bad: list[tuple[int, str, str]], n_files: int) -> None:
 
 def create_app(model: LoadedModel, limits: Limits = Limits(), **batching: Any) -> FastAPI:
     """Make the application; `batching` goes to the batcher."""
-    batcher = DynamicBatcher(model.rows, max_queue=limits.waiting, **batching)
-    readiness, at_once = asyncio.Event(), asyncio.Semaphore(limits.requests)
+    memory, at_once = Memory(limits.held_bytes), asyncio.Semaphore(limits.requests)
 
     async def warm_up() -> None:
         try:
             await asyncio.to_thread(model.warm_up)
-            readiness.set()
+            app.state.is_ready = True
         except Exception:
             logging.getLogger("uvicorn.error").exception("The model cannot be warmed up: the service is never ready.")
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Made here, since an application may be started again after its end.
+        batcher = DynamicBatcher(model.rows, max_queue=limits.waiting, **batching)
+        app.state.batcher, app.state.is_ready = batcher, False
         warming = asyncio.create_task(warm_up())  # so that /healthz and /readyz answer meanwhile
         yield
         await warming
@@ -181,6 +234,7 @@ def create_app(model: LoadedModel, limits: Limits = Limits(), **batching: Any) -
         title="skpneumo", description=model.card()["disclaimer"], version=skpneumo.__version__, lifespan=lifespan
     )
     app.add_exception_handler(Refusal, lambda _, refusal: refusal.response())
+    app.add_exception_handler(Exception, lambda *_: Refusal(500, "The service failed; its log says why.").response())
     app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=400))  # nobody reads it
 
     @app.get("/healthz")
@@ -189,7 +243,7 @@ def create_app(model: LoadedModel, limits: Limits = Limits(), **batching: Any) -
 
     @app.get("/readyz")
     async def readyz() -> dict[str, str]:
-        if not readiness.is_set():
+        if not app.state.is_ready:
             raise Refusal(503, "The model is not warm yet.")
         return {"status": "ready"}
 
@@ -200,26 +254,28 @@ def create_app(model: LoadedModel, limits: Limits = Limits(), **batching: Any) -
     @app.post("/predict", openapi_extra={"requestBody": {"required": True, "content": BODY}})
     async def predict(request: Request) -> dict[str, Any]:
         await readyz()
-        if at_once.locked():
-            raise Refusal(503, "Too many requests at once; try again later.")
-        async with at_once:
+        with memory.request() as take:
             try:
-                files = await uploads(request, limits)
+                files = await uploads(request, limits, take)
             except Refusal:
                 await linger(request, limits)
                 raise
-            found = [(name, problem(data, limits)) for name, data in files]
-            refuse([(why[0], name, why[1]) for name, why in found if why], len(files))
-            try:
-                rows = await asyncio.wrap_future(batcher.submit([data for _, data in files]))
-            except queue.Full:
-                raise Refusal(503, "Too many images wait already; try again later.") from None
-            except ImageReadError as error:
-                refuse([(422, files[i][0], f"cannot be read: {why}") for i, _, why in error.failures], len(files))
-                raise
-        answers = model.answers(rows)
+            if at_once.locked():
+                raise Refusal(503, "Too many requests at once; try again later.")
+            async with at_once:
+                await asyncio.to_thread(check, files, limits)
+                answers = model.answers(await ask(files))
         said = [{"name": name} | answer for (name, _), answer in zip(files, answers, strict=True)]
         return {"files": said, "model": model.card()}
+
+    async def ask(files: list[tuple[str, bytes]]) -> np.ndarray:
+        try:
+            return await asyncio.wrap_future(app.state.batcher.submit([data for _, data in files]))
+        except queue.Full:
+            raise Refusal(503, "Too many images wait already; try again later.") from None
+        except ImageReadError as error:
+            refuse([(422, files[i][0], f"cannot be read: {why}") for i, _, why in error.failures], len(files))
+            raise
 
     return app
 
@@ -227,7 +283,6 @@ def create_app(model: LoadedModel, limits: Limits = Limits(), **batching: Any) -
 def main() -> None:
     """Serve the model that SKPNEUMO_MODEL names."""
     path = os.environ.get("SKPNEUMO_MODEL") or sys.exit(NO_MODEL)
-    Image.MAX_IMAGE_PIXELS = 64_000_000  # large detectors have some 20 million; more would fill the memory
     try:
         app = create_app(LoadedModel(path))
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import joblib
@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 
@@ -72,9 +73,14 @@ def model(clf, tmp_path_factory):
 @contextmanager
 def served(model, limits=LIMITS, **batching):
     """Run a service in a thread, on a port that is free; yield a client of it."""
+    with running(create_app(model, limits, **batching)) as client:
+        yield client
+
+
+@contextmanager
+def running(app):
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(model, limits, **batching), log_config=None, ws="none")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -148,7 +154,8 @@ BAD = {
     "pages": (save("TIFF", GRAY, NOISE, save_all=True), 422, "holds 2 images"),
     "truncated": (save("JPEG", NOISE)[:2_000], 422, "cannot be read: cannot be decoded"),
     "header alone": (b"\x89PNG\r\n\x1a\n", 422, "cannot be read"),
-    "bomb": (save("PNG", Image.new("1", (20_000, 20_000))), 422, "absurdly large"),
+    "bomb": (save("PNG", Image.new("1", (20_000, 20_000))), 413, "more than 40000000 pixels"),
+    "many pixels": (save("PNG", Image.new("1", (6_400, 6_400))), 413, "more than 40000000 pixels"),
     "large": (save("BMP", Image.new("L", (500, 500))), 413, "more than 200000"),
 }
 
@@ -164,6 +171,43 @@ def test_what_is_no_film_is_refused_by_name_and_reason(name, client, films):
         assert wrong["name"] == f"{position}.png"
         assert reason in wrong["reason"]
         assert f"'{position}.png' {wrong['reason'].rstrip('.')}." in answer.json()["detail"]
+
+
+def test_images_of_too_many_pixels_together_are_refused_before_they_are_decoded(client):
+    large = save("PNG", Image.new("1", (6_000, 6_000)))
+    answer = upload(client, large, large, large)
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "The images of a request may have 100000000 pixels at most."
+
+
+def test_an_application_that_is_started_again_answers_again(model, films):
+    app = create_app(model, LIMITS)
+    for _ in range(2):
+        with running(app) as client:
+            wait_until_ready(client)
+            assert upload(client, films[0]).status_code == 200
+
+
+class FailingModel(LoadedModel):
+    def __init__(self, model):
+        vars(self).update(vars(model))
+
+    def warm_up(self):
+        pass
+
+    def rows(self, images):
+        raise OSError("no such device")
+
+
+def test_a_failure_of_the_service_is_answered_in_the_form_of_refusals_and_the_log_says_why(model, films, errors):
+    with served(FailingModel(model)) as client:
+        wait_until_ready(client)
+        answer = upload(client, films[0])
+    assert (answer.status_code, answer.json()) == (
+        500,
+        {"detail": "The service failed; its log says why.", "files": []},
+    )
+    assert str(errors.pop().exc_info[1]) == "no such device"
 
 
 def test_all_files_that_cannot_be_used_are_named_and_nothing_is_predicted(client, films):
@@ -256,6 +300,29 @@ def test_a_body_that_does_not_come_is_given_up(model):
             connection.sendall(f"{head}\r\n\r\n--x".encode())
             answer = connection.recv(1_000)
     assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_bodies_that_do_not_come_keep_nobody_out(model, films):
+    head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n"
+    with served(model, Limits(requests=1)) as client, ExitStack() as connections:
+        wait_until_ready(client)
+        for _ in range(3):
+            connection = socket.create_connection((client.base_url.host, client.base_url.port), timeout=LONG)
+            connections.enter_context(connection)
+            connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 100")  # so its body is waited for
+            connection.sendall(b"--x")
+        assert upload(client, films[0]).status_code == 200
+
+
+def test_bytes_beyond_what_may_be_held_are_refused_until_others_are_answered(model, films):
+    with served(model, Limits(held_bytes=len(films[0]) + 500)) as client:
+        wait_until_ready(client)
+        for _ in range(2):
+            assert upload(client, films[0]).status_code == 200
+            answer = upload(client, films[0], films[0])
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+            assert "Too many bytes" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -389,10 +456,55 @@ def test_models_around_the_classifier_say_what_they_say_and_store_nothing(
     probabilities = [list(answer["probabilities"].values()) for answer in answers]
     np.testing.assert_allclose(probabilities, estimator.predict_proba(xrays[0][:6]), atol=1e-4)
     assert [answer["call"] for answer in answers] == estimator.predict(xrays[0][:6]).astype(str).tolist()
-    assert model.card()["threshold"] == {
-        "tuned threshold": getattr(estimator, "best_threshold_", None),
-        "fixed threshold": 0.9,
-    }.get(kind, model.card()["threshold"])
+
+
+def loaded(estimator, folder):
+    joblib.dump(estimator, folder / "model.joblib")
+    return LoadedModel(str(folder / "model.joblib"))
+
+
+def fixed(clf, xrays, **parameters):
+    return FixedThresholdClassifier(FrozenEstimator(clf), **parameters).fit(*xrays)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"threshold": 0.9}, {"class": "1", "probability": 0.9}),
+        ({"threshold": 0.9, "pos_label": 0}, {"class": "0", "probability": 0.9}),
+        ({"threshold": 1}, {"class": "1", "probability": 1.0}),
+        ({"threshold": np.float32(0.25)}, {"class": "1", "probability": 0.25}),
+        ({}, {"class": "1", "probability": 0.5}),
+        ({"threshold": -1.5, "response_method": "decision_function"}, None),
+    ],
+)
+def test_a_fixed_threshold_is_told_with_its_class_unless_it_is_no_probability(
+    parameters, expected, clf, xrays, tmp_path
+):
+    assert loaded(fixed(clf, xrays, **parameters), tmp_path).card()["threshold"] == expected
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_tuned_threshold_is_told_with_the_class_that_was_scored(label, xrays, tmp_path):
+    scoring = make_scorer(f1_score, pos_label=label)
+    tuned = TunedThresholdClassifierCV(PneumoniaClassifier(**TINY, memory=None), cv=2, scoring=scoring).fit(*xrays)
+    expected = {"class": str(label), "probability": tuned.best_threshold_}
+    assert loaded(tuned, tmp_path).card()["threshold"] == expected
+
+
+def test_the_threshold_of_a_classifier_is_its_own_and_calibrations_have_none(clf, xrays, tmp_path):
+    assert loaded(clf, tmp_path).card()["threshold"] == {"class": "1", "probability": 0.5}
+    assert loaded(wrapped("calibrated", clf, xrays), tmp_path).card()["threshold"] is None
+
+
+def test_a_classifier_in_a_search_in_a_threshold_says_its_history_and_novelty(clf, xrays, films, tmp_path):
+    search = GridSearchCV(PneumoniaClassifier(**TINY, memory=None), {"alpha": [0.05]}, cv=2).fit(*xrays)
+    model = loaded(fixed(search, xrays), tmp_path)
+    assert model.history()["training_summary"]["n_images"] == 24
+    (answer,) = model.answers(model.rows(films[:1]))
+    assert 0 <= answer["novelty"] <= 1
+    direct = loaded(TunedThresholdClassifierCV(search, cv=2).fit(*xrays), tmp_path)
+    assert direct.history()["training_summary"]["n_images"] == 24
 
 
 def test_without_a_model_the_service_says_how_to_make_one(monkeypatch):
