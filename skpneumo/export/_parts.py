@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
@@ -41,6 +40,8 @@ class Parts:
         The labels.
     prior_shift : ndarray of shape (n_outputs,)
         What is added to the logits already.
+    threshold : float or None
+        As ``threshold_`` of the classifier.
     """
 
     square: Square
@@ -53,11 +54,7 @@ class Parts:
     dense: list[tuple[np.ndarray, np.ndarray]]
     classes: np.ndarray
     prior_shift: np.ndarray
-
-    @property
-    def threshold(self) -> float | None:
-        """Probability of ``classes[1]`` above which the classifier calls it; None for more than two classes."""
-        return float(expit(self.prior_shift[0])) if len(self.classes) == 2 else None
+    threshold: float | None
 
 
 def check_classifier(clf: Any) -> None:
@@ -111,6 +108,7 @@ def take_apart(clf: Any) -> Parts:
         dense=_dense(clf),
         classes=clf.classes_,
         prior_shift=clf.prior_shift_,
+        threshold=clf.threshold_,
     )
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
 from skpneumo._inputs import images_if_any, patients_by_name
@@ -15,9 +14,8 @@ def threshold_of(estimator: Any, pos_label: Any) -> float:
     """Read the threshold of a classifier that has one; 0.5 of others."""
     while hasattr(estimator, "steps") or hasattr(estimator, "best_estimator_"):
         estimator = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator.best_estimator_
-    if hasattr(estimator, "prior_shift_") and len(estimator.prior_shift_) == 1:
-        shift = estimator.prior_shift_[0]
-        return float(expit(shift if pos_label in (None, estimator.classes_[1]) else -shift))
+    if hasattr(estimator, "prior_shift_") and (threshold := estimator.threshold_) is not None:
+        return threshold if pos_label in (None, estimator.classes_[1]) else 1 - threshold
     if not isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
         return 0.5
     threshold = estimator.best_threshold_ if isinstance(estimator, TunedThresholdClassifierCV) else estimator.threshold
