@@ -108,7 +108,7 @@ def evaluate(
     pos_label = _check_pos_label_consistency(pos_label, column_or_1d(y))
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
     images = images_if_any(X)
-    names = list(map(name_of, images)) if images else [None] * _num_samples(X)
+    names: list[str | None] = list(map(name_of, images)) if images else [None] * _num_samples(X)
     columns = _check_columns(subgroups, names, _num_samples(X))
     patients = patients_of(X) if groups is None else column_or_1d(groups)
     known = seen_by(clf, X, patients)
