@@ -1,5 +1,8 @@
 """What a model sees, and what it makes of it."""
 
+from skpneumo.inspection._grad_cam import grad_cam
+from skpneumo.inspection._grad_cam_display import GradCAMDisplay
 from skpneumo.inspection._image_views import image_views
+from skpneumo.inspection._occlusion import occlusion_map
 
-__all__ = ["image_views"]
+__all__ = ["GradCAMDisplay", "grad_cam", "image_views", "occlusion_map"]
