@@ -391,8 +391,11 @@ def test_the_weights_of_the_best_epoch_are_restored(clf, paths, y, sides):
     shifted = [clf.decision_function(view) for view in features_of_views(list(held.X), 3, SHIFTED)]
     score = held.repeat(3).score(np.stack(shifted, axis=1).reshape(-1, 1))
     assert score == pytest.approx(max(clf.validation_scores_), rel=1e-4)
+    called = np.stack(shifted, axis=1) > 0
+    assert clf.validation_accuracy_curve_[clf.best_iter_ - 1] == np.mean(called == held.codes[:, np.newaxis])
     assert clf.best_iter_ == 1 + np.argmax(clf.validation_scores_)
     assert len(clf.validation_scores_) == len(clf.loss_curve_) == clf.n_iter_ == clf.best_iter_ + 3 < 60
+    assert len(clf.validation_accuracy_curve_) == clf.n_iter_
 
 
 def test_a_tuned_model_has_the_best_weights_too(clf, paths, y, sides):
@@ -401,16 +404,19 @@ def test_a_tuned_model_has_the_best_weights_too(clf, paths, y, sides):
     _, held = sides[0]
     line, layers = clf._line(), clf.tuned_layers_
     features = line.features(list(held.X), line.way(3, SHIFTED, layers), layers, clf._bar())
-    score = held.repeat(3).score(clf._trained().logits(features))
+    score, accuracy = held.repeat(3).judge(clf._trained().logits(features))
     assert score == pytest.approx(max(clf.validation_scores_), rel=2e-2)
     assert clf.best_iter_ == np.argmax(clf.validation_scores_)
+    assert clf.validation_accuracy_curve_[clf.best_iter_] == pytest.approx(accuracy, abs=1 / 36)
     assert len(clf.validation_scores_) == clf.n_iter_ + 1 == len(clf.loss_curve_) + 1
+    assert len(clf.validation_accuracy_curve_) == len(clf.validation_scores_)
 
 
 def test_without_early_stopping_nothing_is_said_of_it(clf, paths, y):
     for head in ({}, DENSE, STOPS | {"hidden_layer_sizes": ()}, DENSE | {"early_stopping": False}):
         model = clone(clf).set_params(**head).fit(paths, y)
         assert model.validation_scores_ is None
+        assert model.validation_accuracy_curve_ is None
         assert model.best_iter_ is None
 
 
