@@ -1,5 +1,6 @@
 """What displays draw on, and what tells their lines apart where colour does not."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,27 +20,30 @@ def one_axes(ax: Any, *, caller: str, size: tuple[float, float]) -> Any:
 
 
 def grid_of_axes(
-    ax: Any, n_rows: int, n_columns: int, *, caller: str, size: tuple[float, float]
+    ax: Any, heights: Sequence[float], n_columns: int, *, width: float, caller: str
 ) -> tuple[Any, np.ndarray]:
-    """Return a grid of axes, of shape (n_rows, n_columns), and the axes whose place they take.
+    """Return axes whose place others take, and these in a grid of shape (n_rows, n_columns).
 
     Parameters
     ----------
     ax : Axes, array-like of Axes or None
         Axes that give up their place; or as many as are needed; None: a figure of their own.
-    n_rows, n_columns : int
-        How many are needed.
+    heights : sequence of float
+        Heights of the rows, in inches where they have a figure of their own.
+    n_columns : int
+        How many are needed in each.
+    width : float
+        Of a figure of their own, in inches.
     caller : str
         What needs matplotlib.
-    size : tuple of (float, float)
-        Of a figure of their own, in inches.
     """
     check_matplotlib_support(caller)
     import matplotlib.pyplot as plt
 
+    n_rows, rows = len(heights), {"height_ratios": heights}
     if ax is None:
-        axes = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False)[1]
-        return None, axes
+        look = {"figsize": (width, sum(heights)), "layout": "constrained", "squeeze": False, "gridspec_kw": rows}
+        return None, plt.subplots(n_rows, n_columns, **look)[1]
     if not hasattr(ax, "get_subplotspec"):
         axes = np.asarray(ax, dtype=object)
         if axes.size != n_rows * n_columns:
@@ -48,6 +52,6 @@ def grid_of_axes(
     if (place := ax.get_subplotspec()) is None:
         raise ValueError(f"{caller} divides axes that are part of a grid, as plt.subplots makes them; these are not.")
     ax.set_axis_off()
-    grid = place.subgridspec(n_rows, n_columns)
+    grid = place.subgridspec(n_rows, n_columns, **rows)
     axes = np.array([[ax.figure.add_subplot(grid[i, j]) for j in range(n_columns)] for i in range(n_rows)], object)
     return ax, axes

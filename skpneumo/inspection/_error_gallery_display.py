@@ -19,8 +19,8 @@ from skpneumo.inspection._inner import inner_classifier
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
-_LONGEST_NAME = 26  # letters that fit above an image
-_SIDE, _HEAD = 2.1, 0.7  # inches: of an image, and of what stands above it
+_LONGEST_NAME = 32  # letters that fit above an image
+_SIDE, _HEAD, _LINES = 2.1, 0.4, 0.5  # inches: of an image, of what stands above it, of two lines in place of images
 
 
 class ErrorGalleryDisplay:
@@ -309,17 +309,18 @@ class ErrorGalleryDisplay:
         """
         maps = self._check_maps(heat_maps)
         n_columns = max(1, *self.n_shown)
-        size = (max(2, n_columns) * _SIDE + 0.5 + (maps is not None), 2 * (_SIDE + _HEAD))
+        heights = [_SIDE + _HEAD if n else _LINES for n in self.n_shown]
+        width = max(2, n_columns) * _SIDE + 0.5 + (maps is not None)
         caller = f"{type(self).__name__}.plot"
-        self.bounding_ax_, self.axes_ = grid_of_axes(ax, 2, n_columns, caller=caller, size=size)
+        self.bounding_ax_, self.axes_ = grid_of_axes(ax, heights, n_columns, width=width, caller=caller)
         self.figure_ = self.axes_[0, 0].figure
         first, second = (list(row[:n]) for row, n in zip(self.axes_, self.n_shown, strict=True))
         for each in set(self.axes_.ravel()) - {*first, *second}:
             each.set_axis_off()
         self.images_ = [self._draw(each, i) for i, each in enumerate(first + second)]
         self.heat_maps_ = [] if maps is None else self._lay_over(first + second, maps)
-        self._say(0, f"of {self.n_in_all[0]} positive", f"missed: below {self.threshold:.3g}")
-        self._say(1, f"of {self.n_in_all[1]} negative", f"false alarms: {self.threshold:.3g} or above")
+        self._say(0, "missed", "positive", f"probability below {self.threshold:.3g}")
+        self._say(1, "false alarms", "negative", f"probability {self.threshold:.3g} or above")
         return self
 
     def _check_maps(self, heat_maps: Any) -> np.ndarray | None:
@@ -348,13 +349,14 @@ class ErrorGalleryDisplay:
         self.figure_.colorbar(drawn[0], ax=self.axes_.ravel().tolist(), label="heat map", shrink=0.6)
         return drawn
 
-    def _say(self, row: int, of_all: str, kind: str) -> None:
+    def _say(self, row: int, kind: str, of_label: str, condition: str) -> None:
         """Say beside a row how many errors of its kind there are, or in its place that there are none."""
-        if self.n_shown[row]:
-            self.axes_[row, 0].set_ylabel(f"{self.n_wrong[row]} {of_all}\n{kind}", fontsize=8)
+        ax, n = self.axes_[row, 0], self.n_wrong[row]
+        words = f"{kind}: {n or 'none'} of {self.n_in_all[row]} {of_label}\n({condition})"
+        if n:
+            ax.set_ylabel(words, fontsize=8)
         else:
-            middle = {"ha": "center", "va": "center", "transform": self.axes_[row, 0].transAxes}
-            self.axes_[row, 0].text(0.5, 0.5, f"none {of_all}\n{kind}", fontsize=8, **middle)
+            ax.text(0.5, 0.5, words, fontsize=8, ha="center", va="center", transform=ax.transAxes)
 
 
 def _check_images(X: Any) -> list[str]:

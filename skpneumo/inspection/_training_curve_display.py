@@ -10,6 +10,7 @@ from skpneumo.inspection._axes import BLUE, DASHED, SOLID, VERMILLION, grid_of_a
 from skpneumo.inspection._inner import check_inner
 
 _MOST_MARKERS = 30
+_WIDE = 10  # of the largest loss to the smallest
 
 
 class TrainingCurveDisplay:
@@ -154,7 +155,7 @@ class TrainingCurveDisplay:
         array([0.7, 0.6])
         """
         check_consistent_length(self.loss, self.accuracy)
-        self.bounding_ax_, axes = grid_of_axes(ax, 1, 2, caller=f"{type(self).__name__}.plot", size=(9, 3.6))
+        self.bounding_ax_, axes = grid_of_axes(ax, [3.6], 2, width=9, caller=f"{type(self).__name__}.plot")
         self.axes_ = axes.ravel()
         self.figure_ = self.axes_[0].figure
         self.lines_: dict[str, Any] = {}
@@ -162,7 +163,7 @@ class TrainingCurveDisplay:
         scores = None if self.validation_scores is None else -np.asarray(self.validation_scores, dtype=float)
         self._draw(self.axes_[0], "loss", "training, with penalty", self.loss, scores)
         self._draw(self.axes_[1], "accuracy", "training", self.accuracy, self.validation_accuracy)
-        self.axes_[0].set_ylabel("Log loss")
+        self.axes_[0].set(ylabel="Log loss", yscale=_scale([*self.loss, *([] if scores is None else scores)]))
         self.axes_[1].set_ylabel("Share of the images called rightly")
         return self
 
@@ -181,3 +182,9 @@ class TrainingCurveDisplay:
         ax.set_xlabel("Epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(fontsize="small")
+
+
+def _scale(losses: list[float]) -> str:
+    """Choose the scale that losses are told apart on: a penalty may be a multiple of the loss itself."""
+    finite = [loss for loss in losses if np.isfinite(loss)]
+    return "log" if finite and min(finite) > 0 and max(finite) > _WIDE * min(finite) else "linear"
