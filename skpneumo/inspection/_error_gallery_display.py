@@ -166,7 +166,7 @@ class ErrorGalleryDisplay:
         ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X[::2], y[::2])
         ...     display = ErrorGalleryDisplay.from_estimator(clf, X[1::2], y[1::2], n_errors=2)
         >>> display.n_in_all, display.images.shape[1:]
-        ((4, 4), (32, 32))
+        ((3, 5), (32, 32))
         """
         _check_images(X)
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))

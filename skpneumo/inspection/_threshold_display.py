@@ -148,8 +148,8 @@ class ThresholdDisplay:
         >>> X, y = load_breast_cancer(return_X_y=True)
         >>> clf = GaussianNB().fit(X[::2], y[::2])
         >>> display = ThresholdDisplay.from_estimator(clf, X[1::2], y[1::2])
-        >>> display.threshold, display.ax_.get_xlim()
-        (0.5, (0.0, 1.0))
+        >>> display.threshold, display.ax_.get_xlabel()
+        (0.5, 'Threshold: lowest probability called positive (positive label: 1)')
         """
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
         groups = patients_of(X) if groups is None else groups
@@ -263,7 +263,7 @@ class ThresholdDisplay:
         self.markers_: dict[str, Any] = {}
         for name, (words, color, style, _) in _LOOKS.items():
             estimates, lower, upper = self.figures[name].T
-            look = {"color": color, "linestyle": style, "drawstyle": "steps-pre"}
+            look = {"color": color, "linestyle": style, "drawstyle": "steps-pre", "linewidth": 1.8}
             (self.lines_[name],) = ax.plot(self.thresholds, estimates, label=words, **look)
             self.bands_[name] = ax.fill_between(
                 self.thresholds, lower, upper, step="pre", color=color, alpha=0.15, linewidth=0
