@@ -585,6 +585,15 @@ def test_partial_fits_take_weights_of_classes_that_are_missing_in_a_call_and_of_
     np.testing.assert_array_equal(clone(plain).partial_fit(matrix, y, [0, 1]).feature_mean_, clf.feature_mean_)
 
 
+def test_the_accuracy_of_held_out_images_counts_all_that_weigh_anything_alike():
+    weights = np.array([1.0, 3.0, 0.0, 1.0])
+    unused = {"X": np.zeros(4), "is_images": False, "groups": np.arange(4), "positions": np.arange(4)}
+    held = Examples(
+        classes=np.arange(3), codes=np.array([0, 1, 2, 2]), sample_weight=weights, loss_weight=weights, **unused
+    )
+    assert held.accuracy(np.array([[2, 1, 0], [2, 1, 0], [0, 0, 1], [0, 1, 2]])) == pytest.approx(2 / 3)
+
+
 def test_views_and_early_stopping_go_together(clf, paths, y, sides):
     mild = {"area": 0.8, "margin": 0, "gamma": 0.2, "contrast": 0.2, "brightness": 0.05}
     clf.set_params(**STOPS, n_views=2, augmentation=mild).fit(paths, y)

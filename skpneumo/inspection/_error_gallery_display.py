@@ -161,12 +161,14 @@ class ErrorGalleryDisplay:
         >>> from skpneumo import PneumoniaClassifier
         >>> from skpneumo.datasets import make_chest_xrays
         >>> from skpneumo.inspection import ErrorGalleryDisplay
+        >>> from skpneumo.model_selection import patient_train_test_split
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     X, y = make_chest_xrays(16, folder, random_state=0, return_X_y=True)
-        ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X[::2], y[::2])
-        ...     display = ErrorGalleryDisplay.from_estimator(clf, X[1::2], y[1::2], n_errors=2)
-        >>> display.n_in_all, display.images.shape[1:]
-        ((3, 5), (32, 32))
+        ...     X, X_test, y, y_test = patient_train_test_split(X, y, test_size=0.5, random_state=0)
+        ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
+        ...     display = ErrorGalleryDisplay.from_estimator(clf, X_test, y_test, n_errors=2)
+        >>> sum(display.n_in_all) == len(X_test), display.images.shape[1:]
+        (True, (32, 32))
         """
         _check_images(X)
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
