@@ -345,7 +345,8 @@ class ErrorGalleryDisplay:
 
     def _lay_over(self, axes: list[Any], maps: np.ndarray) -> list[Any]:
         height, width = self.images.shape[1:]
-        look = {"cmap": "inferno", "alpha": 0.45, "interpolation": "bilinear", "vmin": maps.min(), "vmax": maps.max()}
+        limits = {"vmin": np.nanmin(maps), "vmax": np.nanmax(maps)}
+        look = {"cmap": "inferno", "alpha": 0.45, "interpolation": "bilinear", **limits}
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         drawn = [ax.imshow(each, extent=extent, **look) for ax, each in zip(axes, maps, strict=True)]
         self.figure_.colorbar(drawn[0], ax=self.axes_.ravel().tolist(), label="heat map", shrink=0.6)
