@@ -19,7 +19,7 @@ from skpneumo.inspection._inner import within
 from skpneumo.inspection._markdown import bullets, plain, table
 from skpneumo.metrics._estimators import threshold_of
 from skpneumo.metrics._interval import Interval
-from skpneumo.metrics._report import _WORDS, _written
+from skpneumo.metrics._report import WORDS, _written
 
 # What tells nothing of the model: where it computes, how fast, and how much it says meanwhile.
 _OF_THE_MACHINE = {"device", "memory", "n_jobs", "verbose"}
@@ -60,6 +60,19 @@ def check_parameters_of_fit(inner: PneumoniaClassifier) -> None:
         )
 
 
+def _name(label: Any) -> str:
+    """Name a class; a number alone would read like a count."""
+    return label if isinstance(label, str) else f"class {label}"
+
+
+def _named(label: Any) -> str:
+    return plain(_name(label))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def sees_images(inner: PneumoniaClassifier) -> bool:
     """Tell whether the model was fitted on images."""
     return inner.backbone_fingerprint_ is not None
@@ -67,11 +80,11 @@ def sees_images(inner: PneumoniaClassifier) -> bool:
 
 def description(clf: Any, inner: PneumoniaClassifier) -> str:
     """Say what goes in and what comes out."""
-    classes = ", ".join(plain(label) for label in inner.classes_.tolist())
+    classes = ", ".join(map(_named, inner.classes_.tolist()))
     if sees_images(inner):
         goes_in = (
-            f"frontal chest X-rays, which become gray squares of {inner.image_size} x {inner.image_size} pixels. Nothing "
-            "else is known of the patient"
+            f"frontal chest X-rays, which become gray squares of {inner.image_size} x {inner.image_size} pixels. "
+            "Nothing else is known of the patient"
         )
     else:
         goes_in = (
@@ -86,8 +99,8 @@ def description(clf: Any, inner: PneumoniaClassifier) -> str:
             f"Kind of model: {_kind(inner)}.",
             *([f"Around it, from the outside in: {', '.join(around)}."] if around else []),
             *(["Adapted to another site by that site's images without labels."] if _is_adapted(inner) else []),
-            f"Made by skpneumo {plain(inner.versions_.get('skpneumo', 'of a version that is not known'))}; this card by "
-            f"skpneumo {__version__}.",
+            f"Made by skpneumo {plain(inner.versions_.get('skpneumo', 'of a version that is not known'))}; this card "
+            f"by skpneumo {__version__}.",
         ]
     )
 
@@ -114,13 +127,12 @@ def architecture(inner: PneumoniaClassifier) -> list[str]:
             side = map_side(i + 1, inner.image_size)
             pooled = f"{side} x {side}{', after pooling' if completes else ''}"
             rows.append((name, "3 x 3", "trained" if is_trained else "frozen", filters, pooled))
-        blocks.append(table(("Layer", "Kernel", "In the fit", "Channels out", "Maps out, pixels"), rows, n_words=3))
+        blocks.append(table(("Layer", "Kernel", "In the fit", "Channels out", "Maps out, pixels"), rows, numbers={3}))
         n_weights = sum(int(np.prod(shape)) for shape in shapes(0, inner.n_layers).values())
         grid = min(inner.pool_grid, map_side(inner.n_layers, inner.image_size))
         blocks.append(
             f"Each convolution is followed by ReLU. The maps are averaged over a grid of {grid} x {grid} cells, which "
-            f"gives {len(inner.feature_mean_)} features. The layers hold {n_weights:,} weights, those of the last "
-            f"{n_trained} layers trained."
+            f"gives {len(inner.feature_mean_)} features. The layers hold {n_weights:,} weights."
         )
     sizes = [str(len(inner.feature_mean_)), *(str(len(biases)) for biases in inner.intercepts_)]
     n_weights = sum(each.size for each in (*inner.coefs_, *inner.intercepts_))
@@ -131,8 +143,8 @@ def architecture(inner: PneumoniaClassifier) -> list[str]:
         + ("The output is the log odds of the second class." if len(inner.classes_) == 2 else "Softmax follows.")
     )
     blocks.append(
-        f"What is minimised: logistic loss, with an L2 penalty of strength alpha = {inner.alpha:g} for each of a "
-        "layer's inputs."
+        f"What is minimised: logistic loss and an L2 penalty. For each layer of the head, its strength is alpha = "
+        f"{inner.alpha:g} times the number of inputs."
     )
     return blocks
 
@@ -211,7 +223,7 @@ def training_data(inner: PneumoniaClassifier) -> list[str]:
     if summary["total_weight"] is not None:
         notes.append(f"Images were weighted; their weights add up to {summary['total_weight']:g}.")
     counted = "Images" if summary["kind"] == "images" else "Rows of features"
-    return [table(("Class", counted, "Patients"), [*rows, ("All", summary["n_images"], total)]), *notes]
+    return [table(("Class", counted, "Patients"), [*rows, ("All", summary["n_images"], total)], numbers={1, 2}), *notes]
 
 
 def partitions(inner: PneumoniaClassifier, evaluation: Evaluation | None) -> list[str]:
@@ -274,7 +286,7 @@ def hyperparameters(inner: PneumoniaClassifier) -> str:
     left_out = _OF_THE_MACHINE if sees_images(inner) else _OF_THE_MACHINE | set(VGG19Features().get_params())
     values = _without_folders(inner.get_params(deep=False))
     rows = [(name, shortened(repr(value), 200)) for name, value in values.items() if name not in left_out]
-    return table(("Parameter", "Value"), rows, n_words=2)
+    return table(("Parameter", "Value"), rows)
 
 
 def _without_folders(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -302,18 +314,18 @@ def selection(clf: Any) -> list[str]:
 
 def testing_data(evaluation: Evaluation) -> list[str]:
     """Count the test images, and say what they have to do with the training."""
-    performance, positive = evaluation.performance, plain(evaluation.labels[1])
+    performance = evaluation.performance
     n_positive = performance.tp + performance.fn
     patients = f" of {performance.n_patients} patients" if performance.has_groups else ""
     items = [
-        f"{performance.n} images{patients}, {n_positive} of them {positive} ({performance.prevalence:.1%}).",
-        _overlap(evaluation),
+        f"{performance.n} images{patients}, {n_positive} of them ({_percent(performance.prevalence)}) "
+        f"{_named(evaluation.labels[1])}.",
     ]
     if evaluation.novelty is not None:
         n_rare = int((evaluation.novelty <= _RARE).sum())
         items.append(
-            f"{n_rare} of them ({n_rare / performance.n:.1%}) have a novelty of at most {_RARE:g}; of images like those "
-            f"of the training about {_RARE:.0%} would."
+            f"{n_rare} of them ({_percent(n_rare / performance.n)}) have a novelty of at most {_RARE:g}; of images "
+            f"like those of the training about {_percent(_RARE)} would."
         )
     return [bullets(items)]
 
@@ -330,7 +342,7 @@ def operating_point(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation
     except ValueError:  # it is no threshold of this probability; its origin can be told all the same
         pass
     told = f"{own:.4g}" if own is not None else "not one of the probability"
-    items = [f"{plain(positive)} is predicted where its probability is at least {told}: {origin}."]
+    items = [f"{_named(positive)} is predicted where its probability is at least {told}: {origin}."]
     if own is None:
         items = [f"The line of this model is drawn on {origin}."]
     if evaluation is not None:
@@ -363,18 +375,18 @@ def metrics(evaluation: Evaluation) -> list[str]:
         if performance.has_groups
         else "Patients are not known: each image counts as one, and intervals are too narrow where that is wrong."
     )
-    return [
-        f"Figures: {'; '.join(_WORDS[name] for name in performance)}. Each has an interval of {100 * performance.confidence:g} %. {counted}"
-    ]
+    names = "; ".join(WORDS[name] for name in performance)
+    return [f"Figures: {names}. Each has an interval of {100 * performance.confidence:g} %. {counted}"]
 
 
 def results(evaluation: Evaluation) -> list[str]:
     """Tabulate calls, and figures with intervals but for those of calibration."""
     performance = evaluation.performance
-    negative, positive = evaluation.labels
+    negative, positive = map(_name, evaluation.labels)
     calls = table(
         ("", f"Called {positive}", f"Called {negative}"),
         [(f"Is {positive}", performance.tp, performance.fn), (f"Is {negative}", performance.fp, performance.tn)],
+        numbers={1, 2},
     )
     blocks = [calls, _figures(evaluation, [name for name in performance if name not in _PROBABILITIES])]
     if performance.stated_prevalence is not None:
@@ -394,10 +406,10 @@ def _figures(evaluation: Evaluation, names: Sequence[str]) -> str:
     performance = evaluation.performance
     head = ("Figure", "Estimate", f"{100 * performance.confidence:g} % interval", "Method")
     rows = [
-        (_WORDS[name], _written(performance[name].estimate), _limits(performance[name]), performance[name].method)
+        (WORDS[name], _written(performance[name].estimate), _limits(performance[name]), performance[name].method)
         for name in names
     ]
-    return table(head, rows)
+    return table(head, rows, numbers={1, 2})
 
 
 def _limits(figure: Interval) -> str:
@@ -409,9 +421,9 @@ def subgroups(evaluation: Evaluation) -> list[str]:
     if not evaluation.subgroups:
         return []
     names = ("sensitivity", "specificity", "roc_auc")
-    head = ("By", "Value", "Images", "Positive", "Patients", *(_WORDS[name] for name in names))
+    head = ("By", "Value", "Images", "Positive", "Patients", *(WORDS[name] for name in names))
     return [
-        table(head, [_subgroup(each, evaluation, names) for each in evaluation.subgroups], n_words=2),
+        table(head, [_subgroup(each, evaluation, names) for each in evaluation.subgroups], numbers=range(2, 8)),
         'Differences between groups may be chance: compare their intervals. "-" stands where a group lacks the '
         "images that a figure needs.",
     ]
@@ -435,11 +447,11 @@ def failures(evaluation: Evaluation) -> list[str]:
         if is_wrong.any():
             p = evaluation.proba[is_wrong]
             items.append(
-                f"{int(is_wrong.sum())} of {int(rows.sum())} images that are {plain(label)} are called wrongly, at "
-                f"probabilities of {plain(evaluation.labels[1])} from {p.min():.3f} to {p.max():.3f}."
+                f"{int(is_wrong.sum())} of {int(rows.sum())} images of {_named(label)} are called wrongly, at "
+                f"probabilities of {_named(evaluation.labels[1])} from {p.min():.3f} to {p.max():.3f}."
             )
         else:
-            items.append(f"None of {int(rows.sum())} images that are {plain(label)} is called wrongly.")
+            items.append(f"None of {int(rows.sum())} images of {_named(label)} is called wrongly.")
     return [bullets([*items, "Names of files are left out of this card, since they can name patients."])]
 
 
@@ -453,7 +465,7 @@ def limitations(inner: PneumoniaClassifier, evaluation: Evaluation | None) -> st
     else:
         items.append("It was fitted on features: what images they were made of is not known here.")
     if sees_images(inner) and inner.weights is None:
-        items.append("The layers of VGG19 below the head are untrained.")
+        items.append("The layers of VGG19 began untrained, and frozen ones stayed so.")
     items.append(_mix(inner))
     if summary.get("n_patients", 0) is None:
         items.append("The patients of the training images are not known.")
@@ -476,9 +488,11 @@ def _mix(inner: PneumoniaClassifier) -> str:
     counts = inner.reference_["class_count"]
     shares = inner.reference_.get("stated_share", counts / counts.sum())
     told = ", ".join(
-        f"{plain(label)} {share:.1%}" for label, share in zip(inner.classes_.tolist(), shares, strict=True)
+        f"{_percent(share)} {_named(label)}" for label, share in zip(inner.classes_.tolist(), shares, strict=True)
     )
-    return f"Its probabilities hold for one mix of patients, that of the images it was fitted or adapted to: {told}."
+    return (
+        f"Its probabilities hold where the classes are as frequent as they were for the fit, or for adapting: {told}."
+    )
 
 
 def privacy(inner: PneumoniaClassifier) -> str:
@@ -489,8 +503,8 @@ def privacy(inner: PneumoniaClassifier) -> str:
     )
     if inner.seen_:
         text += (
-            " It holds digests of 8 bytes of images, and salted ones of patients: who has an image, or a name, can find "
-            "out whether it was in the training."
+            " It holds digests of 8 bytes of images, and salted ones of patients: who has an image, or a name, can "
+            "find out whether it was in the training."
         )
     return text
 
@@ -532,7 +546,7 @@ def software(inner: PneumoniaClassifier) -> str:
     """Name the versions of the fit."""
     if not inner.versions_:
         return "The versions at the time of the fit are not known: files of early versions do not tell."
-    return table(("At the time of the fit", "Version"), inner.versions_.items(), n_words=2)
+    return table(("At the time of the fit", "Version"), inner.versions_.items())
 
 
 def digests(inner: PneumoniaClassifier) -> str:
@@ -543,7 +557,7 @@ def digests(inner: PneumoniaClassifier) -> str:
         rows.append(("Weights of the frozen layers", inner.weights_digest_))
     if sees_images(inner):
         rows.append(("Preprocessing, layers and weights together", inner.backbone_fingerprint_))
-    return table(("Of what", "Digest"), rows, n_words=2)
+    return table(("Of what", "Digest"), rows)
 
 
 def reproduction(inner: PneumoniaClassifier) -> str:
@@ -558,6 +572,6 @@ def reproduction(inner: PneumoniaClassifier) -> str:
         seed = "The fit drew at random without a number for a seed, so it cannot be repeated exactly."
     return (
         f"Fit a classifier with the parameters under Training Hyperparameters on the same images, with the versions "
-        f"under Software. {seed} CPUs and GPUs, and float32 and bfloat16, differ in the last digits. The card of a model "
-        "that was repeated exactly shows the same digests."
+        f"under Software. {seed} CPUs and GPUs, and float32 and bfloat16, differ in the last digits. The card of a "
+        "model that was repeated exactly shows the same digests."
     )

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -33,9 +33,9 @@ def prose(text: str) -> str:
     return _UNDERLINE.sub(r"\1\\\2", text).strip()
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, n_words: int = 1) -> str:
-    """Write a table of plain cells; all columns but the first `n_words` are numbers, to the right."""
-    marks = ["---" if i < n_words else "---:" for i in range(len(head))]
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Container[int] = ()) -> str:
+    """Write a table of plain cells; the columns that are `numbers` stand to the right."""
+    marks = ["---:" if i in numbers else "---" for i in range(len(head))]
     lines = [" | ".join(map(plain, cells)) for cells in (head, *rows)]
     return "\n".join(f"| {line} |" for line in [lines[0], " | ".join(marks), *lines[1:]])
 

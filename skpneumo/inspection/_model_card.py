@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo.inspection import _card_facts as facts
 from skpneumo.inspection._evaluation import Evaluation
-from skpneumo.inspection._files import write_text
 from skpneumo.inspection._inner import check_inner
 from skpneumo.inspection._markdown import plain, prose, yaml
+from skpneumo.inspection._write import write_whole
 
 _ASK_FOR_REPORT = "pass what report returns for test images as evaluation"
 _LICENSE = "License"
@@ -24,9 +24,9 @@ _COLLECTIONS = {
             "other hospital and no other disease."
         ),
         "Reference Standard": (
-            "Labels are those of that collection: films of poor quality were removed, two physicians graded the others, "
-            "and a third one checked the test set alone, so the test labels are the better ones. Described in D. S. "
-            "Kermany et al., Cell 172, 2018, doi 10.1016/j.cell.2018.02.010."
+            "Labels are those of that collection: films of poor quality were removed, two physicians graded the "
+            "others, and a third one checked the test set alone, so the test labels are the better ones. Described "
+            "in D. S. Kermany et al., Cell 172, 2018, doi 10.1016/j.cell.2018.02.010."
         ),
         "Image Acquisition": (
             "Anterior-posterior films, published as JPEG files. In these files colour mode, embedded metadata and "
@@ -76,8 +76,8 @@ def model_card(
         What `report` returns for test images. None: the sections on performance are marked.
     sections : mapping of str to str, default=None
         Text by name of the section, in Markdown. It takes the place of the mark, below what is known. HTML and headings
-        in it are shown as they are written. "License" also enters the machine-readable head where it is one of Hugging
-        Face's short names, such as "bsd-3-clause".
+        in it are shown as they are written. A "License" of one lower-case word, as Hugging Face's short names are
+        ("bsd-3-clause"), also enters the machine-readable head.
     collection : {None, "kermany"}, default=None
         The public collection that all training images are from, where they are: population, labels and acquisition are
         described then. The model itself cannot tell.
@@ -133,7 +133,7 @@ def model_card(
         blocks += _written(part, texts.get(part.name))
     card = "\n\n".join(blocks) + "\n"
     if path is not None:
-        write_text(path, card)
+        write_whole(path, card)
     return card
 
 
@@ -262,15 +262,15 @@ def _uses(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -
             3,
             "Bias and Fairness",
             [],
-            "what is known of differences between groups of patients, in care and in the data, and what was done about them",
+            "how care and data differ between groups of patients, as far as is known, and what was done about it",
         ),
         Section(
             3,
             "Recommendations",
             [
-                "Measure the model on films of the place where it is studied, with labels, before its output is looked at. "
-                "Choose thresholds and calibrate there, on other patients. State figures with intervals, specificity "
-                "beside sensitivity. Let no decision rest on it."
+                "Measure the model on films of the place where it is studied, with labels, before its output is looked "
+                "at. Choose thresholds and calibrate there, on other patients. State figures with intervals, "
+                "specificity beside sensitivity. Let no decision rest on it."
             ],
         ),
         Section(
@@ -299,7 +299,7 @@ def _training(
             3,
             "Data Selection",
             [],
-            "which images were included and excluded and why, what was missing, and how the number of images was decided",
+            "which images were included and excluded and why, what was missing, and how their number was decided",
         ),
         _asked(3, "Image Acquisition", "machines, projection and settings that the films were made with", stated),
         _asked(
