@@ -80,7 +80,7 @@ def sees_images(inner: PneumoniaClassifier) -> bool:
 
 def description(clf: Any, inner: PneumoniaClassifier) -> str:
     """Say what goes in and what comes out."""
-    classes = ", ".join(map(_named, inner.classes_.tolist()))
+    classes = ", ".join(map(plain, inner.classes_.tolist()))
     if sees_images(inner):
         goes_in = (
             f"frontal chest X-rays, which become gray squares of {inner.image_size} x {inner.image_size} pixels. "
@@ -92,12 +92,15 @@ def description(clf: Any, inner: PneumoniaClassifier) -> str:
             "known here of the images that they were made of"
         )
     around = [type(each).__name__ for each in chain(clf)[:-1]]
+    n_views = inner.n_views_predict if sees_images(inner) else 1
     return bullets(
         [
             f"Goes in: {goes_in}.",
             f"Comes out: a probability of each class. Classes: {classes}.",
             f"Kind of model: {_kind(inner)}.",
             *([f"Around it, from the outside in: {', '.join(around)}."] if around else []),
+            "No ensemble: one model speaks"
+            + (f", and the logits of {inner.n_views_predict} views of an image are averaged." if n_views > 1 else "."),
             *(["Adapted to another site by that site's images without labels."] if _is_adapted(inner) else []),
             f"Made by skpneumo {plain(inner.versions_.get('skpneumo', 'of a version that is not known'))}; this card "
             f"by skpneumo {__version__}.",
@@ -184,7 +187,6 @@ def preprocessing(inner: PneumoniaClassifier) -> list[str]:
         return ["The model takes features; how images became features is not known here."]
     blue, green, red = CHANNEL_MEANS
     contrast = "The histogram of gray values is equalised." if inner.contrast == "equalize" else None
-    views = f"{inner.n_views_predict} views of a new image are averaged." if inner.n_views_predict > 1 else None
     return [
         bullets(
             filter(
@@ -196,7 +198,6 @@ def preprocessing(inner: PneumoniaClassifier) -> list[str]:
                     contrast,
                     f"Gray values from 0 to 255 go to all three channels; {blue}, {green} and {red} are taken from "
                     "blue, green and red.",
-                    views,
                     f"Version of this preprocessing: {plain(inner.versions_.get('preprocessing', 'not known'))}.",
                     "An image that cannot be read is an error that names it; no value is filled in for it.",
                 ],
@@ -226,13 +227,15 @@ def training_data(inner: PneumoniaClassifier) -> list[str]:
     return [table(("Class", counted, "Patients"), [*rows, ("All", summary["n_images"], total)], numbers={1, 2}), *notes]
 
 
-def partitions(inner: PneumoniaClassifier, evaluation: Evaluation | None) -> list[str]:
+def partitions(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> list[str]:
     """Say what was held out of the fit, and what of the test images was in it."""
     items = []
     if n_held_out := inner.training_summary_.get("n_held_out"):
         items.append(f"Early stopping held out {n_held_out} of the training images, no known patient on both sides.")
     if evaluation is not None:
         items.append(_overlap(evaluation))
+    if any(type(each).__name__ == "FrozenEstimator" for each in chain(clf)):
+        items.append("What was fitted around the model later, such as a calibration, does not remember its images.")
     return [bullets(items)] if items else []
 
 
@@ -359,7 +362,7 @@ def _origin(clf: Any, threshold: float) -> str:
             break
         if isinstance(each, TunedThresholdClassifierCV):
             scoring = plain(shortened(repr(each.scoring), 200))
-            return f"tuned on the training images by TunedThresholdClassifierCV (scoring={scoring})"
+            return f"tuned by TunedThresholdClassifierCV (scoring={scoring}, cv={plain(shortened(repr(each.cv), 200))})"
         if isinstance(each, FixedThresholdClassifier):
             return "set by whoever made the model (FixedThresholdClassifier)"
     if threshold == 0.5:
@@ -455,7 +458,7 @@ def failures(evaluation: Evaluation) -> list[str]:
     return [bullets([*items, "Names of files are left out of this card, since they can name patients."])]
 
 
-def limitations(inner: PneumoniaClassifier, evaluation: Evaluation | None) -> str:
+def limitations(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> str:
     """List what is known to limit this model."""
     summary = inner.training_summary_
     items = ["A research tool, not a medical device: no authority has cleared it."]
@@ -466,7 +469,7 @@ def limitations(inner: PneumoniaClassifier, evaluation: Evaluation | None) -> st
         items.append("It was fitted on features: what images they were made of is not known here.")
     if sees_images(inner) and inner.weights is None:
         items.append("The layers of VGG19 began untrained, and frozen ones stayed so.")
-    items.append(_mix(inner))
+    items.append(_mix(clf, inner))
     if summary.get("n_patients", 0) is None:
         items.append("The patients of the training images are not known.")
     if _is_adapted(inner):
@@ -481,7 +484,9 @@ def limitations(inner: PneumoniaClassifier, evaluation: Evaluation | None) -> st
     return bullets(items)
 
 
-def _mix(inner: PneumoniaClassifier) -> str:
+def _mix(clf: Any, inner: PneumoniaClassifier) -> str:
+    if any(isinstance(each, CalibratedClassifierCV) for each in chain(clf)):
+        return "Its probabilities hold for patients like those it was calibrated on."
     is_shifted = inner.class_weight is not None or inner.sampler is not None or _is_adapted(inner)
     if not inner.reference_ or (is_shifted and not inner.prior_correction):
         return "For what mix of patients its probabilities hold is not known."
@@ -493,6 +498,17 @@ def _mix(inner: PneumoniaClassifier) -> str:
     return (
         f"Its probabilities hold where the classes are as frequent as they were for the fit, or for adapting: {told}."
     )
+
+
+def poor_images(inner: PneumoniaClassifier) -> list[str]:
+    """Say what to do with images unlike those of the training."""
+    if not inner.reference_:
+        return []
+    return [
+        "Look at the novelty of images first: the method `novelty` tells images that are unlike those of the "
+        "training, and `predict` with `abstain_below` says nothing of them. How good an image is otherwise, a reader "
+        "has to judge."
+    ]
 
 
 def privacy(inner: PneumoniaClassifier) -> str:

@@ -255,7 +255,7 @@ def _uses(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -
         Section(
             3,
             "Limitations",
-            [facts.limitations(inner, evaluation)],
+            [facts.limitations(clf, inner, evaluation)],
             "what limits the study: its sample, its labels, what was not tested",
         ),
         Section(
@@ -270,7 +270,8 @@ def _uses(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -
             [
                 "Measure the model on films of the place where it is studied, with labels, before its output is looked "
                 "at. Choose thresholds and calibrate there, on other patients. State figures with intervals, "
-                "specificity beside sensitivity. Let no decision rest on it."
+                "specificity beside sensitivity. Let no decision rest on it.",
+                *facts.poor_images(inner),
             ],
         ),
         Section(
@@ -292,7 +293,8 @@ def _training(
         _asked(
             3,
             "Training Population",
-            "who the patients are: source, setting, countries and dates, age, sex, and how ill they were",
+            "who the patients are: source, setting, countries and dates, collected for the study or before it, age, "
+            "sex, how ill they were and how treated",
             stated,
         ),
         Section(
@@ -305,13 +307,13 @@ def _training(
         _asked(
             3,
             "Reference Standard",
-            "how the labels were made, by whom, why so, and how well those who made them agree",
+            "how the labels were made, by whom, why so, what those who made them knew, and how well they agree",
             stated,
         ),
         Section(
             3,
             "Partitions",
-            facts.partitions(inner, evaluation),
+            facts.partitions(clf, inner, evaluation),
             "how images were divided into training, tuning and test images, and whether by patient",
         ),
         Section(3, "Preprocessing", facts.preprocessing(inner)),
