@@ -302,6 +302,18 @@ def test_a_model_that_knew_the_images_is_said_to(fitted, evaluation, xrays):
     assert "patients of the test images are not known" in limits
 
 
+def test_novelty_is_told_where_enough_images_make_it_known(fitted, evaluation, random):
+    few = sections_of(model_card(fitted, evaluation=evaluation))["Testing Data"]
+    assert "novelty" not in few  # of 30 images, none is as rare as 0.01
+    X, y = random.rand(300, 3), np.arange(300) % 2
+    clf = PneumoniaClassifier().fit(X[:200], y[:200])
+    X[200:230] += 100
+    judged = evaluate(clf, X[200:], y[200:])
+    n_rare = int((judged.novelty <= 0.01).sum())
+    assert n_rare >= 30
+    assert f"{n_rare} of them ({n_rare}.0 %)" in sections_of(model_card(clf, evaluation=judged))["Testing Data"]
+
+
 def test_another_threshold_is_named_beside_the_models_own(fitted, xrays):
     other = evaluate(fitted, xrays.data, xrays.target, threshold=0.25)
     text = sections_of(model_card(fitted, evaluation=other))["Operating Point"]

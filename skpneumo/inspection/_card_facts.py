@@ -11,6 +11,7 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
 from skpneumo._network import CHANNEL_MEANS, LAYERS, map_side, n_channels, shapes
+from skpneumo._novelty import smallest_p_value
 from skpneumo._persistence import checksum
 from skpneumo._sources import shortened
 from skpneumo._version import __version__
@@ -315,7 +316,7 @@ def selection(clf: Any) -> list[str]:
     return [bullets(items)] if items else []
 
 
-def testing_data(evaluation: Evaluation) -> list[str]:
+def testing_data(inner: PneumoniaClassifier, evaluation: Evaluation) -> list[str]:
     """Count the test images, and say what they have to do with the training."""
     performance = evaluation.performance
     n_positive = performance.tp + performance.fn
@@ -324,7 +325,7 @@ def testing_data(evaluation: Evaluation) -> list[str]:
         f"{performance.n} images{patients}, {n_positive} of them ({_percent(performance.prevalence)}) "
         f"{_named(evaluation.labels[1])}.",
     ]
-    if evaluation.novelty is not None:
+    if evaluation.novelty is not None and inner.reference_ and smallest_p_value(inner.reference_) <= _RARE:
         n_rare = int((evaluation.novelty <= _RARE).sum())
         items.append(
             f"{n_rare} of them ({_percent(n_rare / performance.n)}) have a novelty of at most {_RARE:g}; of images "
@@ -336,7 +337,7 @@ def testing_data(evaluation: Evaluation) -> list[str]:
 def operating_point(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> list[str]:
     """Say where the line is drawn, and who drew it."""
     if len(inner.classes_) != 2:
-        return ["An image is called what its highest logit names."]
+        return ["An image is called what the highest logit names."]
     positive = inner.classes_[1] if evaluation is None else evaluation.labels[1]
     own, origin = None, "what decision_function gives, and is no probability"
     try:
@@ -345,7 +346,7 @@ def operating_point(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation
     except ValueError:  # it is no threshold of this probability; its origin can be told all the same
         pass
     told = f"{own:.4g}" if own is not None else "not one of the probability"
-    items = [f"{_named(positive)} is predicted where its probability is at least {told}: {origin}."]
+    items = [f"An image is called {_named(positive)} where its probability is at least {told}: {origin}."]
     if own is None:
         items = [f"The line of this model is drawn on {origin}."]
     if evaluation is not None:
@@ -367,7 +368,7 @@ def _origin(clf: Any, threshold: float) -> str:
             return "set by whoever made the model (FixedThresholdClassifier)"
     if threshold == 0.5:
         return "the more probable class"
-    return "where the calls of the head fall once its probabilities are corrected to another prevalence"
+    return "the line that the head was trained for, in probabilities that are corrected to another prevalence"
 
 
 def metrics(evaluation: Evaluation) -> list[str]:

@@ -1,7 +1,8 @@
 """A model card: what is known of a model, and marks for what only its makers know."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
@@ -73,7 +74,7 @@ def model_card(
     path : str or pathlib.Path, default=None
         File that the card is written to, all of it or nothing. A model repository names it ``README.md``.
     evaluation : Evaluation, default=None
-        What `report` returns for test images. None: the sections on performance are marked.
+        What `report` returns for this model and test images. None: the sections on performance are marked.
     sections : mapping of str to str, default=None
         Text by name of the section, in Markdown. It takes the place of the mark, below what is known. HTML and headings
         in it are shown as they are written. A "License" of one lower-case word, as Hugging Face's short names are
@@ -324,8 +325,8 @@ def _training(
 
 
 def _evaluation(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> list[Section]:
-    known = {
-        "Testing Data": facts.testing_data,
+    known: dict[str, Callable[[Evaluation], list[str]]] = {
+        "Testing Data": partial(facts.testing_data, inner),
         "Metrics": facts.metrics,
         "Results": facts.results,
         "Calibration": facts.calibration,
