@@ -368,6 +368,8 @@ def test_names_cannot_break_tables(X):
     inner = [child for token in tokens for child in token.children or ()]
     assert not [token for token in tokens + inner if "html" in token.type]
     assert {child.type for child in inner} <= {"text", "code_inline", "softbreak"}
+    cells = [child.content for child in inner if child.type == "text"]
+    assert cells.count(" ".join(HOSTILE.split())) == 3  # classes of the training, column and value of the subgroup
     n_cells, rows = 0, []
     for token in tokens:
         n_cells += token.type in ("th_open", "td_open")
@@ -408,6 +410,7 @@ def test_a_text_stays_within_its_section(probe, text):
 def test_texts_keep_their_markdown():
     text = "**bold** and [a link](https://example.org/a_b)\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |"
     assert prose(text) == text
+    assert prose("one\rtwo\r\nthree") == "one\ntwo\nthree"
 
 
 def test_plain_text_reads_as_it_is():
