@@ -16,7 +16,7 @@ from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._squares import read_films
 
 _LONGEST = 512  # pixels of a film that is shown
-_SIDE, _HEAD, _BAR = 2.4, 0.5, 1.1  # inches: of an image, of what stands above it, of the colour bar
+_SIDE, _HEAD, _BAR = 2.4, 0.5, 1.11  # inches: of an image, of what stands above it, of the colour bar
 _COLUMNS = ("X-ray", "heat map", "both")
 
 
