@@ -23,6 +23,7 @@ from skpneumo._features import VGG19Features
 from skpneumo._head import Head
 from skpneumo._inputs import as_images, check_column, images_if_any
 from skpneumo._line import Line
+from skpneumo._links import DocumentationLinkMixin
 from skpneumo._novelty import p_values, smallest_p_value
 from skpneumo._persistence import check_preprocessing, opened, sealed
 from skpneumo._pipeline import Way
@@ -38,7 +39,7 @@ from skpneumo._weights import Bundle
 _ROWS_AT_ONCE = 1024
 
 
-class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """Classifier of chest X-rays by transfer learning from VGG19.
 
     Images pass the first `n_layers` convolution layers of VGG19, which are frozen; the maps that come out are averaged
@@ -164,8 +165,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         1 where `fit` saw images; the number of features where it saw these.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, where `fit` saw a DataFrame with string names.
-    feature_mean_, feature_scale_ : ndarray of shape (n_features,)
-        What features are standardised by.
+    feature_mean_ : ndarray of shape (n_features,)
+        What is subtracted from features to standardise them.
+    feature_scale_ : ndarray of shape (n_features,)
+        What they are divided by then.
     backbone_fingerprint_ : str or None
         Of the backbone that images passed in `fit`; predicting on images asks for the same. None where `fit` saw
         features.
@@ -183,9 +186,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Trained weights of VGG19, float16, keyed "block3_conv4/kernel" and so on. Empty without trainable layers.
     n_iter_ : int
         Passes of the solver over the features, or epochs; of the tuning, where there was one.
-    loss_curve_, accuracy_curve_ : list of float
-        Loss (with its penalty) and accuracy over the training images as they passed, one an epoch. Empty for the
-        linear probe.
+    loss_curve_ : list of float
+        Loss, with its penalty, over the training images as they passed, one an epoch. Empty for the linear probe.
+    accuracy_curve_ : list of float
+        Accuracy over the same images, likewise.
     validation_scores_ : list of float or None
         With early stopping, the score after each epoch; of a tuning, at first that of the head it began with.
     best_iter_ : int or None
