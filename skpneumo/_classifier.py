@@ -107,7 +107,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         How many of the last of the `n_layers` layers are trained too, once the head has been. What lies below is
         computed once a view and stored. With all of them, views are drawn anew in each epoch. Trainable layers that
         a file of weights lacks start from random weights.
-    tune_learning_rate : float, default=5e-5
+    tune_learning_rate : float, default=0.00005
         Step size of Adam at its highest, for the trainable layers and the head together: it rises over a tenth of
         the steps and falls to zero.
     tune_max_iter : int, default=3
@@ -122,18 +122,18 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Share of the patients that are held out.
     n_iter_no_change : int, default=10
         Epochs without a rise of the score by `tol`.
-    tol : float, default=1e-4
+    tol : float, default=0.0001
         What counts as a rise.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last one, and from its standardisation. The linear probe, which
         has one solution, is solved anew.
     class_weight : None, "balanced" or dict, default=None
         Weights of the classes in the loss, as in scikit-learn.
-    sampler : None, "over", "under", "smote" or sampler of imbalanced-learn, default=None
+    sampler : None, "over", "under", "smote" or sampler, default=None
         Draws the images that the head is trained on, anew for each epoch, by their features: the rarer classes more
-        often ("over"), the others less often ("under"), or new features between those of neighbours ("smote"). What
-        is held out is never resampled, and images that weigh nothing are not drawn. With trainable layers, samplers
-        that pick among images alone.
+        often ("over"), the others less often ("under"), or new features between those of neighbours ("smote"); or as
+        a sampler of imbalanced-learn does. What is held out is never resampled, and images that weigh nothing are not
+        drawn. With trainable layers, samplers that pick among images alone.
     prior_correction : bool, default=True
         Whether probabilities are those of the prevalence in the data, where class weights or a sampler show another
         one to the head: the intercepts are solved anew on the training images as they are. `predict` and

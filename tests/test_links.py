@@ -92,6 +92,14 @@ def test_every_fitted_attribute_links_to_its_description(documented, clf, paths,
     assert linked >= {name for name in vars(clf) if name.endswith("_")}
 
 
+@describes_parameters
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_browsers_understand_the_links_to_descriptions(documented, estimator):
+    # A hyphen inside a quotation would end it: browsers then stay at the top of the page.
+    quotations = [link.partition(",-")[2] for link in hrefs(estimator()) if "#" in link]
+    assert [each for each in quotations if not each or "-" in each] == []
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_description_is_of_one_parameter_or_attribute(estimator):
     assert not re.findall(r"^\w+, \w+ : ", getdoc(estimator), re.MULTILINE)

@@ -1,10 +1,12 @@
 """The report in a browser: it stands alone, fits every window, is there for every reader, and prints."""
 
 import re
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from conftest import TINY
 from screenshots import A4_WIDTH, blank, chromium
@@ -196,6 +198,12 @@ def test_nothing_is_cut_off_on_paper(look, scheme):
     page = look(width=A4_WIDTH, media="print", scheme=scheme)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= A4_WIDTH
     assert page.evaluate(CUT_OFF) == []
+
+
+def test_paper_stays_white_where_screens_are_dark(look):
+    page = look(width=A4_WIDTH, media="print", scheme="dark")
+    corner = Image.open(BytesIO(page.screenshot(clip={"x": 0, "y": 0, "width": 1, "height": 1})))
+    assert min(corner.convert("RGB").getpixel((0, 0))) > 240
 
 
 def test_it_prints_on_a_few_pages(page):
