@@ -62,18 +62,30 @@ def recognise(seen: Seen, contents: Mapping[int, bytes], patients: Sequence[set[
     return known
 
 
-def warn_of_seen(estimator: Any, X: Any, groups: Any = None, *, stacklevel: int = 3) -> None:
-    """Warn if images of `X`, or their patients, were in the training of any model in `estimator`.
+def seen_by(estimator: Any, X: Any, groups: Any = None) -> np.ndarray | None:
+    """Tell of each image whether any model in `estimator` was trained on it, and whether on its patient.
 
-    Patients are known by `groups`, or else by the names of files.
+    Patients are known by `groups`, or else by the names of files. The result is bool of shape (n_images, 2); None where
+    there is no such model, or none that remembers.
     """
     models = [model for model in models_within(estimator) if model.seen_]  # files of early versions hold nothing
     if not models:
-        return
+        return None
     contents = models[0]._contents(X)
     n = _num_samples(X)
     names = names_of(images_if_any(X), None, n) if groups is None else names_of(None, column_or_1d(groups), n)
-    known = np.any([recognise(model.seen_, contents, names) for model in models], axis=0)
+    return np.any([recognise(model.seen_, contents, names) for model in models], axis=0)
+
+
+def warn_of_seen(estimator: Any, X: Any, groups: Any = None, *, stacklevel: int = 3) -> None:
+    """Warn if images of `X`, or their patients, were in the training of any model in `estimator`."""
+    known = seen_by(estimator, X, groups)
+    if known is not None:
+        warn_of(known, stacklevel=stacklevel + 1)
+
+
+def warn_of(known: np.ndarray, *, stacklevel: int = 3) -> None:
+    """Warn of what `seen_by` has found."""
     images, patients = known.sum(axis=0)
     if images or patients:
         found = np.flatnonzero(known.any(axis=1))

@@ -47,3 +47,14 @@ def patients_of(X: Any) -> np.ndarray | None:
     if images is None or not any(patient_key(name_of(image) or "") for image in images):
         return None
     return patients_by_name(images)
+
+
+def probabilities_of(estimator: Any, X: Any, label: Any) -> np.ndarray:
+    """Let a fitted classifier say how probable a label is."""
+    classes = list(estimator.classes_)
+    if len(classes) != 2 or label not in classes:
+        raise ValueError(
+            f"A diagnostic report needs a classifier of two classes, one of them pos_label={label!r}; its classes are "
+            f"{classes}."
+        )
+    return np.asarray(estimator.predict_proba(X))[:, classes.index(label)]

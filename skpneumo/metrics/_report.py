@@ -17,7 +17,7 @@ from skpneumo.metrics._calibration import (
     slope_interval,
 )
 from skpneumo.metrics._calls import balanced_accuracy_interval, likelihood_ratio_interval, predictive_values
-from skpneumo.metrics._estimators import patients_of, threshold_of
+from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import average_precision_interval, roc_auc_interval
 from skpneumo.metrics._study import Study, check_study
@@ -348,7 +348,7 @@ class DiagnosticReport:
         groups = patients_of(X) if groups is None else groups
         report = diagnostic_report(
             y,
-            _probabilities(estimator, X, label),
+            probabilities_of(estimator, X, label),
             threshold=threshold,
             groups=groups,
             prevalence=prevalence,
@@ -474,13 +474,3 @@ def _written(value: float) -> str:
     if np.isnan(value):
         return "-"
     return f"{value:.3f}" if abs(value) < 100 or np.isinf(value) else f"{value:.1f}"
-
-
-def _probabilities(estimator: Any, X: Any, label: Any) -> np.ndarray:
-    classes = list(estimator.classes_)
-    if len(classes) != 2 or label not in classes:
-        raise ValueError(
-            f"A diagnostic report needs a classifier of two classes, one of them pos_label={label!r}; its classes are "
-            f"{classes}."
-        )
-    return np.asarray(estimator.predict_proba(X))[:, classes.index(label)]
