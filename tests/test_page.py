@@ -1,6 +1,8 @@
 """The report in a browser: it stands alone, fits every window, is there for every reader, and prints."""
 
 import re
+from contextlib import ExitStack
+from functools import cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -71,21 +73,18 @@ def report_path(browser, xrays, tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def look(browser, report_path):
-    """Open the report in a window of this look."""
-    opened = []
+    """Open the report in a window of this look, once for all tests."""
+    with ExitStack() as windows:
 
-    def at(**settings):
-        window = blank(browser, **settings)
-        opened.append(window)
-        page = window.__enter__()
-        page.goto(report_path.as_uri())
-        return page
+        @cache
+        def at(**settings):
+            page = windows.enter_context(blank(browser, **settings))
+            page.goto(report_path.as_uri())
+            return page
 
-    yield at
-    for window in opened:
-        window.__exit__(None, None, None)
+        yield at
 
 
 @pytest.fixture
