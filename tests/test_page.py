@@ -192,6 +192,10 @@ def test_tables_name_their_columns(page):
     assert page.locator("table").evaluate_all(unnamed) == []
 
 
+def test_on_a_desk_nothing_hides_behind_a_scroll_bar(page):
+    assert page.evaluate(CUT_OFF) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_off_on_paper(look, scheme):
     page = look(width=A4_WIDTH, media="print", scheme=scheme)
