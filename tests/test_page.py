@@ -1,24 +1,28 @@
 """The report in a browser: it stands alone, fits every window, is there for every reader, and prints."""
 
 import re
+import shutil
 from contextlib import ExitStack
 from functools import cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from conftest import TINY
 from screenshots import A4_WIDTH, blank, chromium
 from skpneumo import PneumoniaClassifier
+from skpneumo.inspection import report
 from skpneumo.model_selection import patient_train_test_split
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
 
 WIDTHS = (1280, 768, 390, 320)
+LONG = "as_nobody_would_write_it_in_so_many_words_without_a_space"
 LOOKS = {
     "light": {},
     "dark": {"scheme": "dark"},
@@ -63,13 +67,30 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def report_path(browser, xrays, tmp_path_factory):
-    """The report on films of patients that the model has not seen."""
-    from skpneumo.inspection import report
+def parts(xrays):
+    """Films to fit on, films of other patients to judge on, and both their labels."""
+    return patient_train_test_split(xrays.data.ravel(), xrays.target, test_size=0.5, random_state=0)
 
-    X_train, X_test, y_train, y_test = patient_train_test_split(xrays.data, xrays.target, test_size=0.5, random_state=0)
+
+@pytest.fixture(scope="module")
+def report_path(browser, parts, tmp_path_factory):
+    X_train, X_test, y_train, y_test = parts
     path = tmp_path_factory.mktemp("report") / "report.html"
     report(PneumoniaClassifier(**TINY, memory=None).fit(X_train, y_train), X_test, y_test, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def path_of_long_words(browser, parts, tmp_path_factory):
+    """A report on files, labels, groups and a title that are words too long for a line."""
+    X_train, X_test, y_train, y_test = parts
+    folder = tmp_path_factory.mktemp("long")
+    films = [shutil.copy(film, folder / f"{Path(film).stem}_{LONG}.jpeg") for film in X_test]
+    labels = np.array([f"normal_{LONG}", f"pneumonia_{LONG}"])
+    clf = PneumoniaClassifier(**TINY, memory=None).fit(X_train, labels[y_train])
+    machines = {f"machine_{LONG}": np.resize([f"first_{LONG}", f"second_{LONG}"], len(films))}
+    path = folder / "report.html"
+    report(clf, films, labels[y_test], path, pos_label=labels[1], subgroups=machines, title=LONG)
     return path
 
 
@@ -142,6 +163,13 @@ def test_the_page_never_scrolls_sideways(look, width):
     page = look(width=width)
     scroll, client = page.evaluate("[document.scrollingElement.scrollWidth, document.scrollingElement.clientWidth]")
     assert scroll <= client
+
+
+@pytest.mark.parametrize("view", [{"width": 1280}, {"width": 320}, {"width": A4_WIDTH, "media": "print"}])
+def test_long_words_do_not_widen_the_page(browser, path_of_long_words, view):
+    with blank(browser, **view) as page:
+        page.goto(path_of_long_words.as_uri())
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= view["width"]
 
 
 def test_every_look_passes_axe(every_look):
