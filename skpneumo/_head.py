@@ -23,8 +23,8 @@ _MANY_CLASSES = 10  # from here on scikit-learn is faster
 class Head:
     """Standardisation, then layers: each maps ``h`` to ``relu(h @ coef + intercept)``, the last without relu.
 
-    With `layers`, these are the tuned layers of VGG19 that its features come from. `validation_scores` and `best_iter`
-    tell of early stopping, `moments` is what Adam goes on with.
+    With `layers`, these are the tuned layers of VGG19 that its features come from. `validation_scores`,
+    `validation_accuracies` and `best_iter` tell of early stopping, `moments` is what Adam goes on with.
     """
 
     mean: np.ndarray
@@ -35,6 +35,7 @@ class Head:
     loss_curve: list[float] = field(default_factory=list)
     accuracy_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
+    validation_accuracies: list[float] = field(default_factory=list)
     best_iter: int | None = None
     layers: dict[str, np.ndarray] = field(default_factory=dict)
     moments: list[np.ndarray] | None = None
@@ -44,12 +45,26 @@ class Head:
         with single_blas_thread():
             return np.concatenate([self._logits(features[rows]) for rows in row_blocks(features)])
 
+    def slopes(self, features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Differentiate weighted sums of logits by the features: `weights` are (n_samples, n_outputs)."""
+        with single_blas_thread():
+            return np.concatenate([self._slopes(features[rows], weights[rows]) for rows in row_blocks(features)])
+
     def _logits(self, features: np.ndarray) -> np.ndarray:
-        hidden = (features - self.mean) / self.scale
-        *inner, last = zip(self.coefs, self.intercepts, strict=True)
-        for coef, intercept in inner:
-            hidden = np.maximum(hidden @ coef + intercept, 0)
-        return hidden @ last[0] + last[1]
+        return self._hidden(features)[-1] @ self.coefs[-1] + self.intercepts[-1]
+
+    def _slopes(self, features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        slopes = weights @ self.coefs[-1].T
+        for hidden, coef in zip(self._hidden(features)[:0:-1], self.coefs[-2::-1], strict=True):
+            slopes = (slopes * (hidden > 0)) @ coef.T
+        return slopes / self.scale
+
+    def _hidden(self, features: np.ndarray) -> list[np.ndarray]:
+        """Return what enters each layer."""
+        hidden = [(features - self.mean) / self.scale]
+        for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
+            hidden.append(np.maximum(hidden[-1] @ coef + intercept, 0))
+        return hidden
 
 
 def standardize(
@@ -133,7 +148,8 @@ def fit_dense(
             is_over = False
             if stopping is not None:
                 now = head(weights())
-                is_over = stopping.add(held.examples.score(now.logits(held.features)), now)
+                score, accuracy = held.examples.judge(now.logits(held.features))
+                is_over = stopping.add(score, now, accuracy)
             return task.update(state=lambda: head(weights())) or is_over
 
         weights, moments = train_dense(
@@ -194,5 +210,6 @@ def stopped(last: Head, stopping: EarlyStopping[Head], first: int) -> Head:
         intercepts=best.intercepts,
         layers=best.layers,
         validation_scores=stopping.scores,
+        validation_accuracies=stopping.accuracies,
         best_iter=stopping.best_iter + first,
     )
