@@ -13,7 +13,7 @@ from skpneumo._examples import Examples
 from skpneumo._features import VGG19Features
 from skpneumo._finetune import tail_features
 from skpneumo._maps import FeatureRows, Maps
-from skpneumo._network import grid_side, shapes
+from skpneumo._network import grid_side, map_side, shapes
 from skpneumo._pipeline import Way
 from skpneumo._sources import Source
 from skpneumo._store import FeatureStore, open_store
