@@ -29,8 +29,10 @@ highlight_language = "python"
 smartquotes = False  # types such as "auto" are code
 toc_object_entries_show_parents = "hide"
 nitpicky = True  # a reference that leads nowhere fails the build
-nitpick_ignore = [("py:class", "sklearn.utils.Bunch")]
-nitpick_ignore_regex = [("py:obj", r"[a-z_]+_")]  # numpydoc refers to properties among attributes, which have no entry
+nitpick_ignore_regex = [
+    ("py:.*", r"sklearn\..*"),
+    ("py:obj", r"[a-z_]+_"),  # numpydoc refers to properties among attributes, which have no entry
+]
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings say more
