@@ -11,8 +11,8 @@ pytestmark = pytest.mark.usefixtures("pyplot")
 
 @pytest.fixture
 def display():
-    rise = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)
-    bump = np.outer(np.hanning(40), np.hanning(60))
+    rise = (np.add.outer(np.arange(240), np.arange(360)) // 6).astype(np.uint8)
+    bump = np.outer(np.hanning(240), np.hanning(360))
     heat_maps = [bump - bump.max() / 5, bump[::-1] / 2]
     return GradCAMDisplay([2 * rise, 200 - 2 * rise], heat_maps, titles=["one", "two"], name="class 1").plot()
 
