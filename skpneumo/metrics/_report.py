@@ -23,7 +23,7 @@ from skpneumo.metrics._ranking import average_precision_interval, roc_auc_interv
 from skpneumo.metrics._study import Study, check_study
 
 _PARTS = ("estimate", "lower", "upper")
-_WORDS = {
+WORDS = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "ppv": "Positive predictive value",
@@ -452,7 +452,7 @@ class DiagnosticReport:
         rows = [("", "estimate", f"{100 * self.confidence:g} % interval", "made by")]
         for name, (estimate, lower, upper, method) in self.figures:
             limits = "-" if np.isnan(lower) else f"{_written(lower)} to {_written(upper)}"
-            rows.append((_WORDS[name], _written(estimate), limits, method))
+            rows.append((WORDS[name], _written(estimate), limits, method))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return [
             f"{name:{widths[0]}}  {estimate:>{widths[1]}}  {limits:>{widths[2]}}  {method}"
