@@ -27,7 +27,7 @@ def most_confident(evaluation: Evaluation, n_errors: int) -> tuple[np.ndarray, n
 def squares_of(clf: Any, X: Any, positions: np.ndarray) -> np.ndarray:
     """Return images as the network sees them, (n, SIDE, SIDE) uint8."""
     inner = inner_classifier(clf)
-    shape = {} if inner is None else {"aspect": inner.aspect, "contrast": inner.contrast}
+    shape: dict[str, Any] = {} if inner is None else {"aspect": inner.aspect, "contrast": inner.contrast}
     return image_views(_safe_indexing(X, positions), n_views=1, image_size=SIDE, **shape)[:, 0]
 
 
@@ -39,7 +39,9 @@ def scaled(heat: np.ndarray) -> np.ndarray:
 
 def place_of_most(heat: np.ndarray) -> str:
     """Say where a heat map is highest, in thirds of the image."""
-    third = [int(3 * at / side) for at, side in zip(np.unravel_index(heat.argmax(), heat.shape), heat.shape, strict=True)]
+    third = [
+        int(3 * at / side) for at, side in zip(np.unravel_index(heat.argmax(), heat.shape), heat.shape, strict=True)
+    ]
     words = [names[number] for names, number in zip(_THIRDS, third, strict=True)]
     return "centre" if words == ["middle", "centre"] else " ".join(words)
 

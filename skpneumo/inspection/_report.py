@@ -17,9 +17,9 @@ from skpneumo.inspection import _report_sections as sections
 from skpneumo.inspection._evaluation import Evaluation, evaluate
 from skpneumo.inspection._films import data_uri, place_of_most, scaled, squares_of
 from skpneumo.inspection._inner import inner_classifier
-from skpneumo.inspection._stand_in import grad_cam, overlay
 from skpneumo.inspection._report_pictures import pictures
 from skpneumo.inspection._report_tables import figure_rows
+from skpneumo.inspection._stand_in import grad_cam, overlay
 from skpneumo.inspection._write import check_parent, write_whole
 
 

@@ -46,7 +46,7 @@ def pictures(evaluation: Evaluation, clf: Any) -> Iterator[Picture]:
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return positions of at most 200 points of a curve within the unit square that looks the same (Douglas, Peucker)."""
+    """Return positions of at most 200 points that draw the same curve in the unit square (Douglas and Peucker)."""
     points = np.column_stack([x, y])
     tolerance = _HALF_A_PIXEL
     while np.count_nonzero(kept := _needed(points, tolerance)) > _MOST_POINTS:
@@ -169,7 +169,10 @@ def _precision_recall(evaluation: Evaluation) -> Picture:
 def _det(evaluation: Evaluation) -> Picture:
     fpr, fnr, _ = det_curve(evaluation.y, evaluation.proba)
     inside = (fpr > 0) & (fpr < 1) & (fnr > 0) & (fnr < 1)  # the scale has no 0 and no 1
-    table, reading = tables.det_table(evaluation), "Both kinds of error on scales that stretch the ends; lower left is best."
+    table, reading = (
+        tables.det_table(evaluation),
+        "Both kinds of error on scales that stretch the ends; lower left is best.",
+    )
     if np.count_nonzero(inside) < 2:
         reading += " Not drawn: no threshold makes errors of both kinds."
         return Picture("det", "Trade-off of errors", reading, None, table)
@@ -206,7 +209,7 @@ def _histogram(evaluation: Evaluation) -> Picture:
     ax.bar(middle - width / 2, ill, width, color=SERIES[1], label="ill")
     ax.bar(middle + width / 2, others, width, color="none", edgecolor=SERIES[0], hatch="////", label="others")
     ax.axvline(evaluation.performance.threshold, color=INK, linestyle="--", linewidth=1)
-    ax.legend(loc="upper center")
+    figure.legend(loc="outside upper center", ncols=2)
     ax.set(xlabel="Probability", ylabel="Images", xlim=(0, 1))
     svg = to_svg(figure, "histogram", "Histogram of probabilities of the ill and of the others")
     reading = "How many images have which probability. Dashed: the threshold; what lies right of it is called ill."
@@ -228,7 +231,7 @@ def _threshold(evaluation: Evaluation) -> Picture:
     for name, values in curves.items():
         ax.plot(grid, values, label=name)
     ax.axvline(evaluation.performance.threshold, color=INK, linestyle="--", linewidth=1)
-    ax.legend(loc="lower center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=4, columnspacing=1.2, handlelength=1.8)
     _unit_square(ax)
     ax.set(xlabel="Threshold of the probability", ylabel="Share")
     svg = to_svg(figure, "threshold", "Sensitivity, specificity, PPV and NPV against the threshold")
@@ -253,5 +256,3 @@ def _training(inner: Any) -> Picture:
     svg = to_svg(figure, "training", "Loss and accuracy over the training images, by epoch")
     reading = "Loss and accuracy over the training images as they passed; they say nothing of other images."
     return Picture("training", "Training", reading, svg, tables.epoch_table(curves))
-
-

@@ -22,6 +22,7 @@ _OF_THE_MACHINE = ("device", "memory", "n_jobs", "verbose")  # parameters that c
 _INSIDE = ("best_estimator_", "estimator_", "estimator")
 _SUBGROUP_FIGURES = ("sensitivity", "specificity", "roc_auc")
 _PAIRS_LISTED = 20
+_SILENT = ("nothing found", "the same in all")
 _AUDIT_COLUMNS = ("check", "kind", "n", "auc", "lower", "upper", "verdict")
 
 
@@ -69,7 +70,10 @@ def of_hundred(share: float) -> str:
 def headline(evaluation: Evaluation) -> dict[str, Any]:
     """Return what is to be read in five seconds."""
     performance = evaluation.performance
-    named = {"Ill": (performance.tp, performance.fn, "sensitivity"), "Others": (performance.tn, performance.fp, "specificity")}
+    named = {
+        "Ill": (performance.tp, performance.fn, "sensitivity"),
+        "Others": (performance.tn, performance.fp, "specificity"),
+    }
     statements = []
     for word, (right, wrong, name) in named.items():
         share = performance[name].estimate
@@ -178,9 +182,7 @@ def _training(clf: Any) -> dict[str, Any] | None:
             count(f"training.{label}.n_images", n_images),
             None if n_patients is None else count(f"training.{label}.n_patients", n_patients),
         )
-        for label, n_images, n_patients in zip(
-            inner.classes_, summary["n_images_by_class"], of_patients, strict=True
-        )
+        for label, n_images, n_patients in zip(inner.classes_, summary["n_images_by_class"], of_patients, strict=True)
     ]
     n_patients = summary["n_patients"]
     return {
@@ -214,14 +216,18 @@ def leakage(evaluation: Evaluation, overlap: Sequence[Any] | None, *, file_names
     }
 
 
-def audit_rows(audit: Any) -> list[dict[str, Any]] | None:
-    """Return what `audit_xrays` has found, without paths; those rows first that say something."""
+def audit_rows(audit: Any) -> dict[str, Any] | None:
+    """Return what `audit_xrays` has found, without paths: rows that say something, and names of those that do not."""
     if audit is None:
         return None
-    rows = []
+    rows: list[dict[str, Any]] = []
+    silent: dict[str, list[str]] = {}
     for position, record in enumerate(audit.to_dict("records")):
+        if record["verdict"] in _SILENT:
+            silent.setdefault(record["verdict"], []).append(str(record["check"]))
+            continue
         name = f"audit.{position}"
-        is_compared = record["auc"] == record["auc"]  # noqa: PLR0124
+        is_compared = record["auc"] == record["auc"]
         row = {
             "check": str(record["check"]),
             "verdict": str(record["verdict"]),
@@ -230,7 +236,7 @@ def audit_rows(audit: Any) -> list[dict[str, Any]] | None:
             "auc": decimal(f"{name}.auc", record["auc"]) if is_compared else None,
         }
         rows.append(row)
-    return sorted(rows, key=lambda row: not row["is_finding"])
+    return {"telling": sorted(rows, key=lambda row: not row["is_finding"]), "silent": silent}
 
 
 def novelty(evaluation: Evaluation) -> dict[str, Any] | None:
@@ -309,9 +315,7 @@ def base_name(path: Any) -> str:
     return str(path).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
-def code(
-    evaluation: Evaluation, model_file: Path | None, *, groups: str, pos_label: Any
-) -> str:
+def code(evaluation: Evaluation, model_file: Path | None, *, groups: str, pos_label: Any) -> str:
     """Return code that gives the figures again."""
     performance = evaluation.performance
     others = [
@@ -377,4 +381,6 @@ def check_overlap(overlap: Any) -> None:
     is_list = isinstance(overlap, (list, tuple))
     wrong = [repr(each) for each in overlap if not all(hasattr(each, part) for part in parts)] if is_list else []
     if not is_list or wrong:
-        raise ValueError(f"overlap must be the list that check_splits returns; got {', '.join(wrong) or repr(overlap)}.")
+        raise ValueError(
+            f"overlap must be the list that check_splits returns; got {', '.join(wrong) or repr(overlap)}."
+        )

@@ -216,7 +216,8 @@ def confusion_table(evaluation: Evaluation) -> Table:
     performance = evaluation.performance
     names = (("Ill", "tp", "fn"), ("Others", "fp", "tn"))
     rows = [
-        (word, *(count(f"confusion.{name}", getattr(performance, name)) for name in columns)) for word, *columns in names
+        (word, *(count(f"confusion.{name}", getattr(performance, name)) for name in columns))
+        for word, *columns in names
     ]
     return Table("Images by label and call", ("", "Called ill", "Not called ill"), rows)
 
@@ -225,7 +226,7 @@ def epoch_table(curves: dict[str, Sequence[float]]) -> Table:
     """Return the first, the best and the last epoch of each curve."""
     rows = []
     for name, values in curves.items():
-        best = np.argmin(values) if "loss" in name.lower() else np.argmax(values)
+        best = int(np.argmin(values) if "loss" in name.lower() else np.argmax(values))
         key = name.lower().replace(" ", "_")
         rows.append(
             (

@@ -31,6 +31,7 @@ def inks() -> AbstractContextManager[Any]:
     return rc_context(
         {
             "axes.edgecolor": QUIET,
+            "axes.axisbelow": True,
             "axes.facecolor": "none",
             "axes.grid": True,
             "axes.labelcolor": INK,
