@@ -33,6 +33,7 @@ class Picture(NamedTuple):
     reading: str
     svg: str | None
     table: tables.Table
+    summary: tuple[str, tables.Figure] | None = None
 
 
 def pictures(evaluation: Evaluation, clf: Any) -> Iterator[Picture]:
@@ -142,7 +143,8 @@ def _roc(evaluation: Evaluation) -> Picture:
     title = f"ROC curve, area {performance['roc_auc'].estimate:.3f}"
     svg = _finished(figure, ax, "roc", title, "False alarms (1 \N{MINUS SIGN} specificity)", "Sensitivity")
     reading = "Each point is a threshold. The nearer the curve comes to the upper left, the better; dotted: by chance."
-    return Picture("roc", "ROC curve", reading, svg, tables.roc_table(evaluation))
+    summary = "Area under the curve", tables.figure("roc.roc_auc", performance["roc_auc"])
+    return Picture("roc", "ROC curve", reading, svg, tables.roc_table(evaluation), summary)
 
 
 def _precision_recall(evaluation: Evaluation) -> Picture:
@@ -162,8 +164,9 @@ def _precision_recall(evaluation: Evaluation) -> Picture:
         "What a call is worth as more of the ill are found. It depends on how many are ill: dotted is their share "
         "among these images."
     )
-    table = tables.precision_recall_table(evaluation, precision, recall)
-    return Picture("precision-recall", "Precision and recall", reading, svg, table)
+    table = tables.precision_recall_table(precision, recall)
+    summary = "Average precision", tables.figure("precision_recall.average_precision", performance["average_precision"])
+    return Picture("precision-recall", "Precision and recall", reading, svg, table, summary)
 
 
 def _det(evaluation: Evaluation) -> Picture:
@@ -199,7 +202,9 @@ def _calibration(evaluation: Evaluation) -> Picture:
         "Of images with a probability of 0.7, seven in ten should be ill. On the dotted line they are; below it, "
         "probabilities are too high. Bars: intervals."
     )
-    return Picture("calibration", "Calibration", reading, svg, tables.calibration_table(bins))
+    slope = evaluation.performance["calibration_slope"]
+    summary = "Calibration slope", tables.figure("calibration.slope", slope)
+    return Picture("calibration", "Calibration", reading, svg, tables.calibration_table(bins), summary)
 
 
 def _histogram(evaluation: Evaluation) -> Picture:

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from inspect import signature
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,7 +153,7 @@ def flow(clf: Any, evaluation: Evaluation, excluded: Mapping[Any, Any] | None) -
     performance = evaluation.performance
     without = None
     if excluded is not None:
-        numbers = {str(reason): value if isinstance(value, int) else len(value) for reason, value in excluded.items()}
+        numbers = {str(reason): _number_of(value) for reason, value in excluded.items()}
         without = {
             "reasons": [(reason, count(f"flow.excluded.{reason}", n)) for reason, n in numbers.items()],
             "n": count("flow.excluded", sum(numbers.values())),
@@ -346,7 +347,7 @@ def check_excluded(excluded: Any) -> None:
     """Refuse what is no mapping from reasons to numbers or lists."""
     if excluded is None:
         return
-    if not isinstance(excluded, Mapping):
+    if not hasattr(excluded, "items"):
         raise ValueError(
             f"excluded must be a mapping from reasons to numbers of images, or to lists of them; got {excluded!r}."
         )
@@ -361,26 +362,8 @@ def check_excluded(excluded: Any) -> None:
 def _is_count_or_list(value: Any) -> bool:
     if isinstance(value, (bool, str, bytes)):
         return False
-    return value >= 0 if isinstance(value, int) else hasattr(value, "__len__")
+    return int(value) >= 0 if isinstance(value, Integral) else hasattr(value, "__len__")
 
 
-def check_audit(audit: Any) -> None:
-    """Refuse what `audit_xrays` has not made."""
-    if audit is None:
-        return
-    lacking = [name for name in _AUDIT_COLUMNS if name not in getattr(audit, "columns", ())]
-    if lacking:
-        raise ValueError(f"audit must be the DataFrame that audit_xrays returns; it has no {', '.join(lacking)}.")
-
-
-def check_overlap(overlap: Any) -> None:
-    """Refuse what `check_splits` has not made."""
-    if overlap is None:
-        return
-    parts = ("kind", "train", "test")
-    is_list = isinstance(overlap, (list, tuple))
-    wrong = [repr(each) for each in overlap if not all(hasattr(each, part) for part in parts)] if is_list else []
-    if not is_list or wrong:
-        raise ValueError(
-            f"overlap must be the list that check_splits returns; got {', '.join(wrong) or repr(overlap)}."
-        )
+def _number_of(value: Any) -> int:
+    return int(value) if isinstance(value, Integral) else len(value)

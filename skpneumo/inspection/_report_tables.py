@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_curve
+from sklearn.metrics import roc_curve
 
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.metrics import diagnostic_report, sensitivity_at_specificity
@@ -120,14 +120,12 @@ def roc_table(evaluation: Evaluation) -> Table:
     )
 
 
-def precision_recall_table(evaluation: Evaluation, precision: np.ndarray, recall: np.ndarray) -> Table:
+def precision_recall_table(precision: np.ndarray, recall: np.ndarray) -> Table:
     """Return the best precision at some recalls."""
-    rows: list[Sequence[Any]] = [
+    rows = [
         (f"{least:g}", decimal(f"precision_recall.precision_at_recall_{least:g}", precision[recall >= least].max()))
         for least in _RECALLS
     ]
-    total = average_precision_score(evaluation.y, evaluation.proba)
-    rows.append(("Average precision", decimal("precision_recall.average_precision", total)))
     return Table("Best PPV at a sensitivity", ("Sensitivity at least", "PPV, best threshold for it"), rows)
 
 

@@ -19,6 +19,8 @@ _INKS = {
     **{ink: f"var(--series-{number})" for number, ink in enumerate(SERIES, 1)},
 }
 _FONT = re.compile(r"font: (?:[^;\"']* )?([\d.]+px) (?:'[^']*'|[^;\"'])*")
+_FAMILY = re.compile(r"font-family: (?:'[^']*'|[^;\"'])*;? ?")
+_PLACES = re.compile(r"(\d\.\d\d)\d+")  # a hundredth of a unit is less than is seen
 _ID = re.compile(r'\bid="([^"]*)"')
 _USE = re.compile(r'(?:xlink:)?href="#([^"]*)"|url\(#([^)]*)\)')
 
@@ -82,11 +84,11 @@ def to_svg(figure: Any, name: str, title: str) -> str:
         raise ValueError("matplotlib wrote an SVG without a viewBox")
     body = text[text.index(">") + 1 : text.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = _FONT.sub(r"font-size: \1", body)
+    body = _FAMILY.sub("", _FONT.sub(r"font-size: \1", body))
     for ink, mine in _INKS.items():
         body = body.replace(ink, mine)
     used = {first or second for first, second in _USE.findall(body)}
     body = _ID.sub(lambda found: f'id="{name}-{found[1]}"' if found[1] in used else "", body)
     body = _USE.sub(lambda found: found[0].replace("xlink:", "").replace("#", f"#{name}-"), body)
-    body = re.sub(r"\s*\n\s*", "\n", body)
+    body = _PLACES.sub(r"\1", re.sub(r"\s*\n\s*", "\n", body))
     return f'<svg viewBox="{box[1]}" role="img" aria-label="{html.escape(title)}" focusable="false">{body}</svg>'
