@@ -367,3 +367,25 @@ def _is_count_or_list(value: Any) -> bool:
 
 def _number_of(value: Any) -> int:
     return int(value) if isinstance(value, Integral) else len(value)
+
+
+def check_audit(audit: Any) -> None:
+    """Refuse what `audit_xrays` has not made."""
+    if audit is None:
+        return
+    lacking = [name for name in _AUDIT_COLUMNS if name not in getattr(audit, "columns", ())]
+    if lacking:
+        raise ValueError(f"audit must be the DataFrame that audit_xrays returns; it has no {', '.join(lacking)}.")
+
+
+def check_overlap(overlap: Any) -> None:
+    """Refuse what `check_splits` has not made."""
+    if overlap is None:
+        return
+    parts = ("kind", "train", "test")
+    is_list = isinstance(overlap, (list, tuple))
+    wrong = [repr(each) for each in overlap if not all(hasattr(each, part) for part in parts)] if is_list else []
+    if not is_list or wrong:
+        raise ValueError(
+            f"overlap must be the list that check_splits returns; got {', '.join(wrong) or repr(overlap)}."
+        )
