@@ -324,8 +324,9 @@ def code(evaluation: Evaluation, model_file: Path | None, *, groups: str, pos_la
         f"    groups={groups},",
         f"    prevalence={performance.stated_prevalence!r},",
         f"    confidence={performance.confidence!r},",
-        f"    pos_label={pos_label!r},",
+        f"    pos_label={getattr(pos_label, 'tolist', lambda: pos_label)()!r},",
     ]
+    of_patients = "" if groups == "None" else f"; {groups}: their patients"
     name = "model.joblib" if model_file is None else model_file.name
     return "\n".join(
         [
@@ -333,7 +334,7 @@ def code(evaluation: Evaluation, model_file: Path | None, *, groups: str, pos_la
             "from skpneumo.metrics import DiagnosticReport",
             "",
             f"clf = load_model({name!r})",
-            "# X: paths of the images judged here; y: their labels",
+            f"# X: the images judged here; y: their labels{of_patients}",
             "figures = DiagnosticReport.from_estimator(",
             "    clf, X, y,",
             *others,
