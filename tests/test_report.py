@@ -31,6 +31,7 @@ from skpneumo import PneumoniaClassifier
 from skpneumo.datasets import audit_xrays, make_chest_xrays
 from skpneumo.exceptions import LeakageWarning
 from skpneumo.inspection import report
+from skpneumo.inspection._films import place_of_most
 from skpneumo.inspection._report_pictures import thinned
 from skpneumo.inspection._report_sections import of_hundred
 from skpneumo.metrics import diagnostic_report
@@ -488,6 +489,29 @@ def test_code_of_the_page_gives_its_figures(page, study, evaluation):
     names = {"clf": clf, "X": X, "y": y}
     exec(f"from skpneumo.metrics import DiagnosticReport\n{code}", names)
     assert names["figures"].to_dict() == evaluation.performance.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("at", "said"), [((0, 0), "upper left"), ((5, 5), "centre"), ((8, 4), "lower centre"), ((4, 8), "middle right")]
+)
+def test_the_place_of_a_heat_map_is_said_in_words(at, said):
+    heat = np.zeros((9, 9))
+    heat[at] = 1
+    assert place_of_most(heat) == said
+
+
+def test_films_have_heat_maps_beside_them(page):
+    alts = [img["alt"] for img in page.all("img")]
+    assert all(alt.startswith("Film labelled") for alt in alts[::2])
+    assert all(re.match("Heat map over .*, strongest at the ", alt) for alt in alts[1::2])
+    assert len(alts) % 2 == 0
+
+
+def test_a_model_of_features_shows_films_without_heat_maps(tmp_path, study, features):
+    _, X, y, X_train = study
+    clf = PneumoniaClassifier(**TINY).fit(features.fit_transform(X_train), ["person" in path for path in X_train])
+    page, _ = made(tmp_path, clf, X, y == "PNEUMONIA", pos_label=True, n_errors=1)
+    assert [img["alt"].split()[0] for img in page.all("img")] == ["Film", "Film"]
 
 
 def test_a_curve_is_thinned_to_what_looks_the_same(random):

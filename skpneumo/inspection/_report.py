@@ -226,7 +226,8 @@ def _films(clf: Any, X: Any, failures: Sequence[sections.Failure], positive: Any
         return [None] * len(failures)
     positions = np.array([each.position for each in failures])
     squares = squares_of(clf, X, positions)
-    if inner_classifier(clf) is None:
+    inner = inner_classifier(clf)
+    if inner is None or inner.backbone_fingerprint_ is None:
         return [_Film(data_uri(square), None, None) for square in squares]
     maps = grad_cam(clf, _safe_indexing(X, positions), class_of_interest=positive, coordinates="square")
     heats = [scaled(heat) for heat in maps]
