@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,12 +56,10 @@ class Tuning:
         return self.learning_rate * (1 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up))) / 2
 
 
-def tail_features(
-    shape: TailShape, layers: Mapping[str, np.ndarray], maps: Maps, progress: Callable[..., Any]
-) -> np.ndarray:
-    """Compute what is missing of `maps`, and the features that `layers` make of them."""
+def tail_features(shape: TailShape, layers: Mapping[str, np.ndarray], maps: Iterable[np.ndarray]) -> np.ndarray:
+    """Compute the features that `layers` make of maps, which come some rows at a time."""
     parts = []
-    for rows in maps.first_pass(progress):
+    for rows in maps:
         with _predicting, TAILS.borrow(shape) as tail:
             tail.load(layers)
             parts.append(tail.features(rows))

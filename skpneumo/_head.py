@@ -44,12 +44,26 @@ class Head:
         with single_blas_thread():
             return np.concatenate([self._logits(features[rows]) for rows in row_blocks(features)])
 
+    def slopes(self, features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Differentiate weighted sums of logits by the features: `weights` are (n_samples, n_outputs)."""
+        with single_blas_thread():
+            return np.concatenate([self._slopes(features[rows], weights[rows]) for rows in row_blocks(features)])
+
     def _logits(self, features: np.ndarray) -> np.ndarray:
-        hidden = (features - self.mean) / self.scale
-        *inner, last = zip(self.coefs, self.intercepts, strict=True)
-        for coef, intercept in inner:
-            hidden = np.maximum(hidden @ coef + intercept, 0)
-        return hidden @ last[0] + last[1]
+        return self._hidden(features)[-1] @ self.coefs[-1] + self.intercepts[-1]
+
+    def _slopes(self, features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        slopes = weights @ self.coefs[-1].T
+        for hidden, coef in zip(self._hidden(features)[:0:-1], self.coefs[-2::-1], strict=True):
+            slopes = (slopes * (hidden > 0)) @ coef.T
+        return slopes / self.scale
+
+    def _hidden(self, features: np.ndarray) -> list[np.ndarray]:
+        """Return what enters each layer."""
+        hidden = [(features - self.mean) / self.scale]
+        for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
+            hidden.append(np.maximum(hidden[-1] @ coef + intercept, 0))
+        return hidden
 
 
 def standardize(

@@ -37,6 +37,7 @@ _UPRIGHT = {  # by EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,21 @@ def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
         return image, _upright(_gray(image), image)
     except Exception as error:
         raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
+
+
+def sides(data: bytes) -> tuple[int, int]:
+    """Read width and height of an image, upright, without decoding it.
+
+    Raises
+    ------
+    ValueError
+        The reason why it cannot be done.
+    """
+    if isinstance(data, Packed):
+        return data.unpack().size
+    with _open(data) as image:
+        width, height = image.size
+        return (height, width) if _turn(image) in _SIDEWAYS else (width, height)
 
 
 def look(data: bytes) -> None:
@@ -242,11 +258,15 @@ def _from_deep(image: Image.Image) -> Image.Image:
 
 def _upright(gray: Image.Image, image: Image.Image) -> Image.Image:
     """Turn `gray` as the metadata of `image` say; broken ones do not spoil its pixels."""
-    try:
-        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:
-        return gray
+    turn = _turn(image)
     return gray if turn is None else gray.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return None
 
 
 def _square(gray: Image.Image, square: Square) -> Image.Image:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from skpneumo._examples import Examples
 from skpneumo._features import VGG19Features
@@ -17,7 +18,7 @@ from skpneumo._pipeline import Way
 from skpneumo._sources import Source
 from skpneumo._store import FeatureStore, open_store
 from skpneumo._tail import TailShape
-from skpneumo._views import Augmentation
+from skpneumo._views import XRAY, Augmentation
 from skpneumo._weights import Bundle, find_weights, half, load_trainable, source_of
 from skpneumo.exceptions import ImageReadError, UntrainedLayersWarning
 
@@ -84,7 +85,7 @@ class Line:
         images, way = list(examples.X), self.way(n_views, augmentation, layers)
         if layers:
             maps = self._maps(images, way, store, examples.positions)
-            features = tail_features(self.tail_shape(), layers, maps, progress)
+            features = tail_features(self.tail_shape(), layers, maps.first_pass(progress))
             return FeatureRows(
                 examples.repeat(n_views), features, way.fingerprint(), maps.items, maps, way.backbone.needs
             )
@@ -102,7 +103,19 @@ class Line:
         if not layers:
             return self.extractor._extract(images, progress, way)[0]
         store = open_store(self.extractor.memory, "maps", is_read_only=True)
-        return tail_features(self.tail_shape(), layers, self._maps(images, way, store), progress)
+        return tail_features(self.tail_shape(), layers, self._maps(images, way, store).first_pass(progress))
+
+    def features_of_squares(self, squares: np.ndarray, layers: Layers) -> np.ndarray:
+        """Compute the features of squares, (n, image_size, image_size) uint8; nothing is looked up or stored."""
+        backbone = self.way(1, XRAY, layers).backbone
+        rows = (backbone.forward()(squares[some]) for some in gen_batches(len(squares), backbone.batch_size))
+        return tail_features(self.tail_shape(), layers, rows) if layers else np.concatenate(list(rows))
+
+    def ungridded(self) -> "Line":
+        """Return the same with a grid as fine as the maps: features are the last maps themselves."""
+        extractor = copy.copy(self.extractor)
+        extractor.pool_grid = map_side(extractor.n_layers, extractor.image_size)
+        return replace(self, extractor=extractor)
 
     def load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
         """Read the trainable layers, rounded as they will be kept, and say which of them the weights lack."""

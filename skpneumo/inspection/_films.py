@@ -37,8 +37,10 @@ def scaled(heat: np.ndarray) -> np.ndarray:
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-def place_of_most(heat: np.ndarray) -> str:
-    """Say where a heat map is highest, in thirds of the image."""
+def place_of_most(heat: np.ndarray) -> str | None:
+    """Say where a heat map is highest, in thirds of the image; None where nothing is above 0."""
+    if heat.max() <= 0:
+        return None
     third = [
         int(3 * at / side) for at, side in zip(np.unravel_index(heat.argmax(), heat.shape), heat.shape, strict=True)
     ]

@@ -16,10 +16,11 @@ from skpneumo._version import __version__
 from skpneumo.inspection import _report_sections as sections
 from skpneumo.inspection._evaluation import Evaluation, evaluate
 from skpneumo.inspection._films import data_uri, place_of_most, scaled, squares_of
+from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._inner import inner_classifier
+from skpneumo.inspection._overlay import overlay
 from skpneumo.inspection._report_pictures import pictures
 from skpneumo.inspection._report_tables import figure_rows
-from skpneumo.inspection._stand_in import grad_cam, overlay
 from skpneumo.inspection._write import check_parent, write_whole
 
 
@@ -231,8 +232,9 @@ def _films(clf: Any, X: Any, failures: Sequence[sections.Failure], positive: Any
         return [_Film(data_uri(square), None, None) for square in squares]
     maps = grad_cam(clf, _safe_indexing(X, positions), class_of_interest=positive, coordinates="square")
     heats = [scaled(heat) for heat in maps]
+    limit = float(maps.max())  # one for all: what hardly moved the model does not look as if it had
     return [
-        _Film(data_uri(square), data_uri(overlay(square, heat)), place_of_most(heat))
+        _Film(data_uri(square), data_uri(overlay(square, heat, limit)), place_of_most(heat))
         for square, heat in zip(squares, heats, strict=True)
     ]
 

@@ -1,0 +1,128 @@
+"""Which places of an image speak for a class, by the slopes of its log odds."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from skpneumo._classifier import PneumoniaClassifier
+from skpneumo._network import map_side, pooling_matrix
+from skpneumo._sources import Source
+from skpneumo.inspection._heat import check_images, classes_of_interest, placed, slopes_of_log_odds
+from skpneumo.inspection._inner import check_inner
+from skpneumo.inspection._squares import read_squares
+
+DETAILS = ("auto", "cells", "maps")
+_IMAGES_AT_ONCE = 32
+
+
+def grad_cam(
+    clf: Any, X: Any, *, class_of_interest: Any = None, detail: str = "auto", coordinates: str = "image"
+) -> Any:
+    """Compute how much each place of an image adds to the log odds of a class.
+
+    The slope of the log odds by each feature, times how far the feature is from its mean over the training images,
+    summed over the channels of a place. Of a linear probe the values of all places add up to the log odds less the
+    intercept, exactly; of dense layers they are what the slope at this image makes of it.
+
+    Parameters
+    ----------
+    clf : PneumoniaClassifier
+        Fitted on images; or a search, a tuned threshold or a calibration of one around it.
+    X : as in `PneumoniaClassifier.fit`
+        Images.
+    class_of_interest : label, default=None
+        The class whose log odds are looked at. None: ``classes_[1]`` of two classes; of more, the one that is called.
+    detail : {"auto", "cells", "maps"}, default="auto"
+        "cells": the cells of the head's grid (`pool_grid`), which is all that the head can tell apart. "maps": each
+        place of the last maps. Within a cell, values of single places are as the network happens to make them, large
+        ones of both signs that cancel: only their sum counts. "auto": cells, unless there is but one.
+    coordinates : {"image", "square", "grid"}, default="image"
+        "image": pixels of the image, upright. "square": pixels of the square that the network sees. "grid": one value
+        a place.
+
+    Returns
+    -------
+    list of ndarray of shape (height, width), float32; or ndarray of shape (n_samples, side, side)
+        Positive where a place speaks for the class, negative where it speaks against it, 0 where the network sees
+        nothing. Values stand at the centres of places; between these they are interpolated. An ndarray of float32 for
+        "square", of float64 for "grid".
+
+    Raises
+    ------
+    ImageReadError
+        Some images cannot be read; it names all of them.
+    TypeError, ValueError
+        There is no fitted classifier inside, or not one alone; it does not see images; a parameter is none of these.
+    WeightsError
+        The weights cannot be reached.
+
+    See Also
+    --------
+    occlusion_map : The same question, answered by changing the image.
+    GradCAMDisplay : The picture.
+
+    Notes
+    -----
+    Grad-CAM [1]_ averages slopes over the map, which is right for global average pooling alone. Here each cell has
+    slopes of its own, so slopes are multiplied place by place (HiResCAM [2]_), and nothing below 0 is cut off;
+    ``numpy.maximum(heat, 0)`` is what Grad-CAM shows. A map says what moved this model. It does not say where a disease
+    is.
+
+    Several views (`n_views_predict`) are not averaged: the plain one is looked at.
+
+    References
+    ----------
+    .. [1] R. R. Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization",
+       2017, arXiv:1610.02391.
+    .. [2] R. L. Draelos, L. Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural
+       networks", 2020, arXiv:2011.08891.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skpneumo import PneumoniaClassifier
+    >>> from skpneumo.datasets import make_chest_xrays
+    >>> from skpneumo.inspection import grad_cam
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     X, y = make_chest_xrays(8, folder, image_size=64, random_state=0, return_X_y=True)
+    ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
+    ...     grids = grad_cam(clf, X, coordinates="grid")
+    ...     logits = clf.decision_function(X)
+    >>> grids.shape
+    (8, 4, 4)
+    >>> bool((abs(grids.sum(axis=(1, 2)) + clf.intercepts_[0] - logits) < 1e-4).all())
+    True
+    """
+    clf = check_inner(clf)
+    images = check_images(X, clf, coordinates)
+    if detail not in DETAILS:
+        raise ValueError(f"detail={detail!r}, but it must be one of {', '.join(map(repr, DETAILS))}.")
+    grids = contributions(clf, X, images, class_of_interest, detail)
+    return placed(grids, images, clf, coordinates)
+
+
+def contributions(
+    clf: PneumoniaClassifier, X: Any, images: list[Source], class_of_interest: Any, detail: str
+) -> np.ndarray:
+    """Return what each place adds to the log odds, (n_samples, k, k)."""
+    features, head = clf.features(X), clf._trained()
+    logits = head.logits(features)
+    codes = classes_of_interest(clf, class_of_interest, logits)
+    slopes = head.slopes(features, slopes_of_log_odds(logits + clf.prior_shift_, codes))
+    side = map_side(clf.n_layers, clf.image_size)
+    grid = min(clf.pool_grid, side)
+    if detail == "cells" or (detail == "auto" and grid > 1):
+        return ((features - clf.feature_mean_) * slopes).reshape(len(images), grid, grid, -1).sum(axis=-1)
+    line, averages = clf._line_of_fit(memory=None).ungridded(), pooling_matrix(side, grid)
+    mean = clf.feature_mean_.reshape(grid, grid, -1)
+    parts = []
+    for some in gen_batches(len(images), _IMAGES_AT_ONCE):
+        squares = read_squares(images[some], line.extractor._square(), first=some.start)
+        maps = line.features_of_squares(squares, clf.tuned_layers_).reshape(-1, side, side, mean.shape[-1])
+        by_cell = slopes[some].reshape(-1, *mean.shape)
+        at_mean = np.einsum("nghc,ghc->ngh", by_cell, mean)
+        in_rows = np.einsum("gy,nghc->nyhc", averages, by_cell)
+        by_place = np.einsum("hx,nyhc->nyxc", averages, in_rows)
+        parts.append(np.einsum("nyxc,nyxc->nyx", by_place, maps) - averages.T @ at_mean @ averages)
+    return np.concatenate(parts)

@@ -1,0 +1,178 @@
+"""Films, heat maps, and both."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_consistent_length
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils.validation import column_or_1d
+
+from skpneumo.inspection._grad_cam import grad_cam
+from skpneumo.inspection._heat import check_images, spread
+from skpneumo.inspection._inner import check_inner
+from skpneumo.inspection._overlay import COLORS, overlay
+from skpneumo.inspection._squares import read_films
+
+_LONGEST = 512  # pixels of a film that is shown
+_COLUMNS = ("X-ray", "heat map", "both")
+
+
+class GradCAMDisplay:
+    """Films beside their heat maps; `from_estimator` makes it.
+
+    Parameters
+    ----------
+    films : list of ndarray of shape (height, width), uint8
+        Gray images.
+    heat_maps : list of ndarray of shape (height, width)
+        What `grad_cam` or `occlusion_map` makes of them, in their pixels.
+    titles : list of str
+        What stands over each film.
+    name : str, default="the class"
+        The class that heat maps speak of.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        The figure.
+    axes_ : ndarray of shape (n_samples, 3) of matplotlib Axes
+        Those of film, heat map and both.
+    ax_ : matplotlib Axes
+        The one that they stand in.
+    color_bar_ : matplotlib Colorbar
+        What heat maps say in numbers.
+
+    See Also
+    --------
+    grad_cam : The numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skpneumo import PneumoniaClassifier
+    >>> from skpneumo.datasets import make_chest_xrays
+    >>> from skpneumo.inspection import GradCAMDisplay
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     X, y = make_chest_xrays(8, folder, image_size=64, random_state=0, return_X_y=True)
+    ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
+    ...     display = GradCAMDisplay.from_estimator(clf, X[:2], y=y[:2])
+    >>> display.axes_.shape
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        films: Sequence[np.ndarray],
+        heat_maps: Sequence[np.ndarray],
+        titles: Sequence[str],
+        name: str = "the class",
+    ) -> None:
+        self.films = films
+        self.heat_maps = heat_maps
+        self.titles = titles
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        clf: Any,
+        X: Any,
+        *,
+        y: Any = None,
+        class_of_interest: Any = None,
+        detail: str = "auto",
+        ax: Any = None,
+    ) -> "GradCAMDisplay":
+        """Draw what moves a fitted classifier.
+
+        Parameters
+        ----------
+        clf : PneumoniaClassifier
+            As in `grad_cam`. Probabilities are those of `clf` as it is given.
+        X : as in `PneumoniaClassifier.fit`
+            A few images.
+        y : array-like of shape (n_samples,), default=None
+            Their labels, for the titles.
+        class_of_interest : label, default=None
+            The class whose log odds are looked at. None: ``classes_[1]`` of two classes; of more, the one that is called.
+        detail : {"auto", "cells", "maps"}, default="auto"
+            As in `grad_cam`.
+        ax : matplotlib Axes, default=None
+            Where to draw; it is divided. None: a new figure.
+
+        Returns
+        -------
+        GradCAMDisplay
+            The display.
+
+        Raises
+        ------
+        ImageReadError, TypeError, ValueError, WeightsError
+            As from `grad_cam`.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        inner = check_inner(clf)
+        images = check_images(X, inner, "image")
+        if y is not None:
+            y = column_or_1d(y)
+            check_consistent_length(images, y)
+        grids = grad_cam(clf, X, class_of_interest=class_of_interest, detail=detail, coordinates="grid")
+        films = read_films(images, _LONGEST)
+        proba = np.asarray(clf.predict_proba(X))
+        codes = [_code(clf.classes_, class_of_interest, row) for row in proba]
+        labels = [None] * len(films) if y is None else y.tolist()
+        titles = [
+            f"probability of {clf.classes_[code]}: {row[code]:.2f}" + ("" if label is None else f"\nlabel: {label}")
+            for code, row, label in zip(codes, proba, labels, strict=True)
+        ]
+        names = {str(clf.classes_[code]) for code in codes}
+        heat_maps = [spread(grid, film.shape, inner.aspect) for grid, film in zip(grids, films, strict=True)]
+        return cls(films, heat_maps, titles, names.pop() if len(names) == 1 else "the class called").plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> "GradCAMDisplay":
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; it is divided. None: a new figure.
+
+        Returns
+        -------
+        GradCAMDisplay
+            Itself.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        n = len(self.films)
+        if ax is None:
+            _, ax = plt.subplots(figsize=(8.5, 2.9 * n), layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        ax.set_axis_off()
+        grid = ax.get_subplotspec().subgridspec(n, len(_COLUMNS))
+        self.axes_ = np.array([[ax.figure.add_subplot(cell) for cell in grid[row, :]] for row in range(n)])
+        limit = max([float(heat.max()) for heat in self.heat_maps] + [np.finfo(float).tiny])
+        norm = Normalize(0, limit)
+        for row, film, heat, title in zip(self.axes_, self.films, self.heat_maps, self.titles, strict=True):
+            row[0].imshow(film, cmap="gray", vmin=0, vmax=255)
+            row[1].imshow(heat, cmap=COLORS, norm=norm)
+            row[2].imshow(overlay(film, heat, limit))
+            row[0].set_title(title, fontsize="medium")
+            for each in row:
+                each.set_xticks([])
+                each.set_yticks([])
+        for each, name in zip(self.axes_[-1], _COLUMNS, strict=True):
+            each.set_xlabel(name)
+        self.color_bar_ = ax.figure.colorbar(ScalarMappable(norm, COLORS), ax=self.axes_.ravel().tolist(), shrink=0.6)
+        self.color_bar_.set_label(f"adds to the log odds of {self.name}")
+        return self
+
+
+def _code(classes: np.ndarray, label: Any, proba: np.ndarray) -> int:
+    if label is not None:
+        return classes.tolist().index(label)
+    return 1 if len(classes) == 2 else int(proba.argmax())
