@@ -30,7 +30,7 @@ from conftest import TINY
 from skpneumo import PneumoniaClassifier
 from skpneumo.datasets import audit_xrays, make_chest_xrays
 from skpneumo.exceptions import LeakageWarning
-from skpneumo.inspection import report
+from skpneumo.inspection import grad_cam, report
 from skpneumo.inspection._films import place_of_most
 from skpneumo.inspection._report_pictures import thinned
 from skpneumo.inspection._report_sections import of_hundred
@@ -196,7 +196,7 @@ def test_what_is_read_is_what_a_number_holds(page):
     assert len(page.numbers) > 150
     for name, written in page.written.items():
         shown = float(written.replace("\N{NARROW NO-BREAK SPACE}", ""))
-        assert shown == pytest.approx(page.numbers[name], abs=0.00051 if abs(shown) < 100 else 0.051), name
+        assert shown == pytest.approx(page.numbers[name], abs=0.51 * 10.0 ** -len(written.partition(".")[2])), name
 
 
 def test_the_most_confident_errors_are_shown(page, study, evaluation):
@@ -506,6 +506,16 @@ def test_films_have_heat_maps_beside_them(page):
     assert all(alt.startswith("Film labelled") for alt in alts[::2])
     assert all(re.match("Heat map over .*: (strongest|nothing)", alt) for alt in alts[1::2])
     assert len(alts) % 2 == 0
+
+
+def test_heat_is_that_of_grad_cam(page, study):
+    clf, X, _, _ = study
+    heat = {name: value for name, value in page.numbers.items() if name.endswith(".warmest")}
+    assert heat
+    for name, value in heat.items():
+        film = X[int(name.split(".")[1])]
+        expected = grad_cam(clf, [film], class_of_interest="PNEUMONIA", coordinates="square").max()
+        assert value == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_model_of_features_shows_films_without_heat_maps(tmp_path, study, features):

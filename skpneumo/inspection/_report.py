@@ -20,7 +20,7 @@ from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.inspection._overlay import overlay
 from skpneumo.inspection._report_pictures import pictures
-from skpneumo.inspection._report_tables import figure_rows
+from skpneumo.inspection._report_tables import Number, decimal, figure_rows
 from skpneumo.inspection._write import check_parent, write_whole
 
 
@@ -219,6 +219,7 @@ class _Film(NamedTuple):
     plain: str
     heat: str | None
     place: str | None
+    most: Number | None
 
 
 def _films(clf: Any, X: Any, failures: Sequence[sections.Failure], positive: Any) -> list[_Film | None]:
@@ -229,13 +230,17 @@ def _films(clf: Any, X: Any, failures: Sequence[sections.Failure], positive: Any
     squares = squares_of(clf, X, positions)
     inner = inner_classifier(clf)
     if inner is None or inner.backbone_fingerprint_ is None:
-        return [_Film(data_uri(square), None, None) for square in squares]
+        return [_Film(data_uri(square), None, None, None) for square in squares]
     maps = grad_cam(clf, _safe_indexing(X, positions), class_of_interest=positive, coordinates="square")
     heats = [scaled(heat) for heat in maps]
-    limit = float(maps.max())  # one for all: what hardly moved the model does not look as if it had
     return [
-        _Film(data_uri(square), data_uri(overlay(square, heat, limit)), place_of_most(heat))
-        for square, heat in zip(squares, heats, strict=True)
+        _Film(
+            data_uri(square),
+            data_uri(overlay(square, heat)),
+            place_of_most(heat),
+            decimal(f"failures.{each.position}.warmest", most, digits=2),
+        )
+        for each, square, heat, most in zip(failures, squares, heats, maps.max(axis=(1, 2)), strict=True)
     ]
 
 
