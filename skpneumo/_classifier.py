@@ -188,6 +188,8 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         linear probe.
     validation_scores_ : list of float or None
         With early stopping, the score after each epoch; of a tuning, at first that of the head it began with.
+    validation_accuracy_curve_ : list of float or None
+        Likewise the accuracy over the same held-out images and copies, each of which counts alike.
     best_iter_ : int or None
         With early stopping, the epoch whose weights were kept, from 1; 0: tuning has gained nothing.
     prior_shift_ : ndarray of shape (n_outputs,)

@@ -144,6 +144,15 @@ class Examples:
             losses = -log_softmax(logits, axis=1)[np.arange(len(self)), self.codes]
         return -float(np.average(losses, weights=self.loss_weight))
 
+    def accuracy(self, logits: np.ndarray) -> float:
+        """Return the share that is called rightly, of those that weigh anything."""
+        called = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
+        return float((called == self.codes)[self.loss_weight > 0].mean())
+
+    def judge(self, logits: np.ndarray) -> tuple[float, float]:
+        """Return the score and the accuracy."""
+        return self.score(logits), self.accuracy(logits)
+
 
 def _content(source: Source) -> str:
     try:

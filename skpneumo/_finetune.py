@@ -88,7 +88,8 @@ def finetune(
     with TAILS.borrow(shape) as tail, _device.place(shape.device):
         run = _Run(tail, start, rows, tuning, draws, random)
         if stopping is not None and held is not None:
-            stopping.add(run.score(start, held), start)
+            score, accuracy = run.judge(start, held)
+            stopping.add(score, start, accuracy)
         with progress(tuning.max_iter, "tuning", "epoch") as task:
             for _ in range(tuning.max_iter):
                 loss, accuracy = run.epoch()
@@ -96,7 +97,8 @@ def finetune(
                 is_over = False
                 if stopping is not None and held is not None:
                     head = run.state()
-                    is_over = stopping.add(run.score(head, held), head)
+                    score, accuracy = run.judge(head, held)
+                    is_over = stopping.add(score, head, accuracy)
                 if task.update(state=run.state) or is_over:
                     break
         head = replace(run.state(), moments=tail.step.state())
@@ -160,14 +162,14 @@ class _Run:
             accuracy_curve=self.accuracy_curve[:],
         )
 
-    def score(self, head: Head, held: FeatureRows) -> float:
-        """Return how a head and its layers do on rows that are held out."""
+    def judge(self, head: Head, held: FeatureRows) -> tuple[float, float]:
+        """Return how a head and its layers do on rows that are held out: the score and the accuracy."""
         assert held.maps is not None
         trained = self.tail.arrays()
         self.tail.load(head.layers)
         logits = head.logits(_features(self.tail, held.maps, np.arange(len(held.maps))))
         self.tail.load(trained)
-        return held.examples.score(logits)
+        return held.examples.judge(logits)
 
     def _step(self, rate: float, *batch: np.ndarray) -> np.ndarray:
         def step(*part: np.ndarray) -> np.ndarray:

@@ -23,8 +23,8 @@ _MANY_CLASSES = 10  # from here on scikit-learn is faster
 class Head:
     """Standardisation, then layers: each maps ``h`` to ``relu(h @ coef + intercept)``, the last without relu.
 
-    With `layers`, these are the tuned layers of VGG19 that its features come from. `validation_scores` and `best_iter`
-    tell of early stopping, `moments` is what Adam goes on with.
+    With `layers`, these are the tuned layers of VGG19 that its features come from. `validation_scores`,
+    `validation_accuracies` and `best_iter` tell of early stopping, `moments` is what Adam goes on with.
     """
 
     mean: np.ndarray
@@ -35,6 +35,7 @@ class Head:
     loss_curve: list[float] = field(default_factory=list)
     accuracy_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
+    validation_accuracies: list[float] = field(default_factory=list)
     best_iter: int | None = None
     layers: dict[str, np.ndarray] = field(default_factory=dict)
     moments: list[np.ndarray] | None = None
@@ -147,7 +148,8 @@ def fit_dense(
             is_over = False
             if stopping is not None:
                 now = head(weights())
-                is_over = stopping.add(held.examples.score(now.logits(held.features)), now)
+                score, accuracy = held.examples.judge(now.logits(held.features))
+                is_over = stopping.add(score, now, accuracy)
             return task.update(state=lambda: head(weights())) or is_over
 
         weights, moments = train_dense(
@@ -208,5 +210,6 @@ def stopped(last: Head, stopping: EarlyStopping[Head], first: int) -> Head:
         intercepts=best.intercepts,
         layers=best.layers,
         validation_scores=stopping.scores,
+        validation_accuracies=stopping.accuracies,
         best_iter=stopping.best_iter + first,
     )

@@ -68,6 +68,7 @@ _UNKNOWN: dict[str, Callable[[State], Any]] = {
     "seen_": lambda state: {},
     "training_summary_": lambda state: {},
     "tuned_layers_": lambda state: {},
+    "validation_accuracy_curve_": lambda state: None,
     "validation_scores_": lambda state: None,
     "versions_": lambda state: {},
     "weights_digest_": lambda state: None,

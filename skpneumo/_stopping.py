@@ -27,14 +27,16 @@ class EarlyStopping(Generic[T]):
     def __init__(self, n_iter_no_change: int, tol: float) -> None:
         self.n_iter_no_change, self.tol = n_iter_no_change, tol
         self.scores: list[float] = []
+        self.accuracies: list[float] = []
         self.best: T | None = None
         self.best_iter = -1  # index of the best score
         self._waited = 0
 
-    def add(self, score: float, state: T) -> bool:
-        """Note the score of an epoch and the state that has it; tell whether to stop."""
+    def add(self, score: float, state: T, accuracy: float = float("nan")) -> bool:
+        """Note the score of an epoch, the state that has it and its accuracy; tell whether to stop by the score."""
         best = self.scores[self.best_iter] if self.scores else -float("inf")
         self.scores.append(score)
+        self.accuracies.append(accuracy)
         self._waited = 0 if score >= best + self.tol else self._waited + 1
         if score > best:
             self.best, self.best_iter = state, len(self.scores) - 1

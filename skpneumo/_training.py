@@ -257,6 +257,7 @@ class Training:
             "loss_curve_": head.loss_curve,
             "accuracy_curve_": head.accuracy_curve,
             "validation_scores_": head.validation_scores if head.best_iter is not None else None,
+            "validation_accuracy_curve_": head.validation_accuracies if head.best_iter is not None else None,
             "best_iter_": head.best_iter,
             "tuned_layers_": head.layers or layers,
             "prior_shift_": np.zeros(len(head.intercepts[-1])),

@@ -112,5 +112,18 @@ def keras_vgg19():
 
 
 @pytest.fixture
+def pyplot():
+    """Pyplot that draws into memory, by matplotlib's own settings, whatever those of the user are."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        plt.switch_backend("agg")
+        yield plt
+        plt.close("all")
+
+
+@pytest.fixture
 def random():
     return np.random.RandomState(0)

@@ -391,8 +391,11 @@ def test_the_weights_of_the_best_epoch_are_restored(clf, paths, y, sides):
     shifted = [clf.decision_function(view) for view in features_of_views(list(held.X), 3, SHIFTED)]
     score = held.repeat(3).score(np.stack(shifted, axis=1).reshape(-1, 1))
     assert score == pytest.approx(max(clf.validation_scores_), rel=1e-4)
+    called = np.stack(shifted, axis=1) > 0
+    assert clf.validation_accuracy_curve_[clf.best_iter_ - 1] == np.mean(called == held.codes[:, np.newaxis])
     assert clf.best_iter_ == 1 + np.argmax(clf.validation_scores_)
     assert len(clf.validation_scores_) == len(clf.loss_curve_) == clf.n_iter_ == clf.best_iter_ + 3 < 60
+    assert len(clf.validation_accuracy_curve_) == clf.n_iter_
 
 
 def test_a_tuned_model_has_the_best_weights_too(clf, paths, y, sides):
@@ -401,16 +404,19 @@ def test_a_tuned_model_has_the_best_weights_too(clf, paths, y, sides):
     _, held = sides[0]
     line, layers = clf._line(), clf.tuned_layers_
     features = line.features(list(held.X), line.way(3, SHIFTED, layers), layers, clf._bar())
-    score = held.repeat(3).score(clf._trained().logits(features))
+    score, accuracy = held.repeat(3).judge(clf._trained().logits(features))
     assert score == pytest.approx(max(clf.validation_scores_), rel=2e-2)
     assert clf.best_iter_ == np.argmax(clf.validation_scores_)
+    assert clf.validation_accuracy_curve_[clf.best_iter_] == pytest.approx(accuracy, abs=1 / 36)
     assert len(clf.validation_scores_) == clf.n_iter_ + 1 == len(clf.loss_curve_) + 1
+    assert len(clf.validation_accuracy_curve_) == len(clf.validation_scores_)
 
 
 def test_without_early_stopping_nothing_is_said_of_it(clf, paths, y):
     for head in ({}, DENSE, STOPS | {"hidden_layer_sizes": ()}, DENSE | {"early_stopping": False}):
         model = clone(clf).set_params(**head).fit(paths, y)
         assert model.validation_scores_ is None
+        assert model.validation_accuracy_curve_ is None
         assert model.best_iter_ is None
 
 
@@ -577,6 +583,15 @@ def test_partial_fits_take_weights_of_classes_that_are_missing_in_a_call_and_of_
     plain.partial_fit(matrix, y, classes=[0, 1], sample_weight=np.where(y == 1, 3.0, 1.0))
     assert not np.array_equal(clf.coefs_[0], plain.coefs_[0])  # class weights stay out of the standardisation
     np.testing.assert_array_equal(clone(plain).partial_fit(matrix, y, [0, 1]).feature_mean_, clf.feature_mean_)
+
+
+def test_the_accuracy_of_held_out_images_counts_all_that_weigh_anything_alike():
+    weights = np.array([1.0, 3.0, 0.0, 1.0])
+    unused = {"X": np.zeros(4), "is_images": False, "groups": np.arange(4), "positions": np.arange(4)}
+    held = Examples(
+        classes=np.arange(3), codes=np.array([0, 1, 2, 2]), sample_weight=weights, loss_weight=weights, **unused
+    )
+    assert held.accuracy(np.array([[2, 1, 0], [2, 1, 0], [0, 0, 1], [0, 1, 2]])) == pytest.approx(2 / 3)
 
 
 def test_views_and_early_stopping_go_together(clf, paths, y, sides):

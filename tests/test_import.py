@@ -31,6 +31,7 @@ def run(code, *arguments, **environment):
         "skpneumo.datasets",
         "skpneumo.exceptions",
         "skpneumo.export",
+        "skpneumo.inspection",
         "skpneumo.metrics",
         "skpneumo.model_selection",
         "skpneumo.serving",

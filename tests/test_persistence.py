@@ -139,6 +139,7 @@ def test_a_file_that_lacks_later_attributes_predicts_on_images_and_scores_in_sil
     assert (older.tuned_layers_, older.seen_, older.best_iter_) == ({}, {}, None)
     assert older.weights_digest_ is None
     assert older.bundled_weights_ == {}
+    assert older.validation_accuracy_curve_ is None
 
 
 def test_what_a_file_of_before_does_not_know_is_said(probe, X):

@@ -467,10 +467,14 @@ def test_wrapped_classifiers_are_judged(tmp_path, study, clf, source):
 def test_epochs_are_drawn_where_there_were_some(tmp_path, study):
     _, X, y, X_train = study
     y_train = np.where(["person" in path for path in X_train], 1, 0)
-    clf = PneumoniaClassifier(**TINY, hidden_layer_sizes=2, max_iter=3, random_state=0).fit(X_train, y_train)
+    clf = PneumoniaClassifier(**TINY, hidden_layer_sizes=2, max_iter=3, early_stopping=True, random_state=0).fit(
+        X_train, y_train
+    )
     page, _ = made(tmp_path, clf, X, (y == "PNEUMONIA").astype(int), pos_label=1, n_errors=0)
-    assert page.numbers["training.loss.first"] == clf.loss_curve_[0]
-    assert page.numbers["training.accuracy.last"] == clf.accuracy_curve_[-1]
+    assert page.numbers["training.loss.training.first"] == clf.loss_curve_[0]
+    assert page.numbers["training.accuracy.training.last"] == clf.accuracy_curve_[-1]
+    assert page.numbers["training.loss.held_out.best"] == -max(clf.validation_scores_)
+    assert page.numbers["training.loss.held_out.best_epoch"] == clf.best_iter_
 
 
 def test_parameters_that_are_not_the_default_are_told_without_folders(tmp_path, study):

@@ -53,3 +53,10 @@ def test_a_score_that_is_no_number_is_never_the_best(first):
 def test_all_scores_are_noted_in_order():
     scores = [0.3, 0.1, 0.2]
     assert run(scores)[0].scores == scores
+
+
+def test_accuracies_are_noted_beside_scores_and_decide_nothing():
+    stopping = EarlyStopping(n_iter_no_change=1, tol=0.1)
+    over = [stopping.add(score, None, accuracy) for score, accuracy in [(0.0, 0.9), (1.0, 0.5)]]
+    assert not any(over)
+    assert stopping.accuracies == [0.9, 0.5]

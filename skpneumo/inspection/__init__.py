@@ -1,9 +1,21 @@
 """What a model sees, and what it makes of it."""
 
+from skpneumo.inspection._error_gallery_display import ErrorGalleryDisplay
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._grad_cam_display import GradCAMDisplay
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._occlusion import occlusion_map
 from skpneumo.inspection._report import report
+from skpneumo.inspection._threshold_display import ThresholdDisplay
+from skpneumo.inspection._training_curve_display import TrainingCurveDisplay
 
-__all__ = ["GradCAMDisplay", "grad_cam", "image_views", "occlusion_map", "report"]
+__all__ = [
+    "ErrorGalleryDisplay",
+    "GradCAMDisplay",
+    "ThresholdDisplay",
+    "TrainingCurveDisplay",
+    "grad_cam",
+    "image_views",
+    "occlusion_map",
+    "report",
+]

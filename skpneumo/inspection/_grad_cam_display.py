@@ -8,6 +8,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
+from skpneumo.inspection._axes import grid_of_axes
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat import check_images, spread
 from skpneumo.inspection._inner import check_inner
@@ -15,6 +16,7 @@ from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._squares import read_films
 
 _LONGEST = 512  # pixels of a film that is shown
+_SIDE, _HEAD, _BAR = 2.4, 0.5, 1.1  # inches: of an image, of what stands above it, of the colour bar
 _COLUMNS = ("X-ray", "heat map", "both")
 
 
@@ -34,13 +36,15 @@ class GradCAMDisplay:
 
     Attributes
     ----------
-    figure_ : matplotlib Figure
-        The figure.
-    axes_ : ndarray of shape (n_samples, 3) of matplotlib Axes
-        Those of film, heat map and both.
-    ax_ : matplotlib Axes
-        The one that they stand in.
-    color_bar_ : matplotlib Colorbar
+    axes_ : ndarray of shape (n_samples, 3)
+        What film, heat map and both were drawn on.
+    bounding_ax_ : Axes or None
+        Axes whose place these took.
+    figure_ : Figure
+        The figure of all.
+    images_ : list of AxesImage
+        What they are drawn by, row by row.
+    color_bar_ : Colorbar
         What heat maps say in numbers.
 
     See Also
@@ -95,11 +99,11 @@ class GradCAMDisplay:
         y : array-like of shape (n_samples,), default=None
             Their labels, for the titles.
         class_of_interest : label, default=None
-            The class whose log odds are looked at. None: ``classes_[1]`` of two classes; of more, the one that is called.
+            The class whose log odds are looked at, as in `grad_cam`.
         detail : {"auto", "cells", "maps"}, default="auto"
             As in `grad_cam`.
-        ax : matplotlib Axes, default=None
-            Where to draw; it is divided. None: a new figure.
+        ax : Axes or array-like of Axes, default=None
+            What to draw on: axes that are divided, or as many as are needed. None: a new figure.
 
         Returns
         -------
@@ -128,46 +132,48 @@ class GradCAMDisplay:
         ]
         names = {str(clf.classes_[code]) for code in codes}
         heat_maps = [spread(grid, film.shape, inner.aspect) for grid, film in zip(grids, films, strict=True)]
-        return cls(films, heat_maps, titles, names.pop() if len(names) == 1 else "the class called").plot(ax=ax)
+        name = names.pop() if len(names) == 1 else "the class called"
+        return cls(films, heat_maps, titles=titles, name=name).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> "GradCAMDisplay":
         """Draw.
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; it is divided. None: a new figure.
+        ax : Axes or array-like of Axes, default=None
+            What to draw on: axes that are divided, or as many as are needed. None: a new figure.
 
         Returns
         -------
         GradCAMDisplay
             Itself.
         """
-        check_matplotlib_support(f"{type(self).__name__}.plot")
-        import matplotlib.pyplot as plt
+        caller = f"{type(self).__name__}.plot"
+        self.bounding_ax_, self.axes_ = grid_of_axes(
+            ax, [_SIDE + _HEAD] * len(self.films), len(_COLUMNS), width=len(_COLUMNS) * _SIDE + _BAR, caller=caller
+        )
+        self.figure_ = self.axes_[0, 0].figure
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
-        n = len(self.films)
-        if ax is None:
-            _, ax = plt.subplots(figsize=(8.5, 2.9 * n), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
-        ax.set_axis_off()
-        grid = ax.get_subplotspec().subgridspec(n, len(_COLUMNS))
-        self.axes_ = np.array([[ax.figure.add_subplot(cell) for cell in grid[row, :]] for row in range(n)])
         limit = max([float(heat.max()) for heat in self.heat_maps] + [np.finfo(float).tiny])
         norm = Normalize(0, limit)
+        self.images_: list[Any] = []
         for row, film, heat, title in zip(self.axes_, self.films, self.heat_maps, self.titles, strict=True):
-            row[0].imshow(film, cmap="gray", vmin=0, vmax=255)
-            row[1].imshow(heat, cmap=COLORS, norm=norm)
-            row[2].imshow(overlay(film, heat, limit))
+            self.images_ += [
+                row[0].imshow(film, cmap="gray", vmin=0, vmax=255),
+                row[1].imshow(heat, cmap=COLORS, norm=norm),
+                row[2].imshow(overlay(film, heat, limit)),
+            ]
             row[0].set_title(title, fontsize="medium")
             for each in row:
                 each.set_xticks([])
                 each.set_yticks([])
         for each, name in zip(self.axes_[-1], _COLUMNS, strict=True):
             each.set_xlabel(name)
-        self.color_bar_ = ax.figure.colorbar(ScalarMappable(norm, COLORS), ax=self.axes_.ravel().tolist(), shrink=0.6)
+        self.color_bar_ = self.figure_.colorbar(
+            ScalarMappable(norm, COLORS), ax=self.axes_.ravel().tolist(), shrink=0.6
+        )
         self.color_bar_.set_label(f"adds to the log odds of {self.name}")
         return self
 

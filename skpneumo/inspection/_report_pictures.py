@@ -19,8 +19,10 @@ from skpneumo.inspection import _report_tables as tables
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.inspection._svg import INK, QUIET, SERIES, inks, to_svg
+from skpneumo.inspection._threshold_display import ThresholdDisplay
+from skpneumo.inspection._training_curve_display import TrainingCurveDisplay
 
-_SIZE = (4.6, 3.4)  # inches of 72 units of the page
+_SIZE, _TALL = (4.6, 3.4), (4.6, 5.2)  # inches of 72 units of the page
 _MOST_POINTS = 200
 _HALF_A_PIXEL = 0.001  # of the side of a picture
 
@@ -222,27 +224,26 @@ def _histogram(evaluation: Evaluation) -> Picture:
 
 
 def _threshold(evaluation: Evaluation) -> Picture:
-    y, p = evaluation.y, evaluation.proba
-    grid = np.unique(np.concatenate([np.linspace(0, 1, 101), np.quantile(p, np.linspace(0, 1, 99))]))
-    called = p >= grid[:, None]
+    performance = evaluation.performance
     figure, ax = _axes()
-    with np.errstate(invalid="ignore"):
-        curves = {
-            "sensitivity": called[:, y].mean(axis=1),
-            "specificity": (~called[:, ~y]).mean(axis=1),
-            "PPV": (called & y).sum(axis=1) / called.sum(axis=1),
-            "NPV": (~called & ~y).sum(axis=1) / (~called).sum(axis=1),
-        }
-    for name, values in curves.items():
-        ax.plot(grid, values, label=name)
-    ax.axvline(evaluation.performance.threshold, color=INK, linestyle="--", linewidth=1)
-    figure.legend(loc="outside upper center", ncols=4, columnspacing=1.2, handlelength=1.8)
-    _unit_square(ax)
+    display = ThresholdDisplay.from_predictions(
+        evaluation.y,
+        evaluation.proba,
+        threshold=performance.threshold,
+        groups=evaluation.patients,
+        confidence=performance.confidence,
+        pos_label=True,
+        ax=ax,
+    )
+    ax.get_legend().remove()
+    lines = [display.lines_[name] for name in tables.CALLS]
+    names = ["sensitivity", "specificity", "PPV", "NPV"]
+    figure.legend(lines, names, loc="outside upper center", ncols=4, columnspacing=1.2, handlelength=1.8)
     ax.set(xlabel="Threshold of the probability", ylabel="Share")
     svg = to_svg(figure, "threshold", "Sensitivity, specificity, PPV and NPV against the threshold")
     reading = (
-        "What another threshold would cost and gain on these images. Dashed: the one in use. One that is chosen here "
-        "has to be judged on other patients."
+        "What another threshold would cost and gain on these images, with intervals. Upright: the one in use. One that "
+        "is chosen here has to be judged on other patients."
     )
     return Picture("threshold", "Other thresholds", reading, svg, tables.threshold_table(evaluation))
 
@@ -250,14 +251,22 @@ def _threshold(evaluation: Evaluation) -> Picture:
 def _training(inner: Any) -> Picture:
     from matplotlib.figure import Figure
 
-    curves: dict[str, Sequence[float]] = {"Loss": inner.loss_curve_, "Accuracy": inner.accuracy_curve_}
-    curves = {name: values for name, values in curves.items() if len(values)}
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    axes = figure.subplots(len(curves), sharex=True, squeeze=False).ravel()
-    for number, (ax, (name, values)) in enumerate(zip(axes, curves.items(), strict=True)):
-        ax.plot(np.arange(1, len(values) + 1), values, color=SERIES[number], marker="o" if len(values) == 1 else None)
-        ax.set(ylabel=name)
-    axes[-1].set(xlabel="Epoch")
-    svg = to_svg(figure, "training", "Loss and accuracy over the training images, by epoch")
-    reading = "Loss and accuracy over the training images as they passed; they say nothing of other images."
-    return Picture("training", "Training", reading, svg, tables.epoch_table(curves))
+    figure = Figure(figsize=_TALL, layout="constrained")
+    display = TrainingCurveDisplay.from_estimator(inner, ax=figure.subplots(2, 1))
+    for ax in display.axes_:
+        ax.set_ylabel(ax.get_ylabel().split(" of the ")[0])
+    svg = to_svg(figure, "training", "Loss and accuracy by epoch, over training images and, if any, held-out patients")
+    reading = (
+        "Loss and accuracy over the training images as they passed; dashed, where there is a second curve, over "
+        "patients held out of the training, by whom it was stopped. Neither says how well other images are called."
+    )
+    scores = inner.validation_scores_
+    curves: dict[str, Sequence[float]] = {
+        "Loss, training": inner.loss_curve_,
+        "Accuracy, training": inner.accuracy_curve_,
+        "Loss, held out": [] if scores is None else [-score for score in scores],
+        "Accuracy, held out": inner.validation_accuracy_curve_ or [],
+    }
+    first = 1 if scores is None else len(inner.loss_curve_) + 1 - len(scores)
+    table = tables.epoch_table({name: values for name, values in curves.items() if len(values)}, first)
+    return Picture("training", "Training", reading, svg, table)

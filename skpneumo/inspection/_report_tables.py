@@ -1,14 +1,15 @@
 """Numbers of a report in the order in which a page shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_curve
 
 from skpneumo.inspection._evaluation import Evaluation
-from skpneumo.metrics import diagnostic_report, sensitivity_at_specificity
+from skpneumo.metrics import sensitivity_at_specificity
 from skpneumo.metrics._calibration import bins_of
+from skpneumo.metrics._calls import shares_of_calls
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._report import WORDS
 from skpneumo.metrics._study import Study, check_study
@@ -191,17 +192,10 @@ def threshold_table(evaluation: Evaluation) -> Table:
     """Return what calls would be worth at other thresholds."""
     performance = evaluation.performance
     chosen = sorted({*_THRESHOLDS, performance.threshold})
+    y, p, patients = study_of(evaluation)
     rows: list[list[Any]] = []
     for threshold in chosen:
-        there = diagnostic_report(
-            evaluation.y,
-            evaluation.proba,
-            threshold=threshold,
-            groups=evaluation.patients,
-            confidence=performance.confidence,
-            pos_label=True,
-            n_bootstrap=1,
-        )
+        there = shares_of_calls(y, p >= threshold, patients, performance.confidence)
         mark = " (in use)" if threshold == performance.threshold else ""
         rows.append(
             [f"{threshold:.3g}{mark}", *(figure(f"threshold.{threshold!r}.{name}", there[name]) for name in CALLS)]
@@ -220,19 +214,20 @@ def confusion_table(evaluation: Evaluation) -> Table:
     return Table("Images by label and call", ("", "Called ill", "Not called ill"), rows)
 
 
-def epoch_table(curves: dict[str, Sequence[float]]) -> Table:
-    """Return the first, the best and the last epoch of each curve."""
+def epoch_table(curves: Mapping[str, Sequence[float]], first_held_out: int) -> Table:
+    """Return the first, the best and the last value of each curve; of held-out patients there may be an epoch 0."""
     rows = []
     for name, values in curves.items():
-        best = int(np.argmin(values) if "loss" in name.lower() else np.argmax(values))
-        key = name.lower().replace(" ", "_")
+        is_loss, is_held_out = name.startswith("Loss"), name.endswith("held out")
+        best = int(np.argmin(values) if is_loss else np.argmax(values))
+        key = f"training.{name.lower().replace(', ', '.').replace(' ', '_')}"
         rows.append(
             (
                 name,
-                decimal(f"training.{key}.first", values[0]),
-                decimal(f"training.{key}.best", values[best]),
-                f"{best + 1}",
-                decimal(f"training.{key}.last", values[-1]),
+                decimal(f"{key}.first", values[0]),
+                decimal(f"{key}.best", values[best]),
+                count(f"{key}.best_epoch", best + (first_held_out if is_held_out else 1)),
+                decimal(f"{key}.last", values[-1]),
             )
         )
     return Table("Epochs", ("", "First", "Best", "In epoch", "Last"), rows)

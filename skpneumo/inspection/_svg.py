@@ -6,8 +6,10 @@ import re
 from contextlib import AbstractContextManager
 from typing import Any
 
+from skpneumo.inspection._axes import BLUE, GREEN, PURPLE, VERMILLION
+
 INK, QUIET, LINE = "#111213", "#575859", "#d1d2d3"
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito
+SERIES = tuple(ink.lower() for ink in (BLUE, VERMILLION, GREEN, PURPLE))
 
 _INKS = {
     INK: "currentColor",

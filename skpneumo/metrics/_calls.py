@@ -4,9 +4,42 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skpneumo.metrics._interval import Interval, Patients, undefined
+from skpneumo.metrics._interval import Interval, Patients, mean_interval, undefined
 
 _NO_VARIANCE = 1e-12
+
+
+def shares_of_calls(y: np.ndarray, called: np.ndarray, patients: Patients, confidence: float) -> dict[str, Interval]:
+    """Return the four proportions that say how often calls are right."""
+
+    def share(right: np.ndarray, rows: np.ndarray) -> Interval:
+        return mean_interval(right[rows].astype(float), patients.among(rows), confidence)
+
+    return {
+        "sensitivity": share(called, y),
+        "specificity": share(~called, ~y),
+        "ppv": share(y, called),
+        "npv": share(~y, ~called),
+    }
+
+
+def figures_of_calls(
+    y: np.ndarray, called: np.ndarray, patients: Patients, prevalence: float | None, confidence: float
+) -> dict[str, Interval]:
+    """Return these proportions, those at another prevalence, likelihood ratios and accuracy."""
+    figures = shares_of_calls(y, called, patients, confidence)
+    positive = likelihood_ratio_interval(y, called, patients, confidence)
+    negative = likelihood_ratio_interval(y, ~called, patients, confidence)
+    balanced = balanced_accuracy_interval(y, figures["sensitivity"], figures["specificity"], called, patients)
+    if prevalence is not None:
+        values = predictive_values(positive, negative, prevalence)
+        figures |= dict(zip(("ppv_at_prevalence", "npv_at_prevalence"), values, strict=True))
+    return figures | {
+        "positive_likelihood_ratio": positive,
+        "negative_likelihood_ratio": negative,
+        "accuracy": mean_interval((y == called).astype(float), patients, confidence),
+        "balanced_accuracy": balanced,
+    }
 
 
 def balanced_accuracy_interval(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from skpneumo.metrics._calibration import (
     log_odds,
     slope_interval,
 )
-from skpneumo.metrics._calls import balanced_accuracy_interval, likelihood_ratio_interval, predictive_values
+from skpneumo.metrics._calls import figures_of_calls
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import average_precision_interval, roc_auc_interval
-from skpneumo.metrics._study import Study, check_study
+from skpneumo.metrics._study import Study, check_share, check_study
 
 _PARTS = ("estimate", "lower", "upper")
 WORDS = {
@@ -151,16 +150,16 @@ def diagnostic_report(
     (2, 1, 2, 1)
     """
     study = check_study(y_true, y_proba, groups, pos_label)
-    _check_share("threshold", threshold, closed=True)
-    _check_share("confidence", confidence)
+    check_share("threshold", threshold, closed=True)
+    check_share("confidence", confidence)
     if prevalence is not None:
-        _check_share("prevalence", prevalence)
+        check_share("prevalence", prevalence)
     if not _is_count(n_bootstrap):
         raise ValueError(f"n_bootstrap must be a whole number of at least 1; got {n_bootstrap!r}.")
     called = study.p >= threshold
     return DiagnosticReport(
         figures=(
-            *_figures_of_calls(study, called, prevalence, confidence).items(),
+            *figures_of_calls(study.y, called, study.patients, prevalence, confidence).items(),
             *_figures_of_probabilities(study, confidence, int(n_bootstrap), check_random_state(random_state)).items(),
         ),
         tp=int((study.y & called).sum()),
@@ -173,34 +172,6 @@ def diagnostic_report(
         stated_prevalence=None if prevalence is None else float(prevalence),
         has_groups=groups is not None,
     )
-
-
-def _figures_of_calls(
-    study: Study, called: np.ndarray, prevalence: float | None, confidence: float
-) -> dict[str, Interval]:
-    y, patients = study.y, study.patients
-
-    def share(right: np.ndarray, rows: np.ndarray) -> Interval:
-        return mean_interval(right[rows].astype(float), patients.among(rows), confidence)
-
-    sensitivity, specificity = share(called, y), share(~called, ~y)
-    positive = likelihood_ratio_interval(y, called, patients, confidence)
-    negative = likelihood_ratio_interval(y, ~called, patients, confidence)
-    figures = {
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "ppv": share(y, called),
-        "npv": share(~y, ~called),
-    }
-    if prevalence is not None:
-        values = predictive_values(positive, negative, prevalence)
-        figures |= dict(zip(("ppv_at_prevalence", "npv_at_prevalence"), values, strict=True))
-    return figures | {
-        "positive_likelihood_ratio": positive,
-        "negative_likelihood_ratio": negative,
-        "accuracy": share(y == called, np.ones_like(y)),
-        "balanced_accuracy": balanced_accuracy_interval(y, sensitivity, specificity, called, patients),
-    }
 
 
 def _figures_of_probabilities(
@@ -220,14 +191,6 @@ def _figures_of_probabilities(
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and value is not True and int(value) >= 1
-
-
-def _check_share(name: str, value: Any, *, closed: bool = False) -> None:
-    is_number = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
-    if not (is_number and (0 < value < 1 or (closed and value in {0, 1}))):
-        raise ValueError(
-            f"{name} must be a number between 0 and 1{'' if closed else ', both excluded'}; got {value!r}."
-        )
 
 
 def _finite(value: float) -> float | None:

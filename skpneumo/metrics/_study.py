@@ -1,5 +1,6 @@
 """What is judged: labels, probabilities and patients, all checked."""
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,15 @@ def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study
     if probabilities.ndim == 2:
         probabilities = probabilities[:, int(classes[1] == pos_label)]
     return Study(labels == pos_label, probabilities, _check_patients(groups, len(labels)))
+
+
+def check_share(name: str, value: Any, *, closed: bool = False) -> None:
+    """Refuse what is no number between 0 and 1; `closed`: these are numbers between them too."""
+    is_number = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+    if not (is_number and (0 < value < 1 or (closed and value in {0, 1}))):
+        raise ValueError(
+            f"{name} must be a number between 0 and 1{'' if closed else ', both excluded'}; got {value!r}."
+        )
 
 
 def _check_numbers(y_proba: Any) -> np.ndarray:
