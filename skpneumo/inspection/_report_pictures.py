@@ -253,8 +253,7 @@ def _training(inner: Any) -> Picture:
 
     figure = Figure(figsize=_TALL, layout="constrained")
     display = TrainingCurveDisplay.from_estimator(inner, ax=figure.subplots(2, 1))
-    for ax in display.axes_:
-        ax.set_ylabel(ax.get_ylabel().split(" of the ")[0])
+    display.axes_[1].set_ylabel("Accuracy")
     svg = to_svg(figure, "training", "Loss and accuracy by epoch, over training images and, if any, held-out patients")
     reading = (
         "Loss and accuracy over the training images as they passed; dashed, where there is a second curve, over "

@@ -122,7 +122,7 @@ def expected_calibration_error(
 
 
 def bins_of(p: np.ndarray) -> np.ndarray:
-    """Number the bin of each probability; bins hold about equally many."""
+    """Tell the number of the bin that each probability is in; bins hold about equally many."""
     edges = np.unique(np.quantile(p, np.arange(1, N_BINS) / N_BINS))
     return np.searchsorted(edges, p, side="right")
 
