@@ -190,6 +190,7 @@ def test_subgroups_are_judged_as_if_by_themselves(page, study):
     assert page.numbers["subgroups.site.south.n"] == rows.sum()
     for name in ("sensitivity", "specificity", "roc_auc"):
         assert page.numbers[f"subgroups.site.south.{name}"] == pytest.approx(figures[name].estimate)
+        assert page.numbers[f"subgroups.site.{name}"] == page.numbers[name]
 
 
 def test_what_is_read_is_what_a_number_holds(page):

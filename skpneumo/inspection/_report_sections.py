@@ -107,7 +107,7 @@ def headline(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def subgroup_tables(evaluation: Evaluation) -> dict[str, list[SubgroupRow]]:
-    """Return rows of subgroups by the column that they are told by."""
+    """Return rows of subgroups by the column that they are told by; the last row is of all images."""
     tables: dict[str, list[SubgroupRow]] = {}
     for each in evaluation.subgroups:
         name = f"subgroups.{each.column}.{each.value}"
@@ -122,7 +122,19 @@ def subgroup_tables(evaluation: Evaluation) -> dict[str, list[SubgroupRow]]:
             ],
         )
         tables.setdefault(each.column, []).append(row)
-    return tables
+    return {column: [*rows, _all_images(evaluation, f"subgroups.{column}")] for column, rows in tables.items()}
+
+
+def _all_images(evaluation: Evaluation, name: str) -> SubgroupRow:
+    """Return what parts are compared with."""
+    performance = evaluation.performance
+    return SubgroupRow(
+        "all images",
+        count(f"{name}.n", performance.n),
+        count(f"{name}.n_positive", performance.tp + performance.fn),
+        count(f"{name}.n_patients", performance.n_patients) if performance.has_groups else None,
+        [figure(f"{name}.{kind}", performance[kind]) for kind in _SUBGROUP_FIGURES],
+    )
 
 
 def failures(evaluation: Evaluation, n_errors: int, *, file_names: bool) -> list[Failure]:
