@@ -28,6 +28,11 @@ default_role = "literal"
 highlight_language = "python"
 smartquotes = False  # types such as "auto" are code
 toc_object_entries_show_parents = "hide"
+nitpicky = True  # a reference that leads nowhere fails the build
+nitpick_ignore_regex = [
+    ("py:.*", r"sklearn\..*"),
+    ("py:obj", r"[a-z_]+_"),  # numpydoc refers to properties among attributes, which have no entry
+]
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings say more

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _device
-from skpneumo._network import Stretch, map_side, n_channels
+from skpneumo._network import Stretch, grid_side, n_channels
 from skpneumo._weights import Arrays, Bundle, WeightsSource, find_weights, load_layers, source_of, weights_digest
 from skpneumo.exceptions import WeightsError
 
@@ -41,8 +41,7 @@ class Backbone:
     @property
     def grid(self) -> int:
         """Side of the grid that the maps are averaged over, at most their own; or of the maps."""
-        side = map_side(self.n_layers, self.image_size)
-        return side if self.pool_grid is None else min(self.pool_grid, side)
+        return grid_side(self.n_layers, self.image_size, self.pool_grid)
 
     @property
     def n_features(self) -> int:

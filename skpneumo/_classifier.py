@@ -23,6 +23,7 @@ from skpneumo._features import VGG19Features
 from skpneumo._head import Head
 from skpneumo._inputs import as_images, check_column, images_if_any
 from skpneumo._line import Line
+from skpneumo._links import DocumentationLinkMixin
 from skpneumo._novelty import p_values, smallest_p_value
 from skpneumo._persistence import check_preprocessing, opened, sealed
 from skpneumo._pipeline import Way
@@ -38,7 +39,7 @@ from skpneumo._weights import Bundle
 _ROWS_AT_ONCE = 1024
 
 
-class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """Classifier of chest X-rays by transfer learning from VGG19.
 
     Images pass the first `n_layers` convolution layers of VGG19, which are frozen; the maps that come out are averaged
@@ -106,7 +107,7 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         How many of the last of the `n_layers` layers are trained too, once the head has been. What lies below is
         computed once a view and stored. With all of them, views are drawn anew in each epoch. Trainable layers that
         a file of weights lacks start from random weights.
-    tune_learning_rate : float, default=5e-5
+    tune_learning_rate : float, default=0.00005
         Step size of Adam at its highest, for the trainable layers and the head together: it rises over a tenth of
         the steps and falls to zero.
     tune_max_iter : int, default=3
@@ -121,18 +122,18 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Share of the patients that are held out.
     n_iter_no_change : int, default=10
         Epochs without a rise of the score by `tol`.
-    tol : float, default=1e-4
+    tol : float, default=0.0001
         What counts as a rise.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last one, and from its standardisation. The linear probe, which
         has one solution, is solved anew.
     class_weight : None, "balanced" or dict, default=None
         Weights of the classes in the loss, as in scikit-learn.
-    sampler : None, "over", "under", "smote" or sampler of imbalanced-learn, default=None
+    sampler : None, "over", "under", "smote" or sampler, default=None
         Draws the images that the head is trained on, anew for each epoch, by their features: the rarer classes more
-        often ("over"), the others less often ("under"), or new features between those of neighbours ("smote"). What
-        is held out is never resampled, and images that weigh nothing are not drawn. With trainable layers, samplers
-        that pick among images alone.
+        often ("over"), the others less often ("under"), or new features between those of neighbours ("smote"); or as
+        a sampler of imbalanced-learn does. What is held out is never resampled, and images that weigh nothing are not
+        drawn. With trainable layers, samplers that pick among images alone.
     prior_correction : bool, default=True
         Whether probabilities are those of the prevalence in the data, where class weights or a sampler show another
         one to the head: the intercepts are solved anew on the training images as they are. `predict` and
@@ -164,8 +165,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         1 where `fit` saw images; the number of features where it saw these.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, where `fit` saw a DataFrame with string names.
-    feature_mean_, feature_scale_ : ndarray of shape (n_features,)
-        What features are standardised by.
+    feature_mean_ : ndarray of shape (n_features,)
+        What is subtracted from features to standardise them.
+    feature_scale_ : ndarray of shape (n_features,)
+        What they are divided by then.
     backbone_fingerprint_ : str or None
         Of the backbone that images passed in `fit`; predicting on images asks for the same. None where `fit` saw
         features.
@@ -183,9 +186,10 @@ class PneumoniaClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Trained weights of VGG19, float16, keyed "block3_conv4/kernel" and so on. Empty without trainable layers.
     n_iter_ : int
         Passes of the solver over the features, or epochs; of the tuning, where there was one.
-    loss_curve_, accuracy_curve_ : list of float
-        Loss (with its penalty) and accuracy over the training images as they passed, one an epoch. Empty for the
-        linear probe.
+    loss_curve_ : list of float
+        Loss, with its penalty, over the training images as they passed, one an epoch. Empty for the linear probe.
+    accuracy_curve_ : list of float
+        Accuracy over the same images, likewise.
     validation_scores_ : list of float or None
         With early stopping, the score after each epoch; of a tuning, at first that of the head it began with.
     validation_accuracy_curve_ : list of float or None

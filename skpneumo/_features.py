@@ -17,7 +17,8 @@ from skpneumo._device import DEVICES, PRECISIONS
 from skpneumo._extract import extract
 from skpneumo._images import ASPECTS, CONTRASTS, Square
 from skpneumo._inputs import as_images, check_column
-from skpneumo._network import LAYERS
+from skpneumo._links import DocumentationLinkMixin
+from skpneumo._network import LAYERS, grid_side, n_channels
 from skpneumo._pipeline import Way
 from skpneumo._progress import progress_bar
 from skpneumo._sources import Source
@@ -25,7 +26,7 @@ from skpneumo._store import open_store
 from skpneumo._views import XRAY, Augmentation
 
 
-class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Features of chest X-rays from the frozen first layers of VGG19.
 
     Each image becomes a gray square, passes the first `n_layers` convolution layers, and the maps that come out are
@@ -207,9 +208,11 @@ class VGG19Features(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             Such as "vgg19_0_3_17".
         """
         check_is_fitted(self)
-        backbone = self._way().backbone
-        cells = range(backbone.grid)
-        names = [f"vgg19_{i}_{j}_{channel}" for i in cells for j in cells for channel in range(backbone.n_channels)]
+        self._check_parameters()
+        # Not asked of the backbone, whose weights may be a long download away: scikit-learn's picture shows the names.
+        cells = range(grid_side(self.n_layers, self.image_size, self.pool_grid))
+        channels = range(n_channels(self.n_layers))
+        names = [f"vgg19_{i}_{j}_{channel}" for i in cells for j in cells for channel in channels]
         return np.asarray(names, dtype=object)
 
     def _extract(

@@ -13,7 +13,7 @@ from skpneumo._examples import Examples
 from skpneumo._features import VGG19Features
 from skpneumo._finetune import tail_features
 from skpneumo._maps import FeatureRows, Maps
-from skpneumo._network import map_side, shapes
+from skpneumo._network import grid_side, map_side, shapes
 from skpneumo._pipeline import Way
 from skpneumo._sources import Source
 from skpneumo._store import FeatureStore, open_store
@@ -143,7 +143,7 @@ class Line:
             n_frozen=self._n_frozen,
             n_layers=extractor.n_layers,
             image_size=extractor.image_size,
-            grid=min(extractor.pool_grid, map_side(extractor.n_layers, extractor.image_size)),
+            grid=grid_side(extractor.n_layers, extractor.image_size, extractor.pool_grid),
             device=backbone.device,
             # Slopes drown in float16.
             precision="float32" if backbone.precision == "float16" else backbone.precision,

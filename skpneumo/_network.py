@@ -24,6 +24,12 @@ def map_side(n_layers: int, image_size: int) -> int:
     return image_size // 2 ** sum(completes for _, _, completes in LAYERS[:n_layers])
 
 
+def grid_side(n_layers: int, image_size: int, pool_grid: int | None) -> int:
+    """Side of the grid that these maps are averaged over, at most their own; without a `pool_grid`, of the maps."""
+    side = map_side(n_layers, image_size)
+    return side if pool_grid is None else min(pool_grid, side)
+
+
 def n_channels(n_layers: int) -> int:
     """Channels of the maps that leave the first `n_layers` layers; the images themselves are gray."""
     return LAYERS[n_layers - 1][1] if n_layers else 1

@@ -1,4 +1,4 @@
-"""What displays draw on, and what tells their lines apart where colour does not."""
+"""What displays have in common: what they draw on, colours and lines that all can tell apart, written probabilities."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -55,3 +55,11 @@ def grid_of_axes(
     grid = place.subgridspec(n_rows, n_columns, **rows)
     axes = np.array([[ax.figure.add_subplot(grid[i, j]) for j in range(n_columns)] for i in range(n_rows)], object)
     return ax, axes
+
+
+def written(probability: float) -> str:
+    """Write a probability so that none looks like certainty."""
+    rounded = f"{probability:.3f}"
+    if 0 < probability < 1 and rounded in {"0.000", "1.000"}:
+        return "< 0.001" if probability < 0.5 else "> 0.999"
+    return rounded

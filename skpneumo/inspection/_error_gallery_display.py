@@ -13,7 +13,7 @@ from skpneumo._inputs import as_images
 from skpneumo._seen import warn_of_seen
 from skpneumo._sources import name_of
 from skpneumo.exceptions import ImageReadError
-from skpneumo.inspection._axes import grid_of_axes
+from skpneumo.inspection._axes import grid_of_axes, written
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
@@ -339,7 +339,7 @@ class ErrorGalleryDisplay:
     def _draw(self, ax: Any, number: int) -> Any:
         """Draw one image, and say what it is."""
         ax.set(xticks=[], yticks=[])
-        probability = f"labelled {self.y_true[number]}, probability {_written(self.y_proba[number])}"
+        probability = f"labelled {self.y_true[number]}, probability {written(self.y_proba[number])}"
         ax.set_title(f"{_short(self.names[number])}\n{probability}", fontsize=7)
         return ax.imshow(self.images[number], cmap="gray", vmin=0, vmax=255)
 
@@ -391,11 +391,3 @@ def _squares(X: Any, positions: np.ndarray, square: dict[str, Any]) -> np.ndarra
 def _short(name: str) -> str:
     """Leave out the middle of a name that is too long to stand above an image."""
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2]}…{name[1 - _LONGEST_NAME // 2 :]}"
-
-
-def _written(probability: float) -> str:
-    """Write a probability so that none looks like certainty."""
-    rounded = f"{probability:.3f}"
-    if 0 < probability < 1 and rounded in {"0.000", "1.000"}:
-        return "< 0.001" if probability < 0.5 else "> 0.999"
-    return rounded

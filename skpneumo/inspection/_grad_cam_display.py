@@ -8,7 +8,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
-from skpneumo.inspection._axes import grid_of_axes
+from skpneumo.inspection._axes import grid_of_axes, written
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat import check_images, spread
 from skpneumo.inspection._inner import check_inner
@@ -16,7 +16,7 @@ from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._squares import read_films
 
 _LONGEST = 512  # pixels of a film that is shown
-_SIDE, _HEAD, _BAR = 2.4, 0.5, 1.1  # inches: of an image, of what stands above it, of the colour bar
+_SIDE, _HEAD, _BAR = 2.4, 0.5, 1.11  # inches: of an image, of what stands above it, of the colour bar
 _COLUMNS = ("X-ray", "heat map", "both")
 
 
@@ -31,7 +31,7 @@ class GradCAMDisplay:
         What `grad_cam` or `occlusion_map` makes of them, in their pixels.
     titles : list of str
         What stands over each film.
-    name : str, default="the class"
+    name : str, default="the class called"
         The class that heat maps speak of.
 
     Attributes
@@ -69,8 +69,9 @@ class GradCAMDisplay:
         self,
         films: Sequence[np.ndarray],
         heat_maps: Sequence[np.ndarray],
+        *,
         titles: Sequence[str],
-        name: str = "the class",
+        name: str = "the class called",
     ) -> None:
         self.films = films
         self.heat_maps = heat_maps
@@ -127,10 +128,11 @@ class GradCAMDisplay:
         codes = [_code(clf.classes_, class_of_interest, row) for row in proba]
         labels = [None] * len(films) if y is None else y.tolist()
         titles = [
-            f"probability of {clf.classes_[code]}: {row[code]:.2f}" + ("" if label is None else f"\nlabel: {label}")
+            f"probability of class {clf.classes_[code]}: {written(row[code])}"
+            + ("" if label is None else f"\nlabelled {label}")
             for code, row, label in zip(codes, proba, labels, strict=True)
         ]
-        names = {str(clf.classes_[code]) for code in codes}
+        names = {f"class {clf.classes_[code]}" for code in codes}
         heat_maps = [spread(grid, film.shape, inner.aspect) for grid, film in zip(grids, films, strict=True)]
         name = names.pop() if len(names) == 1 else "the class called"
         return cls(films, heat_maps, titles=titles, name=name).plot(ax=ax)
@@ -148,15 +150,15 @@ class GradCAMDisplay:
         GradCAMDisplay
             Itself.
         """
-        caller = f"{type(self).__name__}.plot"
-        self.bounding_ax_, self.axes_ = grid_of_axes(
-            ax, [_SIDE + _HEAD] * len(self.films), len(_COLUMNS), width=len(_COLUMNS) * _SIDE + _BAR, caller=caller
-        )
+        heights = [_HEAD + _SIDE * len(film) / film.shape[1] for film in self.films]
+        width, caller = len(_COLUMNS) * _SIDE + _BAR, f"{type(self).__name__}.plot"
+        self.bounding_ax_, self.axes_ = grid_of_axes(ax, heights, len(_COLUMNS), width=width, caller=caller)
         self.figure_ = self.axes_[0, 0].figure
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
-        limit = max([float(heat.max()) for heat in self.heat_maps] + [np.finfo(float).tiny])
+        limit = max(float(heat.max()) for heat in self.heat_maps)
+        limit = limit if limit > 0 else 1.0
         norm = Normalize(0, limit)
         self.images_: list[Any] = []
         for row, film, heat, title in zip(self.axes_, self.films, self.heat_maps, self.titles, strict=True):

@@ -13,18 +13,22 @@ _WRAPPED = ("best_estimator_", "estimator_")  # of searches; of thresholds
 def inner_classifier(estimator: Any) -> PneumoniaClassifier | None:
     """Return the fitted classifier that sees what `estimator` is given; None where there is none, or several."""
     while not isinstance(estimator, PneumoniaClassifier):
-        inner = next((getattr(estimator, name) for name in _WRAPPED if hasattr(estimator, name)), None)
-        if isinstance(estimator, CalibratedClassifierCV):
-            calibrated = getattr(estimator, "calibrated_classifiers_", [])
-            inner = calibrated[0].estimator if len(calibrated) == 1 else None
-        elif type(estimator).__name__ == "FrozenEstimator":  # from scikit-learn 1.6 on
-            inner = estimator.estimator
-        elif len(getattr(estimator, "steps", ())) == 1:
-            inner = estimator.steps[0][1]
-        if inner is None:
+        if (inner := within(estimator)) is None:
             return None
         estimator = inner
     return estimator if hasattr(estimator, "coefs_") else None
+
+
+def within(estimator: Any) -> Any:
+    """Return the one estimator that a search, a threshold, a calibration or a pipeline holds; None where none is."""
+    if isinstance(estimator, CalibratedClassifierCV):
+        calibrated = getattr(estimator, "calibrated_classifiers_", [])
+        return calibrated[0].estimator if len(calibrated) == 1 else None
+    if type(estimator).__name__ == "FrozenEstimator":  # from scikit-learn 1.6 on
+        return estimator.estimator
+    if len(getattr(estimator, "steps", ())) == 1:
+        return estimator.steps[0][1]
+    return next((getattr(estimator, name) for name in _WRAPPED if hasattr(estimator, name)), None)
 
 
 def check_inner(estimator: Any) -> PneumoniaClassifier:

@@ -88,11 +88,10 @@ def occlusion_map(
     covers = None if background is None else read_squares(_as_background(background), square)
     patches = _patches(clf.image_size, grid)
     grids = []
-    for position, image in enumerate(images):
-        seen = read_squares([image], square, first=position)
-        cover = np.full_like(seen, round(float(seen.mean()))) if covers is None else covers
+    for seen in read_squares(images, square):
+        cover = np.full((1, *seen.shape), round(float(seen.mean()))) if covers is None else covers
         covered = patches[:, np.newaxis] * cover + (1 - patches[:, np.newaxis]) * seen
-        squares = np.concatenate([seen, np.rint(covered).astype(np.uint8).reshape(-1, *seen.shape[1:])])
+        squares = np.concatenate([seen[np.newaxis], np.rint(covered).astype(np.uint8).reshape(-1, *seen.shape)])
         logits = clf._trained().logits(line.features_of_squares(squares, clf.tuned_layers_)) + clf.prior_shift_
         codes = np.repeat(classes_of_interest(clf, class_of_interest, logits[:1]), len(logits))
         before, *after = log_odds(logits, codes)

@@ -1,0 +1,134 @@
+"""The picture of an estimator: it links to the page that documents it, stays small, and tells of nobody."""
+
+import re
+from email.message import Message
+from importlib.metadata import PackageNotFoundError
+from inspect import getdoc
+
+import numpy as np
+import pytest
+from imblearn.over_sampling import SMOTE
+from sklearn.base import BaseEstimator
+
+from conftest import TINY
+from skpneumo import PneumoniaClassifier, VGG19Features, _links
+from skpneumo.datasets import make_chest_xrays
+
+ESTIMATORS = [PneumoniaClassifier, VGG19Features]
+DOCUMENTATION = "https://docs.example.org/skpneumo"
+
+describes_parameters = pytest.mark.skipif(
+    not hasattr(BaseEstimator, "_get_fitted_attr_html"),
+    reason="scikit-learn before 1.9 links none",
+)
+
+
+@pytest.fixture
+def addresses(monkeypatch):
+    """Let the package name these addresses."""
+
+    def give(*links):
+        message = Message()
+        for link in links:
+            message["Project-URL"] = link
+        monkeypatch.setattr(_links, "metadata", lambda name: message)
+
+    return give
+
+
+@pytest.fixture
+def documented(addresses):
+    addresses(f"Documentation, {DOCUMENTATION}/")
+
+
+def hrefs(estimator):
+    return re.findall(r'href="([^"]*)"', estimator._repr_html_())
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_link_leads_to_the_page_in_the_documentation(documented, estimator):
+    page = f"{DOCUMENTATION}/api/generated/skpneumo.{estimator.__name__}.html"
+    assert estimator()._get_doc_link() == page
+    assert page in hrefs(estimator())
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("links", [(), ("Source, https://source.example.org",)])
+def test_without_an_address_there_is_no_link(addresses, estimator, links):
+    addresses(*links)
+    assert hrefs(estimator()) == []
+
+
+def test_of_many_addresses_that_of_the_documentation_is_taken(addresses):
+    addresses("Source, https://source.example.org", f"documentation , {DOCUMENTATION}")
+    assert _links.documentation_address() == DOCUMENTATION
+
+
+def test_a_package_that_is_not_installed_has_no_address(monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(_links, "metadata", missing)
+    assert hrefs(PneumoniaClassifier()) == []
+
+
+def test_a_class_of_somebody_else_does_not_link_to_our_documentation(documented):
+    class Mine(PneumoniaClassifier):
+        pass
+
+    assert Mine()._get_doc_link() == ""
+
+
+@describes_parameters
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_parameter_links_to_its_description(documented, estimator):
+    linked = {link.partition("text=")[2].partition(",")[0] for link in hrefs(estimator())}
+    assert linked >= set(estimator().get_params())
+
+
+@describes_parameters
+def test_every_fitted_attribute_links_to_its_description(documented, clf, paths, y):
+    linked = {link.partition("text=")[2].partition(",")[0] for link in hrefs(clf.fit(paths, y))}
+    assert linked >= {name for name in vars(clf) if name.endswith("_")}
+
+
+@describes_parameters
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_browsers_understand_the_links_to_descriptions(documented, estimator):
+    # A hyphen inside a quotation would end it: browsers then stay at the top of the page.
+    quotations = [link.partition(",-")[2] for link in hrefs(estimator()) if "#" in link]
+    assert [each for each in quotations if not each or "-" in each] == []
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_description_is_of_one_parameter_or_attribute(estimator):
+    assert not re.findall(r"^\w+, \w+ : ", getdoc(estimator), re.MULTILINE)
+
+
+def test_the_picture_of_a_fit_of_thousands_is_as_small_as_of_a_few(clf, random):
+    few, many = (random.normal(size=(n, 64)) for n in (50, 3000))
+    sizes = [
+        len(clf.fit(X, np.arange(len(X)) % 2, groups=[f"person{i}" for i in range(len(X))])._repr_html_())
+        for X in (few, many)
+    ]
+    assert sizes[1] < sizes[0] + 500
+    assert sizes[1] < 60_000
+
+
+def test_the_picture_names_neither_films_nor_patients(tmp_path, clf):
+    X, y = make_chest_xrays(8, tmp_path / "secret", image_size=48, random_state=0, return_X_y=True)
+    picture = clf.fit(X, y, groups=[f"Jane Doe {i // 2}" for i in range(8)])._repr_html_()
+    assert "secret" not in picture
+    assert "Doe" not in picture
+
+
+def test_the_picture_of_fitted_features_needs_no_weights(tmp_path, paths):
+    extractor = VGG19Features(**{**TINY, "weights": str(tmp_path / "elsewhere.npz")}).fit(paths)
+    assert extractor.get_feature_names_out()[-1] == "vgg19_1_1_63"
+    assert "Fitted" in extractor._repr_html_()
+
+
+def test_the_picture_of_a_classifier_with_a_sampler_shows_both(clf, matrix, y):
+    picture = clf.set_params(sampler=SMOTE(random_state=0)).fit(matrix, y)._repr_html_()
+    assert "PneumoniaClassifier" in picture
+    assert "sampler: SMOTE" in picture

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+
+from skpneumo._images import Square
+from skpneumo.exceptions import ImageReadError
+from skpneumo.inspection import occlusion_map
+from skpneumo.inspection._occlusion import _patches
+
+TUNED = {"n_trainable_layers": 1, "tune_max_iter": 1, "random_state": 0}
+
+
+@pytest.mark.parametrize("grid", [1, 2, 5, 32])
+def test_patches_add_up_to_the_whole_square(grid):
+    patches = _patches(32, grid)
+    assert patches.shape == (grid**2, 32, 32)
+    assert patches.min() >= 0
+    np.testing.assert_allclose(patches.sum(axis=0), 1)
+
+
+@pytest.mark.parametrize("parameters", [{}, TUNED])
+def test_one_patch_covers_all_there_is(clf, paths, y, parameters):
+    clf.set_params(precision="float32", **parameters).fit(paths, y)
+    logits = clf.decision_function(paths)
+    falls = occlusion_map(clf, paths[:3], background=paths[3:5], grid=1, coordinates="grid")
+    np.testing.assert_allclose(falls[:, 0, 0], logits[:3] - logits[3:5].mean(), atol=1e-4)
+
+
+def test_a_film_does_not_change_when_it_covers_itself(clf, paths, y):
+    clf.fit(paths, y)
+    falls = occlusion_map(clf, paths[:1], background=paths[:1], coordinates="grid")
+    np.testing.assert_allclose(falls, 0, atol=1e-5)
+
+
+def test_without_a_background_a_patch_becomes_the_mean_gray(clf, paths, y):
+    clf.set_params(precision="float32").fit(paths, y)
+    with open(paths[0], "rb") as file:
+        square = Square(32).decode(file.read())
+    gray = np.full_like(square, round(square.mean()))
+    expected = np.subtract(*clf.decision_function([square, gray]))
+    np.testing.assert_allclose(occlusion_map(clf, paths[:1], grid=1, coordinates="grid")[0, 0, 0], expected, atol=1e-4)
+
+
+def test_a_grid_is_the_head_s_unless_told(clf, paths, y):
+    clf.fit(paths, y)
+    assert occlusion_map(clf, paths[:2], coordinates="grid").shape == (2, 2, 2)
+    assert occlusion_map(clf, paths[:2], grid=3, coordinates="grid").shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize("grid", [0, 33, 1.5])
+def test_the_grid_is_checked(clf, paths, y, grid):
+    with pytest.raises((TypeError, ValueError), match="grid"):
+        occlusion_map(clf.fit(paths, y), paths, grid=grid)
+
+
+def test_a_background_that_is_no_images_is_refused(clf, paths, y):
+    with pytest.raises(ValueError, match="background must hold images"):
+        occlusion_map(clf.fit(paths, y), paths[:1], background=np.zeros((2, 2)))
+    with pytest.raises(ImageReadError):
+        occlusion_map(clf, paths[:1], background=["missing.png"])
+
+
+def test_it_needs_a_fitted_classifier(clf, paths):
+    with pytest.raises(NotFittedError):
+        occlusion_map(clf, paths)
