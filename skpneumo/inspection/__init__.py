@@ -6,6 +6,7 @@ from skpneumo.inspection._grad_cam_display import GradCAMDisplay
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._model_card import model_card
 from skpneumo.inspection._occlusion import occlusion_map
+from skpneumo.inspection._report import report
 from skpneumo.inspection._threshold_display import ThresholdDisplay
 from skpneumo.inspection._training_curve_display import TrainingCurveDisplay
 
@@ -18,4 +19,5 @@ __all__ = [
     "image_views",
     "model_card",
     "occlusion_map",
+    "report",
 ]

@@ -104,7 +104,7 @@ def expected_calibration_error(
     random_state: np.random.RandomState,
 ) -> Interval:
     """Average how far probabilities lie from frequencies in bins of about equally many images."""
-    gaps = _sums_by_bin(y - p, _bins(p), patients)
+    gaps = _sums_by_bin(y - p, bins_of(p), patients)
     gap = gaps.sum(axis=0) / len(y)
     estimate = float(np.abs(gap).sum())
     sizes = patients.totals(np.ones(len(y)))[:, None]
@@ -121,7 +121,8 @@ def expected_calibration_error(
     return Interval(estimate, float(max(estimate - reach, 0)), float(min(estimate + reach, 1)), method)
 
 
-def _bins(p: np.ndarray) -> np.ndarray:
+def bins_of(p: np.ndarray) -> np.ndarray:
+    """Tell the number of the bin that each probability is in; bins hold about equally many."""
     edges = np.unique(np.quantile(p, np.arange(1, N_BINS) / N_BINS))
     return np.searchsorted(edges, p, side="right")
 

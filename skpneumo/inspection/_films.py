@@ -1,0 +1,55 @@
+"""Films on a page: small pictures that the page holds itself."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from sklearn.utils import _safe_indexing
+
+from skpneumo.inspection._evaluation import Evaluation
+from skpneumo.inspection._image_views import image_views
+from skpneumo.inspection._inner import inner_classifier
+
+SIDE = 192  # pixels of a thumbnail
+_QUALITY = 72
+_THIRDS = (("upper", "middle", "lower"), ("left", "centre", "right"))
+
+
+def most_confident(evaluation: Evaluation, n_errors: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of false negatives and of false positives, at most `n_errors` of each, the surest first."""
+    order = np.argsort(evaluation.proba, kind="stable")
+    missed, alarms = evaluation.y & ~evaluation.called, ~evaluation.y & evaluation.called
+    return order[missed[order]][:n_errors], order[::-1][alarms[order[::-1]]][:n_errors]
+
+
+def squares_of(clf: Any, X: Any, positions: np.ndarray) -> np.ndarray:
+    """Return images as the network sees them, (n, SIDE, SIDE) uint8."""
+    inner = inner_classifier(clf)
+    shape: dict[str, Any] = {} if inner is None else {"aspect": inner.aspect, "contrast": inner.contrast}
+    return image_views(_safe_indexing(X, positions), n_views=1, image_size=SIDE, **shape)[:, 0]
+
+
+def scaled(heat: np.ndarray) -> np.ndarray:
+    """Scale a heat map to the side of a thumbnail."""
+    image = Image.fromarray(np.ascontiguousarray(heat, np.float32))
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def place_of_most(heat: np.ndarray) -> str | None:
+    """Say where a heat map is highest, in thirds of the image; None where nothing is above 0."""
+    if heat.max() <= 0:
+        return None
+    third = [
+        int(3 * at / side) for at, side in zip(np.unravel_index(heat.argmax(), heat.shape), heat.shape, strict=True)
+    ]
+    words = [names[number] for names, number in zip(_THIRDS, third, strict=True)]
+    return "centre" if words == ["middle", "centre"] else " ".join(words)
+
+
+def data_uri(pixels: np.ndarray) -> str:
+    """Return gray or coloured pixels as a JPEG that stands in the page itself."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
