@@ -29,6 +29,16 @@ def write_keras_vgg19(path):
             file[f"{layer}/{layer}_{'W' if kind == 'kernel' else 'b'}_1:0"] = array
 
 
+def near(heat, boxes, grid):
+    """Tell whether the peak of a heat map is inside one of the boxes, or at most half a cell away."""
+    row, column = np.add(np.unravel_index(heat.argmax(), heat.shape), 0.5)
+    reach = min(heat.shape) / grid / 2
+    return any(
+        left - reach <= column <= right + reach and top - reach <= row <= bottom + reach
+        for left, top, right, bottom in boxes
+    )
+
+
 @pytest.fixture(autouse=True, scope="session")
 def store_of_these_tests(tmp_path_factory):
     """Keep features away from the user's own cache; processes started by tests inherit it."""

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from conftest import TINY
+from conftest import TINY, near
 from skpneumo import PneumoniaClassifier
 from skpneumo.datasets import make_chest_xrays
 from skpneumo.exceptions import ImageReadError
@@ -150,16 +150,6 @@ def located(tmp_path_factory):
     films = X_test[(y_test == 1) & (clf.predict(X_test) == 1)].ravel().tolist()
     assert len(films) > 50
     return clf, films, [boxes[film] for film in films], X[:8]
-
-
-def near(heat, boxes, grid):
-    """Tell whether the peak of a heat map is inside one of the boxes, or at most half a cell away."""
-    row, column = np.add(np.unravel_index(heat.argmax(), heat.shape), 0.5)
-    reach = min(heat.shape) / grid / 2
-    return any(
-        left - reach <= column <= right + reach and top - reach <= row <= bottom + reach
-        for left, top, right, bottom in boxes
-    )
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,17 @@ import joblib
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from scipy.stats import spearmanr
 from sklearn.datasets import load_sample_images
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
+from conftest import near
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._device import resolve_precision
-from skpneumo.datasets import audit_xrays, load_chest_xrays
+from skpneumo.datasets import audit_xrays, load_chest_xrays, make_chest_xrays
 from skpneumo.export import squares, to_keras, to_onnx
+from skpneumo.inspection import grad_cam, occlusion_map
 from skpneumo.model_selection import PatientGroupKFold, check_splits, patient_train_test_split
 
 pytestmark = pytest.mark.real
@@ -285,3 +288,45 @@ def test_exported_models_say_what_the_classifier_says(parameters, shared, weight
         )
     assert moved["ONNX"] < 1e-4
     assert moved["Keras"] < 1e-4
+
+
+def test_heat_maps_of_real_films_agree_with_occlusion(shared, weights, capsys):
+    films = load_chest_xrays(shared / "xrays" / "kermany")
+    X, X_test, y, y_test = patient_train_test_split(films.data, films.target, test_size=0.8, random_state=0)
+    clf = PneumoniaClassifier(weights, n_layers=8, image_size=160).fit(X, y)
+    called = X_test[(y_test == 1) & (clf.predict(X_test) == 1)][:16]
+    slopes = grad_cam(clf, called, coordinates="grid")
+    falls = {
+        "other films": occlusion_map(clf, called, background=X[:8], coordinates="grid"),
+        "gray": occlusion_map(clf, called, coordinates="grid"),
+    }
+    ranks = {
+        cover: np.mean([spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(slopes, fall, strict=True)])
+        for cover, fall in falls.items()
+    }
+    with capsys.disabled():
+        print(
+            f"\nGrad-CAM and occlusion of {len(called)} pneumonias that are called, 4 x 4 cells: mean rank correlation "
+            f"{ranks['other films']:.2f} where cells are covered by other films, {ranks['gray']:.2f} where by gray"
+        )
+    assert ranks["other films"] >= 0.7
+
+
+def test_heat_maps_of_the_real_layers_find_planted_opacities(weights, capsys, tmp_path):
+    films = make_chest_xrays(400, tmp_path, difficulty=0.3, random_state=0)
+    boxes = dict(zip(films.data.ravel(), films.opacities, strict=True))
+    X, X_test, y, y_test = patient_train_test_split(films.data, films.target, test_size=0.4, random_state=0)
+    clf = PneumoniaClassifier(weights, n_layers=8, image_size=112, pool_grid=7).fit(X, y)
+    called = X_test[(y_test == 1) & (clf.predict(X_test) == 1)].ravel()
+    heats = grad_cam(clf, called)
+    inside, beside = (
+        np.array([[near(heat, boxes[path], grid) for heat in heats] for path in called]) for grid in (np.inf, 7)
+    )
+    with capsys.disabled():
+        print(
+            f"\npeaks of heat maps of {len(called)} synthetic pneumonias that are called: {np.diag(inside).mean():.3f} "
+            f"inside a planted opacity, {np.diag(beside).mean():.3f} inside or beside; by the heat maps of other films "
+            f"{inside.mean():.3f}, {beside.mean():.3f}"
+        )
+    assert np.diag(beside).mean() >= 0.9
+    assert inside.mean() < 0.6

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for Keras in the child processes
 
 from tests.benchmarks import (
+    looking,
     machine,
     memory,
     passes,
@@ -27,7 +28,7 @@ from tests.benchmarks import (
 from tests.benchmarks.data import Setting
 from tests.benchmarks.table import Row
 
-MODULES = (passes, search, warm, single, startup, processes, plain_keras, memory, tuning)
+MODULES = (passes, search, warm, single, startup, processes, plain_keras, memory, tuning, looking)
 
 
 def rows(setting: Setting, only: list[str]) -> Iterator[Row]:
