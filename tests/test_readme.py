@@ -46,7 +46,7 @@ def test_the_examples_run_as_they_stand(readme, folders):
         [sys.executable, "-c", example], cwd=folders, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    fitted, judged, served = re.split("^---\n", done.stdout, flags=re.MULTILINE)
+    fitted, judged, seen, served = re.split("^---\n", done.stdout, flags=re.MULTILINE)
     scores, probabilities = (np.array(re.findall(r"\d\.\d*(?:e-?\d+)?", line), float) for line in fitted.splitlines())
     assert len(scores) == 5
     assert probabilities.sum() == pytest.approx(1)
@@ -54,6 +54,9 @@ def test_the_examples_run_as_they_stand(readme, folders):
     assert re.search(r"Sensitivity +\d\.\d{3} +\d\.\d{3} to \d\.\d{3}", judged)
     said = judged[judged.rindex("[") :]
     assert len(re.findall("0|1|None", said)) == 24
+    assert not seen
+    assert "<h1" in (folders / "report.html").read_text(encoding="utf-8")
+    assert (folders / "MODEL_CARD.md").read_text(encoding="utf-8").count("\n## ") > 5
     *of_film, threshold = map(float, re.findall(r"\d\.\d*(?:e-?\d+)?", served))
     assert sum(of_film) == pytest.approx(1)
     assert threshold == 0.5

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo.inspection._axes import grid_of_axes, written
 from skpneumo.inspection._grad_cam import grad_cam
@@ -125,7 +125,7 @@ class GradCAMDisplay:
         grids = grad_cam(clf, X, class_of_interest=class_of_interest, detail=detail, coordinates="grid")
         films = read_films(images, _LONGEST)
         proba = np.asarray(clf.predict_proba(X))
-        codes = [_code(clf.classes_, class_of_interest, row) for row in proba]
+        codes = _codes(clf, X, class_of_interest)
         labels = [None] * len(films) if y is None else y.tolist()
         titles = [
             f"probability of class {clf.classes_[code]}: {written(row[code])}"
@@ -180,7 +180,9 @@ class GradCAMDisplay:
         return self
 
 
-def _code(classes: np.ndarray, label: Any, proba: np.ndarray) -> int:
+def _codes(clf: Any, X: Any, label: Any) -> list[int]:
+    """Return the number of the class that each image is looked at for."""
+    classes, n = clf.classes_.tolist(), _num_samples(X)
     if label is not None:
-        return classes.tolist().index(label)
-    return 1 if len(classes) == 2 else int(proba.argmax())
+        return [classes.index(label)] * n
+    return [1] * n if len(classes) == 2 else [classes.index(each) for each in clf.predict(X).tolist()]

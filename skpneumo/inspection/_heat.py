@@ -9,9 +9,8 @@ from scipy.special import logsumexp, softmax
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images import sides
 from skpneumo._inputs import as_images
-from skpneumo._pipeline import reason
-from skpneumo._sources import Source, label_of, read_bytes
-from skpneumo.exceptions import ImageReadError
+from skpneumo._sources import Source
+from skpneumo.inspection._squares import read
 
 COORDINATES = ("image", "square", "grid")
 
@@ -81,17 +80,8 @@ def placed(grids: np.ndarray, images: Sequence[Source], clf: PneumoniaClassifier
     if coordinates == "square":
         tents = _tents(clf.image_size, clf.image_size, grids.shape[1])
         return (tents @ grids @ tents.T).astype(np.float32)
-    maps, failures = [], []
-    for position, (grid, image) in enumerate(zip(grids, images, strict=True)):
-        try:
-            width, height = sides(read_bytes(image))
-        except (OSError, ValueError) as error:
-            failures.append((position, label_of(image), reason(error)))
-            continue
-        maps.append(spread(grid, (height, width), clf.aspect))
-    if failures:
-        raise ImageReadError(failures)
-    return maps
+    found = read(images, lambda data: np.array(sides(data)))
+    return [spread(grid, (height, width), clf.aspect) for grid, (width, height) in zip(grids, found, strict=True)]
 
 
 def spread(grid: np.ndarray, shape: tuple[int, int], aspect: str) -> np.ndarray:

@@ -10,10 +10,9 @@ from sklearn.utils import check_scalar
 from skpneumo._features import VGG19Features
 from skpneumo._images import Square
 from skpneumo._inputs import as_images
-from skpneumo._pipeline import reason
-from skpneumo._sources import digest, label_of, read_bytes
+from skpneumo._sources import digest
 from skpneumo._views import Augmentation
-from skpneumo.exceptions import ImageReadError
+from skpneumo.inspection._squares import read
 
 
 def image_views(
@@ -62,16 +61,10 @@ def image_views(
     check_scalar(n_views, "n_views", Integral, min_val=1)
     VGG19Features(image_size=image_size, aspect=aspect, contrast=contrast)._check_parameters()
     square, strengths = Square(image_size, aspect, contrast), Augmentation.of(augmentation)
-    views, failures = [], []
-    for position, image in enumerate(images):
-        try:
-            data = read_bytes(image)
-            gray, content = square.gray(data), digest(data)
-        except (OSError, ValueError) as error:
-            failures.append((position, label_of(image), reason(error)))
-            continue
+
+    def views(data: bytes) -> np.ndarray:
+        gray, content = square.gray(data), digest(data)
         items = [strengths.item(content, number) for number in range(n_views)]
-        views.append([square.cut(gray, strengths.view(item, content)) for item in items])
-    if failures:
-        raise ImageReadError(failures)
-    return np.array(views)
+        return np.array([square.cut(gray, strengths.view(item, content)) for item in items])
+
+    return np.array(read(images, views))

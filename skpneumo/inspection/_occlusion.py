@@ -92,9 +92,9 @@ def occlusion_map(
         cover = np.full((1, *seen.shape), round(float(seen.mean()))) if covers is None else covers
         covered = patches[:, np.newaxis] * cover + (1 - patches[:, np.newaxis]) * seen
         squares = np.concatenate([seen[np.newaxis], np.rint(covered).astype(np.uint8).reshape(-1, *seen.shape)])
-        logits = clf._trained().logits(line.features_of_squares(squares, clf.tuned_layers_)) + clf.prior_shift_
+        logits = clf._trained().logits(line.features_of_squares(squares, clf.tuned_layers_))
         codes = np.repeat(classes_of_interest(clf, class_of_interest, logits[:1]), len(logits))
-        before, *after = log_odds(logits, codes)
+        before, *after = log_odds(logits + clf.prior_shift_, codes)
         grids.append(before - np.reshape(after, (grid, grid, -1)).mean(axis=-1))
     return placed(np.array(grids), images, clf, coordinates)
 

@@ -18,7 +18,7 @@ def read_squares(images: Sequence[Source], square: Square, first: int = 0) -> np
     ImageReadError
         Some images cannot be read; it names all of them.
     """
-    return np.array(_read(images, square.decode, first))
+    return np.array(read(images, square.decode, first))
 
 
 def read_films(images: Sequence[Source], longest: int) -> list[np.ndarray]:
@@ -35,10 +35,17 @@ def read_films(images: Sequence[Source], longest: int) -> list[np.ndarray]:
         gray.thumbnail((longest, longest))
         return np.asarray(gray)
 
-    return _read(images, film)
+    return read(images, film)
 
 
-def _read(images: Sequence[Source], decode: Callable[[bytes], np.ndarray], first: int = 0) -> list[np.ndarray]:
+def read(images: Sequence[Source], decode: Callable[[bytes], np.ndarray], first: int = 0) -> list[np.ndarray]:
+    """Decode images, the first of which stands at position `first` of X.
+
+    Raises
+    ------
+    ImageReadError
+        Some images cannot be read; it names all of them.
+    """
     decoded, failures = [], []
     for position, image in enumerate(images, first):
         try:
