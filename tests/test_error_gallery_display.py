@@ -11,7 +11,9 @@ from conftest import TINY
 from pictures import assert_looks_like
 from skpneumo import VGG19Features
 from skpneumo.exceptions import ImageReadError, LeakageWarning
-from skpneumo.inspection import ErrorGalleryDisplay, image_views
+from skpneumo.inspection import ErrorGalleryDisplay, grad_cam, image_views
+from skpneumo.inspection._heat import spread
+from skpneumo.inspection._overlay import overlay
 from skpneumo.metrics import diagnostic_report
 
 Y = [0, 0, 0, 1, 1, 1, 1, 0]
@@ -153,12 +155,28 @@ def test_containers_are_alike(paths, y, container):
 def test_heat_maps_lie_over_the_images_on_one_scale(display):
     maps = np.arange(4 * 9, dtype=float).reshape(4, 3, 3)
     display.plot(heat_maps=maps)
-    assert len(display.heat_maps_) == 4
-    for drawn, expected, image in zip(display.heat_maps_, maps, display.images_, strict=True):
+    for drawn, heat, square, image in zip(display.heat_maps_, maps, display.images, display.images_, strict=True):
+        expected = overlay(square, spread(heat, square.shape, "stretch"), limit=35)
         np.testing.assert_array_equal(drawn.get_array(), expected)
-        assert drawn.get_clim() == (0, 35)
-        assert drawn.get_extent() == image.get_extent()
         assert drawn.axes is image.axes
+    assert display.color_bar_.mappable.get_clim() == (0, 35)
+
+
+def test_what_moved_the_classifier_lies_over_its_errors(clf, paths, y):
+    clf.fit(paths[::2], 1 - y[::2])
+    display = ErrorGalleryDisplay.from_estimator(clf, paths[1::2], y[1::2], n_errors=2, plot_heat_maps=True)
+    maps = grad_cam(clf, [paths[1::2][i] for i in display.positions], coordinates="grid")
+    for drawn, heat, square in zip(display.heat_maps_, maps, display.images, strict=True):
+        expected = overlay(square, spread(heat, square.shape, "stretch"), limit=maps.max())
+        np.testing.assert_array_equal(drawn.get_array(), expected)
+    assert display.color_bar_.ax.get_ylabel() == "adds to the log odds of class 1"
+
+
+@pytest.mark.parametrize("heat", [-1.0, np.nan])
+def test_heat_maps_that_hold_nothing_leave_the_images_as_they_are(display, heat):
+    display.plot(heat_maps=np.full((4, 2, 2), heat))
+    for drawn, square in zip(display.heat_maps_, display.images, strict=True):
+        np.testing.assert_array_equal(drawn.get_array(), np.repeat(square[..., np.newaxis], 3, axis=-1))
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 2), (4, 4), (4, 2, 2, 3)])

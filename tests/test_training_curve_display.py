@@ -79,7 +79,7 @@ def test_words_say_what_is_drawn(tuned):
     assert [ax.get_ylabel() for ax in tuned.axes_] == ["Log loss", "Share of the images called rightly"]
     assert {ax.get_xlabel() for ax in tuned.axes_} == {"Epoch"}
     words = [text.get_text() for text in tuned.axes_[0].get_legend().get_texts()]
-    assert words == ["training, with penalty", "held-out patients", "kept: epoch 3"]
+    assert words == ["training, with penalty", "held-out patients,\nand changed copies", "kept: epoch 3"]
 
 
 def test_epochs_are_whole_numbers(tuned):

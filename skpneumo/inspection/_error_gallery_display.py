@@ -14,8 +14,11 @@ from skpneumo._seen import warn_of_seen
 from skpneumo._sources import name_of
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._axes import grid_of_axes, written
+from skpneumo.inspection._grad_cam import grad_cam
+from skpneumo.inspection._heat import spread
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._inner import inner_classifier
+from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
@@ -58,7 +61,9 @@ class ErrorGalleryDisplay:
     figure_ : Figure
         The figure of all.
     images_, heat_maps_ : list of AxesImage
-        What the images, and the heat maps over them, are drawn by.
+        What the images, and those with heat maps on them, are drawn by.
+    color_bar_ : Colorbar
+        What heat maps say in numbers, where there are any.
 
     See Also
     --------
@@ -116,6 +121,7 @@ class ErrorGalleryDisplay:
         n_errors: int = 4,
         threshold: float | None = None,
         pos_label: Any = None,
+        plot_heat_maps: bool = False,
         ax: Any = None,
     ) -> "ErrorGalleryDisplay":
         """Find the errors of a fitted classifier, and draw them.
@@ -135,6 +141,8 @@ class ErrorGalleryDisplay:
             `DiagnosticReport.from_estimator`.
         pos_label : int, float, bool or str, default=None
             The positive label. None: 1, if labels are 0 and 1, or -1 and 1.
+        plot_heat_maps : bool, default=False
+            Whether to lay over the images what `grad_cam` says of the positive label.
         ax : Axes or array-like of Axes, default=None
             What to draw on: axes that are divided, or as many as are needed. None: a new figure.
 
@@ -182,7 +190,12 @@ class ErrorGalleryDisplay:
             **_square_of(estimator),
         )
         warn_of_seen(estimator, X, patients_of(X))
-        return display.plot(ax=ax)
+        if not plot_heat_maps or not len(display.positions):
+            return display.plot(ax=ax)
+        shown = _safe_indexing(X, display.positions)
+        display.plot(ax=ax, heat_maps=grad_cam(estimator, shown, class_of_interest=label, coordinates="grid"))
+        display.color_bar_.set_label(f"adds to the log odds of class {label}")
+        return display
 
     @classmethod
     def from_predictions(
@@ -286,7 +299,8 @@ class ErrorGalleryDisplay:
         ax : Axes or array-like of Axes, default=None
             What to draw on: axes that are divided, or as many as are needed. None: a new figure.
         heat_maps : array-like of shape (n_errors, height, width), default=None
-            Numbers to lay over the images, in the order of `positions`, of any resolution; one scale for all.
+            Numbers to lay over the images, in the order of `positions`, of any resolution, such as from `grad_cam` in
+            coordinates of the "grid" or "square"; one scale for all. What is not above 0 leaves an image as it is.
 
         Returns
         -------
@@ -328,7 +342,7 @@ class ErrorGalleryDisplay:
     def _check_maps(self, heat_maps: Any) -> np.ndarray | None:
         if heat_maps is None:
             return None
-        maps = np.asarray(heat_maps, dtype=float)
+        maps = np.nan_to_num(np.asarray(heat_maps, dtype=float))
         if maps.ndim != 3 or len(maps) != len(self.images):
             raise ValueError(
                 f"heat_maps must hold a map for each of {len(self.images)} errors, in the order of positions; got the "
@@ -344,13 +358,18 @@ class ErrorGalleryDisplay:
         return ax.imshow(self.images[number], cmap="gray", vmin=0, vmax=255)
 
     def _lay_over(self, axes: list[Any], maps: np.ndarray) -> list[Any]:
-        height, width = self.images.shape[1:]
-        limits = {"vmin": np.nanmin(maps), "vmax": np.nanmax(maps)}
-        look = {"cmap": "inferno", "alpha": 0.45, "interpolation": "bilinear", **limits}
-        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        drawn = [ax.imshow(each, extent=extent, **look) for ax, each in zip(axes, maps, strict=True)]
-        self.figure_.colorbar(drawn[0], ax=self.axes_.ravel().tolist(), label="heat map", shrink=0.6)
-        return drawn
+        """Draw images with heat maps on them, on one scale."""
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        limit = max(float(maps.max()), 0.0) or 1.0
+        both = [
+            overlay(image, spread(heat, image.shape, "stretch"), limit)
+            for image, heat in zip(self.images, maps, strict=True)
+        ]
+        scale = ScalarMappable(Normalize(0, limit), COLORS)
+        self.color_bar_ = self.figure_.colorbar(scale, ax=self.axes_.ravel().tolist(), label="heat map", shrink=0.6)
+        return [ax.imshow(each) for ax, each in zip(axes, both, strict=True)]
 
     def _say(self, row: int, kind: str, of_label: str, condition: str) -> None:
         """Say beside a row how many errors of its kind there are, or in its place that there are none."""

@@ -157,8 +157,7 @@ class GradCAMDisplay:
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
-        limit = max(float(heat.max()) for heat in self.heat_maps)
-        limit = limit if limit > 0 else 1.0
+        limit = max(0.0, *(float(heat.max()) for heat in self.heat_maps)) or 1.0
         norm = Normalize(0, limit)
         self.images_: list[Any] = []
         for row, film, heat, title in zip(self.axes_, self.films, self.heat_maps, self.titles, strict=True):

@@ -90,7 +90,7 @@ def spread(grid: np.ndarray, shape: tuple[int, int], aspect: str) -> np.ndarray:
     They stand at the centres of their cells; between these they are interpolated.
     """
     square = {"crop": (min(shape),) * 2, "pad": (max(shape),) * 2, "stretch": shape}[aspect]
-    down, right = (_tents(n, extent, len(grid)) for n, extent in zip(shape, square, strict=True))
+    down, right = (_tents(n, extent, k) for n, extent, k in zip(shape, square, grid.shape, strict=True))
     return (down @ grid @ right.T).astype(np.float32)
 
 
