@@ -4,8 +4,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from conftest import TINY
 from pictures import assert_looks_like
@@ -52,9 +55,10 @@ def test_no_more_than_asked_for_are_shown_and_all_are_counted(display):
 
 @pytest.mark.parametrize("threshold", [0.5, 0.35, 0.85])
 def test_errors_are_those_of_the_report(films, threshold):
-    display = ErrorGalleryDisplay.from_predictions(films, Y, PROBA, threshold=threshold, image_size=32)
-    report = diagnostic_report(Y, PROBA, threshold=threshold, n_bootstrap=1)
-    assert display.n_wrong == (report.fn, report.fp)
+    for kind, proba in ((float, PROBA), (np.float64, np.array(PROBA, np.float32))):
+        display = ErrorGalleryDisplay.from_predictions(films, Y, proba, threshold=kind(threshold), image_size=32)
+        report = diagnostic_report(Y, proba, threshold=kind(threshold), n_bootstrap=1)
+        assert display.n_wrong == (report.fn, report.fp)
 
 
 def test_of_equal_probabilities_the_first_image_comes_first(films):
@@ -90,6 +94,13 @@ def test_rows_tell_how_many_errors_there_are(display):
 
 def test_images_without_a_file_are_named_by_their_place(display):
     assert display.names == ["X[4]", "X[6]", "X[1]", "X[0]"]
+
+
+def test_names_and_labels_are_no_mathematics(films):
+    words = np.where(np.array(Y) == 1, "$a_{$", "$b^$")
+    display = ErrorGalleryDisplay.from_predictions(films, words, PROBA, pos_label="$a_{$", image_size=32)
+    display.figure_.canvas.draw()
+    assert all(title.count(r"\$") == 2 for title in titles(display))
 
 
 def test_long_names_are_shortened_in_titles_alone(tmp_path, paths):
@@ -132,9 +143,25 @@ def test_an_estimator_says_what_is_wrong_and_how_images_are_shown(clf, paths, y)
     np.testing.assert_array_equal(display.images, image_views(chosen, n_views=1, image_size=32, aspect="pad")[:, 0])
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda clf: CalibratedClassifierCV(clf, cv=2),
+        lambda clf: make_pipeline(FunctionTransformer(), clf),
+    ],
+)
+def test_a_classifier_within_others_says_how_images_are_shown(clf, paths, y, around):
+    wrapped = around(clf.set_params(aspect="pad")).fit(np.array(paths, object).reshape(-1, 1), 1 - y)
+    display = ErrorGalleryDisplay.from_estimator(wrapped, np.array(paths, object).reshape(-1, 1), y, n_errors=2)
+    chosen = [paths[i] for i in display.positions]
+    np.testing.assert_array_equal(display.images, image_views(chosen, n_views=1, image_size=32, aspect="pad")[:, 0])
+
+
 def test_a_pipeline_says_how_images_are_shown(paths, y):
     pipe = make_pipeline(VGG19Features(**TINY), GaussianNB()).fit(paths[::2], 1 - y[::2])
-    assert ErrorGalleryDisplay.from_estimator(pipe, paths, y).images.shape[1:] == (32, 32)
+    search = GridSearchCV(pipe, {"gaussiannb__var_smoothing": [1e-9]}, cv=2).fit(paths, 1 - y)
+    for model in (pipe, search):
+        assert ErrorGalleryDisplay.from_estimator(model, paths, y).images.shape[1:] == (32, 32)
 
 
 @pytest.mark.filterwarnings("always::skpneumo.exceptions.LeakageWarning")
@@ -228,7 +255,10 @@ def test_the_picture(display):
     assert_looks_like(display.figure_, "error_gallery_display")
 
 
-def test_the_picture_with_heat_maps(display):
+def test_the_picture_with_heat_maps():
+    rise = np.arange(256)
+    films = [(np.add.outer(rise, rise * (i % 3)) // 4 + 15 * i).astype(np.uint8) for i in range(8)]
+    display = ErrorGalleryDisplay.from_predictions(films, Y, PROBA, n_errors=2, image_size=256)
     rise = np.linspace(0, 1, 16).reshape(4, 4)
     assert_looks_like(display.plot(heat_maps=[rise, 1 - rise, rise.T, rise / 2]).figure_, "error_gallery_heat_maps")
 

@@ -37,10 +37,24 @@ def test_contributions_add_up_to_the_log_odds_less_the_intercept(clf, paths, y, 
     np.testing.assert_allclose(grids.sum(axis=(1, 2)), expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("parameters", [{"pool_grid": 3}, {"pool_grid": 2}, TUNED])
+def test_places_of_a_cell_add_up_to_it(clf, paths, y, parameters):
+    clf.set_params(**parameters).set_params(precision="float32").fit(paths, y)
+    cells, maps = (grad_cam(clf, paths[:4], detail=detail, coordinates="grid") for detail in ("cells", "maps"))
+    side, grid = maps.shape[1], cells.shape[1]
+    if side % grid:  # cells overlap: what they share is told apart by none of them
+        np.testing.assert_allclose(maps.sum(axis=(1, 2)), cells.sum(axis=(1, 2)), atol=1e-3)
+        return
+    summed = maps.reshape(-1, grid, side // grid, grid, side // grid).sum(axis=(2, 4))
+    np.testing.assert_allclose(summed, cells, atol=1e-3)
+
+
 @pytest.mark.parametrize("labels", ["two", "three"])
-@pytest.mark.parametrize("parameters", [{}, DENSE])
+@pytest.mark.parametrize("parameters", [{}, DENSE, {"class_weight": {0: 9, 1: 1, 2: 1}}])
 def test_slopes_are_those_of_the_log_odds(clf, paths, y, labels, parameters):
     y = y if labels == "two" else THREE
+    if labels == "two":
+        parameters = {name: value for name, value in parameters.items() if name != "class_weight"}
     clf.set_params(**parameters).fit(paths, y)
     features = clf.features(paths[:3]).astype(np.float64)
     grids = grad_cam(clf, paths[:3], class_of_interest=1, detail="cells", coordinates="grid")
@@ -65,12 +79,21 @@ def test_the_other_class_is_the_negative(clf, paths, y):
     np.testing.assert_array_equal(well, grad_cam(clf, paths, coordinates="grid"))
 
 
-def test_of_three_classes_it_is_the_one_that_is_called(clf, paths):
-    called = clf.fit(paths, THREE).predict(paths)
-    grids = grad_cam(clf, paths, coordinates="grid")
+@pytest.mark.parametrize("function", [grad_cam, occlusion_map])
+def test_of_three_classes_it_is_the_one_that_is_called(clf, paths, function):
+    called = clf.set_params(class_weight={0: 9, 1: 1, 2: 1}).fit(paths, THREE).predict(paths)
+    assert (called != clf.predict_proba(paths).argmax(axis=1)).any()
+    grids = function(clf, paths, coordinates="grid")
     for label in range(3):
-        of_label = grad_cam(clf, paths, class_of_interest=label, coordinates="grid")
+        of_label = function(clf, paths, class_of_interest=label, coordinates="grid")
         np.testing.assert_array_equal(grids[called == label], of_label[called == label])
+
+
+def test_occlusion_is_by_the_log_odds_of_the_probabilities(clf, paths):
+    clf.set_params(class_weight={0: 9, 1: 1, 2: 1}, precision="float32").fit(paths, THREE)
+    odds = logit(clf.predict_proba(paths[:2])[:, 1])
+    fall = occlusion_map(clf, paths[:1], class_of_interest=1, background=paths[1:2], grid=1, coordinates="grid")
+    np.testing.assert_allclose(fall[0, 0, 0], odds[0] - odds[1], atol=1e-4)
 
 
 @pytest.mark.parametrize(("pool_grid", "side"), [(1, 16), (2, 2)])

@@ -12,7 +12,8 @@ pytestmark = pytest.mark.usefixtures("pyplot")
 @pytest.fixture
 def display():
     rise = (np.add.outer(np.arange(240), np.arange(360)) // 6).astype(np.uint8)
-    bump = np.outer(np.hanning(240), np.hanning(360))
+    bump = np.outer(np.hanning(240) ** 3, np.hanning(360))
+    bump = np.roll(bump, (-50, 60), axis=(0, 1))  # of no symmetry
     heat_maps = [bump - bump.max() / 5, bump[::-1] / 2]
     return GradCAMDisplay([2 * rise, 200 - 2 * rise], heat_maps, titles=["one", "two"], name="class 1").plot()
 
@@ -23,6 +24,7 @@ def test_films_heat_maps_and_both_stand_side_by_side(display):
         film, heat, both = (image.get_array() for image in display.images_[3 * row : 3 * row + 3])
         np.testing.assert_array_equal(film, display.films[row])
         np.testing.assert_array_equal(heat, display.heat_maps[row])
+        assert {image.origin for image in display.images_[3 * row : 3 * row + 3]} == {"upper"}
         np.testing.assert_array_equal(
             both, overlay(display.films[row], display.heat_maps[row], limit=display.heat_maps[0].max())
         )
@@ -41,7 +43,7 @@ def test_titles_tell_probability_and_label(clf, paths, y):
     clf.fit(paths, words)
     display = GradCAMDisplay.from_estimator(clf, paths[:2], y=words[:2], class_of_interest="ill")
     proba = clf.predict_proba(paths[:2])[:, 0]
-    assert [ax.get_title() for ax in display.axes_[:, 0]] == [
+    assert [ax.get_title(loc="left") for ax in display.axes_[:, 0]] == [
         f"probability of class ill: {p:.3f}\nlabelled {label}" for p, label in zip(proba, words[:2], strict=True)
     ]
     assert display.color_bar_.ax.get_ylabel() == "adds to the log odds of class ill"
@@ -50,7 +52,7 @@ def test_titles_tell_probability_and_label(clf, paths, y):
 def test_probabilities_are_those_of_what_is_given(clf, paths, y):
     display = GradCAMDisplay.from_estimator(FixedThresholdClassifier(clf).fit(paths, y), paths[:1])
     p = clf.fit(paths, y).predict_proba(paths[:1])[0, 1]
-    assert display.axes_[0, 0].get_title() == f"probability of class 1: {p:.3f}"
+    assert display.axes_[0, 0].get_title(loc="left") == f"probability of class 1: {p:.3f}"
 
 
 def test_heat_maps_are_those_of_grad_cam(clf, paths, y):
@@ -89,6 +91,15 @@ def test_a_line_goes_round_what_is_above_half_of_the_limit():
     ring[2:7, 2:7] = True
     ring[3:6, 3:6] = False
     assert colours[ring].min() > colours[3:6, 3:6].max() > colours[0].max() == 0
+
+
+def test_titles_stay_within_the_picture_and_hold_what_they_are_given():
+    titles = ["probability of class PNEUMONIA: < 0.001\nlabelled $a_{$"]
+    display = GradCAMDisplay([np.zeros((40, 60), np.uint8)], [np.ones((40, 60))], titles=titles, name="$b_{$").plot()
+    display.figure_.canvas.draw()
+    extent = [text.get_window_extent() for text in display.axes_[0, 0].get_children() if hasattr(text, "get_text")]
+    assert min(box.x0 for box in extent) >= 0
+    assert display.axes_[0, 0].get_title(loc="left").count(r"\$") == 2
 
 
 def test_given_axes_are_divided(pyplot, display):

@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 from scipy.stats import binomtest, norm
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     accuracy_score,
@@ -491,7 +492,8 @@ def test_the_threshold_of_a_classifier_that_has_one_is_used(rows):
     fixed = FixedThresholdClassifier(LogisticRegression(), threshold=0.3).fit(X, y)
     piped = make_pipeline(StandardScaler(), clone(fixed)).fit(X, y)
     searched = GridSearchCV(clone(fixed), {"estimator__C": [1.0, 2.0]}, cv=2).fit(X, y)
-    for clf, threshold in [(tuned, tuned.best_threshold_), (fixed, 0.3), (piped, 0.3), (searched, 0.3)]:
+    thresholds = [(tuned, tuned.best_threshold_), (fixed, 0.3), (piped, 0.3), (searched, 0.3)]
+    for clf, threshold in [*thresholds, (FrozenEstimator(piped), 0.3)]:
         report = DiagnosticReport.from_estimator(clf, X, y)
         assert report.threshold == threshold
         assert report["accuracy"].estimate == clf.score(X, y)

@@ -5,17 +5,18 @@ from sklearn.exceptions import NotFittedError
 from skpneumo._images import Square
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection import occlusion_map
-from skpneumo.inspection._occlusion import _patches
+from skpneumo.inspection._occlusion import _covered, _edges
 
 TUNED = {"n_trainable_layers": 1, "tune_max_iter": 1, "random_state": 0}
 
 
 @pytest.mark.parametrize("grid", [1, 2, 5, 32])
 def test_patches_add_up_to_the_whole_square(grid):
-    patches = _patches(32, grid)
-    assert patches.shape == (grid**2, 32, 32)
-    assert patches.min() >= 0
-    np.testing.assert_allclose(patches.sum(axis=0), 1)
+    edges = _edges(32, grid)
+    assert edges.shape == (grid, 32)
+    assert edges.min() >= 0
+    assert (edges.argmax(axis=1) == np.sort(edges.argmax(axis=1))).all()
+    np.testing.assert_allclose(edges.sum(axis=0), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("parameters", [{}, TUNED])
@@ -41,6 +42,15 @@ def test_without_a_background_a_patch_becomes_the_mean_gray(clf, paths, y):
     np.testing.assert_allclose(occlusion_map(clf, paths[:1], grid=1, coordinates="grid")[0, 0, 0], expected, atol=1e-4)
 
 
+def test_patches_are_covered_row_by_row_with_each_cover_in_turn():
+    covers = np.stack([np.full((4, 4), 100, np.uint8), np.full((4, 4), 200, np.uint8)])
+    squares = np.concatenate(list(_covered(np.zeros((4, 4), np.uint8), covers, _edges(4, 2))))
+    assert squares.shape == (8, 4, 4)
+    corners = squares[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    expected = np.repeat(np.eye(4, dtype=int), 2, axis=0) * np.tile([100, 200], 4)[:, np.newaxis]
+    np.testing.assert_array_equal(corners, expected)
+
+
 def test_a_grid_is_the_head_s_unless_told(clf, paths, y):
     clf.fit(paths, y)
     assert occlusion_map(clf, paths[:2], coordinates="grid").shape == (2, 2, 2)
@@ -56,6 +66,9 @@ def test_the_grid_is_checked(clf, paths, y, grid):
 def test_a_background_that_is_no_images_is_refused(clf, paths, y):
     with pytest.raises(ValueError, match="background must hold images"):
         occlusion_map(clf.fit(paths, y), paths[:1], background=np.zeros((2, 2)))
+    for nothing in ([], "film.png"):
+        with pytest.raises(ValueError, match="background must hold images, as X does"):
+            occlusion_map(clf, paths[:1], background=nothing)
     with pytest.raises(ImageReadError):
         occlusion_map(clf, paths[:1], background=["missing.png"])
 

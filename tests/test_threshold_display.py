@@ -168,3 +168,8 @@ def test_a_picture_with_a_part_missing_fails(display, part, name, monkeypatch):
     getattr(display, part)[name].remove()
     with pytest.raises(AssertionError, match="pixels differ"):
         assert_looks_like(display.figure_, "threshold_display")
+
+
+def test_one_axes_are_needed(clf, paths, y):
+    with pytest.raises(ValueError, match="draws on one Axes; got ndarray"):
+        ThresholdDisplay.from_estimator(clf.fit(paths, y), paths, y, ax=np.array([1, 2]))

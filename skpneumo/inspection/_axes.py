@@ -16,7 +16,11 @@ def one_axes(ax: Any, *, caller: str, size: tuple[float, float]) -> Any:
     check_matplotlib_support(caller)
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+    if ax is None:
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    if not hasattr(ax, "plot"):
+        raise ValueError(f"{caller} draws on one Axes; got {type(ax).__name__}.")
+    return ax
 
 
 def grid_of_axes(
@@ -55,6 +59,11 @@ def grid_of_axes(
     grid = place.subgridspec(n_rows, n_columns, **rows)
     axes = np.array([[ax.figure.add_subplot(grid[i, j]) for j in range(n_columns)] for i in range(n_rows)], object)
     return ax, axes
+
+
+def literal(text: str) -> str:
+    """Keep matplotlib from reading mathematics into names and labels."""
+    return text.replace("$", r"\$")
 
 
 def written(probability: float) -> str:

@@ -10,10 +10,10 @@ from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
 from skpneumo._features import VGG19Features
 from skpneumo._inputs import as_images
-from skpneumo._seen import warn_of_seen
+from skpneumo._seen import models_within, warn_of_seen
 from skpneumo._sources import name_of
 from skpneumo.exceptions import ImageReadError
-from skpneumo.inspection._axes import grid_of_axes, written
+from skpneumo.inspection._axes import grid_of_axes, literal, written
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat import spread
 from skpneumo.inspection._image_views import image_views
@@ -194,7 +194,7 @@ class ErrorGalleryDisplay:
             return display.plot(ax=ax)
         shown = _safe_indexing(X, display.positions)
         display.plot(ax=ax, heat_maps=grad_cam(estimator, shown, class_of_interest=label, coordinates="grid"))
-        display.color_bar_.set_label(f"adds to the log odds of class {label}")
+        display.color_bar_.set_label(literal(f"adds to the log odds of class {label}"))
         return display
 
     @classmethod
@@ -272,7 +272,7 @@ class ErrorGalleryDisplay:
         check_share("threshold", threshold, closed=True)
         study = check_study(y, y_proba, None, pos_label)
         check_consistent_length(names, study.y)
-        called = study.p >= threshold
+        called = study.p >= float(threshold)
         missed, alarms = np.flatnonzero(study.y & ~called), np.flatnonzero(~study.y & called)
         shown = [
             missed[np.argsort(study.p[missed], kind="stable")][:n_errors],
@@ -354,7 +354,7 @@ class ErrorGalleryDisplay:
         """Draw one image, and say what it is."""
         ax.set(xticks=[], yticks=[])
         probability = f"labelled {self.y_true[number]}, probability {written(self.y_proba[number])}"
-        ax.set_title(f"{_short(self.names[number])}\n{probability}", fontsize=7)
+        ax.set_title(literal(f"{_short(self.names[number])}\n{probability}"), fontsize=7)
         return ax.imshow(self.images[number], cmap="gray", vmin=0, vmax=255)
 
     def _lay_over(self, axes: list[Any], maps: np.ndarray) -> list[Any]:
@@ -392,9 +392,15 @@ def _check_images(X: Any) -> list[str]:
 
 def _square_of(estimator: Any) -> dict[str, Any]:
     """Tell how an estimator has images made square, as far as it says so."""
-    first = getattr(estimator, "steps", [("", None)])[0][1]
-    model = inner_classifier(estimator) or (first if isinstance(first, VGG19Features) else VGG19Features())
+    model = inner_classifier(estimator) or next(models_within(estimator), None) or _extractor(estimator)
     return {name: getattr(model, name) for name in ("image_size", "aspect", "contrast")}
+
+
+def _extractor(estimator: Any) -> VGG19Features:
+    """Return the first step of a pipeline, or one with the default parameters."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    first = getattr(estimator, "steps", [("", None)])[0][1]
+    return first if isinstance(first, VGG19Features) else VGG19Features()
 
 
 def _squares(X: Any, positions: np.ndarray, square: dict[str, Any]) -> np.ndarray:

@@ -22,8 +22,8 @@ def grad_cam(
     """Compute how much each place of an image adds to the log odds of a class.
 
     The slope of the log odds by each feature, times how far the feature is from its mean over the training images,
-    summed over the channels of a place. Of a linear probe the values of all places add up to the log odds less the
-    intercept, exactly; of dense layers they are what the slope at this image makes of it.
+    summed over the channels of a place. Of a linear probe the values of all places add up to `decision_function` of the
+    plain view less the intercept, exactly; of dense layers they are what the slope at this image makes of it.
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ def grad_cam(
     X : as in `PneumoniaClassifier.fit`
         Images.
     class_of_interest : label, default=None
-        The class whose log odds are looked at. None: ``classes_[1]`` of two classes; of more, the one that is called.
+        The class whose log odds are looked at. None: ``classes_[1]`` of two classes; of more, the one that
+        `decision_function` of the plain view is largest for.
     detail : {"auto", "cells", "maps"}, default="auto"
         "cells": the cells of the head's grid (`pool_grid`), which is all that the head can tell apart. "maps": each
         place of the last maps. Within a cell, values of single places are as the network happens to make them, large
@@ -69,7 +70,8 @@ def grad_cam(
     ``numpy.maximum(heat, 0)`` is what Grad-CAM shows. A map says what moved this model. It does not say where a disease
     is.
 
-    Several views (`n_views_predict`) are not averaged: the plain one is looked at.
+    Several views (`n_views_predict`) are not averaged: the plain one is looked at. Means are `feature_mean_`: of tuned
+    layers those from before the tuning, and of a copy from `adapt` those of its site.
 
     References
     ----------

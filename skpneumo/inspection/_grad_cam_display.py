@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import _num_samples, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
-from skpneumo.inspection._axes import grid_of_axes, written
+from skpneumo.inspection._axes import grid_of_axes, literal, written
 from skpneumo.inspection._grad_cam import grad_cam
-from skpneumo.inspection._heat import check_images, spread
+from skpneumo.inspection._heat import check_images, classes_of_interest, spread
 from skpneumo.inspection._inner import check_inner
 from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._squares import read_films
@@ -22,6 +22,8 @@ _COLUMNS = ("X-ray", "heat map", "both")
 
 class GradCAMDisplay:
     """Films beside their heat maps; `from_estimator` makes it.
+
+    What is above 0 is shown, on one scale for all: places that speak for the class. A film without any stays as it is.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ class GradCAMDisplay:
         Parameters
         ----------
         clf : PneumoniaClassifier
-            As in `grad_cam`. Probabilities are those of `clf` as it is given.
+            As in `grad_cam`. Probabilities are those of `clf` as it is given, with all its views.
         X : as in `PneumoniaClassifier.fit`
             A few images.
         y : array-like of shape (n_samples,), default=None
@@ -125,7 +127,7 @@ class GradCAMDisplay:
         grids = grad_cam(clf, X, class_of_interest=class_of_interest, detail=detail, coordinates="grid")
         films = read_films(images, _LONGEST)
         proba = np.asarray(clf.predict_proba(X))
-        codes = _codes(clf, X, class_of_interest)
+        codes = classes_of_interest(inner, class_of_interest, inner._trained().logits(inner.features(X)))
         labels = [None] * len(films) if y is None else y.tolist()
         titles = [
             f"probability of class {clf.classes_[code]}: {written(row[code])}"
@@ -166,7 +168,7 @@ class GradCAMDisplay:
                 row[1].imshow(heat, cmap=COLORS, norm=norm),
                 row[2].imshow(overlay(film, heat, limit)),
             ]
-            row[0].set_title(title, fontsize="medium")
+            row[0].set_title(literal(title), fontsize=8, loc="left")
             for each in row:
                 each.set_xticks([])
                 each.set_yticks([])
@@ -175,13 +177,5 @@ class GradCAMDisplay:
         self.color_bar_ = self.figure_.colorbar(
             ScalarMappable(norm, COLORS), ax=self.axes_.ravel().tolist(), shrink=0.6
         )
-        self.color_bar_.set_label(f"adds to the log odds of {self.name}")
+        self.color_bar_.set_label(literal(f"adds to the log odds of {self.name}"))
         return self
-
-
-def _codes(clf: Any, X: Any, label: Any) -> list[int]:
-    """Return the number of the class that each image is looked at for."""
-    classes, n = clf.classes_.tolist(), _num_samples(X)
-    if label is not None:
-        return [classes.index(label)] * n
-    return [1] * n if len(classes) == 2 else [classes.index(each) for each in clf.predict(X).tolist()]

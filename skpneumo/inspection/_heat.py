@@ -9,7 +9,7 @@ from scipy.special import logsumexp, softmax
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images import sides
 from skpneumo._inputs import as_images
-from skpneumo._sources import Source
+from skpneumo._sources import Source, shortened
 from skpneumo.inspection._squares import read
 
 COORDINATES = ("image", "square", "grid")
@@ -44,9 +44,10 @@ def classes_of_interest(clf: PneumoniaClassifier, label: Any, logits: np.ndarray
         The label is none of the classes.
     """
     if label is not None:
-        found = [number for number, each in enumerate(clf.classes_.tolist()) if each == label]
+        found = [number for number, each in enumerate(clf.classes_.tolist()) if np.ndim(label) == 0 and each == label]
         if not found:
-            raise ValueError(f"class_of_interest={label!r} is none of the classes {clf.classes_.tolist()}.")
+            given = shortened(repr(label))
+            raise ValueError(f"class_of_interest={given} is none of the classes {clf.classes_.tolist()}.")
         return np.full(len(logits), found[0])
     return np.ones(len(logits), int) if logits.shape[1] == 1 else logits.argmax(axis=1)
 

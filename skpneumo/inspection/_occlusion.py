@@ -1,5 +1,6 @@
 """Which places of an image speak for a class, by covering them."""
 
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
@@ -40,7 +41,7 @@ def occlusion_map(
     grid : int, default=None
         Patches a side; they overlap, each fading into its neighbours. None: as many as the head has cells.
     class_of_interest : label, default=None
-        The class whose log odds are looked at. None: ``classes_[1]`` of two classes; of more, the one that is called.
+        The class whose log odds are looked at, as in `grad_cam`.
     coordinates : {"image", "square", "grid"}, default="image"
         As in `grad_cam`.
 
@@ -86,13 +87,12 @@ def occlusion_map(
         grid = min(clf.pool_grid, map_side(clf.n_layers, clf.image_size))
     check_scalar(grid, "grid", Integral, min_val=1, max_val=clf.image_size)
     covers = None if background is None else read_squares(_as_background(background), square)
-    patches = _patches(clf.image_size, grid)
+    edges, head = _edges(clf.image_size, int(grid)), clf._trained()
     grids = []
     for seen in read_squares(images, square):
-        cover = np.full((1, *seen.shape), round(float(seen.mean()))) if covers is None else covers
-        covered = patches[:, np.newaxis] * cover + (1 - patches[:, np.newaxis]) * seen
-        squares = np.concatenate([seen[np.newaxis], np.rint(covered).astype(np.uint8).reshape(-1, *seen.shape)])
-        logits = clf._trained().logits(line.features_of_squares(squares, clf.tuned_layers_))
+        cover = np.full((1, *seen.shape), round(float(seen.mean())), np.uint8) if covers is None else covers
+        parts = [seen[np.newaxis], *_covered(seen, cover, edges)]
+        logits = np.concatenate([head.logits(line.features_of_squares(part, clf.tuned_layers_)) for part in parts])
         codes = np.repeat(classes_of_interest(clf, class_of_interest, logits[:1]), len(logits))
         before, *after = log_odds(logits + clf.prior_shift_, codes)
         grids.append(before - np.reshape(after, (grid, grid, -1)).mean(axis=-1))
@@ -100,15 +100,25 @@ def occlusion_map(
 
 
 def _as_background(background: Any) -> Any:
-    images = as_images(background)
+    try:
+        images = as_images(background)
+    except ValueError as error:
+        raise ValueError(f"background must hold images, as X does: {error}") from None
     if images is None:
         raise ValueError(f"background must hold images; got {type(background).__name__} without any.")
     return images
 
 
-def _patches(size: int, grid: int) -> np.ndarray:
-    """Weights of patches at each pixel, (grid ** 2, size, size): flat in the middle, and all of them add up to 1."""
+def _covered(seen: np.ndarray, cover: np.ndarray, edges: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield squares with one patch covered by each of the covers in turn, a row of patches at a time."""
+    for down in edges:
+        patches = (np.multiply.outer(down, right) for right in edges)
+        yield np.concatenate([np.rint(patch * cover + (1 - patch) * seen).astype(np.uint8) for patch in patches])
+
+
+def _edges(size: int, grid: int) -> np.ndarray:
+    """Weights of patches at each pixel of a side, (grid, size): flat in the middle, and all of them add up to 1."""
     places = (np.arange(size) + 0.5) * grid / size
-    inner = np.clip(1.5 - 2 * np.abs(places - 0.5 - np.arange(grid)[:, np.newaxis]), 0, 1)
-    inner[0, places < 0.5] = inner[-1, places > grid - 0.5] = 1
-    return np.einsum("gy,hx->ghyx", inner, inner).reshape(-1, size, size)
+    weights = np.clip(1.5 - 2 * np.abs(places - 0.5 - np.arange(grid)[:, np.newaxis]), 0, 1)
+    weights[0, places < 0.5] = weights[-1, places > grid - 0.5] = 1
+    return weights.astype(np.float32)

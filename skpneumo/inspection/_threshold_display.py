@@ -7,7 +7,18 @@ import numpy as np
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
 from skpneumo._seen import warn_of_seen
-from skpneumo.inspection._axes import BLUE, DASH_DOTTED, DASHED, DOTTED, GREEN, PURPLE, SOLID, VERMILLION, one_axes
+from skpneumo.inspection._axes import (
+    BLUE,
+    DASH_DOTTED,
+    DASHED,
+    DOTTED,
+    GREEN,
+    PURPLE,
+    SOLID,
+    VERMILLION,
+    literal,
+    one_axes,
+)
 from skpneumo.metrics._calls import shares_of_calls
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
@@ -271,7 +282,7 @@ class ThresholdDisplay:
         self.threshold_line_ = None if self.threshold is None else self._mark(ax, self.threshold)
         of_label = "" if self.pos_label is None else f" (positive label: {self.pos_label})"
         ax.set(
-            xlabel=f"Threshold: lowest probability called positive{of_label}",
+            xlabel=literal(f"Threshold: lowest probability called positive{of_label}"),
             ylabel=f"Share of the images, with its {100 * self.confidence:g} % interval",
             xlim=(0, 1),
             ylim=(0, 1.02),

@@ -12,8 +12,8 @@ from skpneumo._sources import name_of
 
 def threshold_of(estimator: Any, pos_label: Any) -> float:
     """Read the threshold of a classifier that has one; 0.5 of others."""
-    while hasattr(estimator, "steps") or hasattr(estimator, "best_estimator_"):
-        estimator = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator.best_estimator_
+    while (inner := _within(estimator)) is not None:
+        estimator = inner
     if hasattr(estimator, "prior_shift_") and (threshold := estimator.threshold_) is not None:
         return threshold if pos_label in (None, estimator.classes_[1]) else 1 - threshold
     if not isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
@@ -31,6 +31,15 @@ def threshold_of(estimator: Any, pos_label: Any) -> float:
             f"is {pos_label!r}: pass threshold."
         )
     return 0.5 if threshold == "auto" else float(threshold)
+
+
+def _within(estimator: Any) -> Any:
+    """Return what decides in a pipeline, a search or a frozen estimator; None of others."""
+    if hasattr(estimator, "steps"):
+        return estimator.steps[-1][1]
+    if type(estimator).__name__ == "FrozenEstimator":  # from scikit-learn 1.6 on
+        return estimator.estimator
+    return getattr(estimator, "best_estimator_", None)
 
 
 def _label_of_threshold(estimator: Any) -> Any:

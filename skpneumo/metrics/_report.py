@@ -156,7 +156,7 @@ def diagnostic_report(
         check_share("prevalence", prevalence)
     if not _is_count(n_bootstrap):
         raise ValueError(f"n_bootstrap must be a whole number of at least 1; got {n_bootstrap!r}.")
-    called = study.p >= threshold
+    called = study.p >= float(threshold)
     return DiagnosticReport(
         figures=(
             *figures_of_calls(study.y, called, study.patients, prevalence, confidence).items(),
