@@ -111,10 +111,11 @@ def report(
     ------
     ImportError
         Jinja2 or matplotlib is not installed.
-    FileNotFoundError
-        The folder of `path` does not exist, or `model_file` does not.
-    ValueError
-        The classifier is not one of two labels, or parameters cannot be used; all offending items are named.
+    FileNotFoundError, OSError
+        The folder of `path` does not exist, or `model_file` does not; nothing can be written there.
+    TypeError, ValueError
+        The classifier is not one of two labels with probabilities, or parameters cannot be used; offending items are
+        named.
 
     See Also
     --------
@@ -146,6 +147,8 @@ def report(
     _check_installed()
     path = check_parent(path)
     check_is_fitted(clf)
+    if not hasattr(clf, "classes_"):
+        raise TypeError(f"A report is about a classifier; {type(clf).__name__} has no classes_.")
     if len(clf.classes_) != 2:
         raise ValueError(
             f"A report is about a classifier of two labels; this one has {len(clf.classes_)}: "
