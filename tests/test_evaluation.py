@@ -101,6 +101,11 @@ def test_columns_of_another_length_are_named(given):
         evaluate(*given, subgroups={"site": ["a"] * 39, "age": [1], "machine": ["b"] * N})
 
 
+def test_columns_of_another_shape_are_named(given):
+    with pytest.raises(ValueError, match=r"but 'pairs' has \(40, 2\), 'one' has \(\)\."):
+        evaluate(*given, subgroups={"pairs": [[1, 2]] * N, "one": 5, "machine": ["b"] * N})
+
+
 def test_what_is_no_mapping_is_not_repeated_at_length(given):
     with pytest.raises(ValueError, match="subgroups must be a mapping") as caught:
         evaluate(*given, subgroups=list(range(100_000)))

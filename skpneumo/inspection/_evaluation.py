@@ -212,8 +212,9 @@ def _check_columns(subgroups: Any, n_samples: int) -> dict[str, _Column]:
     names = [str(name) for name in subgroups]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"Columns of subgroups need names that are told apart as text; not so: {', '.join(twice)}.")
-    lengths = {str(name): _num_samples(subgroups[name]) for name in subgroups}
-    if wrong := [f"{name!r} has {length}" for name, length in lengths.items() if length != n_samples]:
+    shapes = {str(name): np.asarray(subgroups[name], dtype=object).shape for name in subgroups}
+    of_another = {name: shape for name, shape in shapes.items() if shape not in ((n_samples,), (n_samples, 1))}
+    if wrong := [f"{name!r} has {shape[0] if len(shape) == 1 else shape}" for name, shape in of_another.items()]:
         raise ValueError(f"A column of subgroups has a value for each of {n_samples} images, but {', '.join(wrong)}.")
     columns = {str(name): _column(subgroups[name]) for name in subgroups}
     most = _MOST_VALUES
