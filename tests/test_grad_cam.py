@@ -8,6 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from conftest import TINY, near
 from skpneumo import PneumoniaClassifier
@@ -194,8 +195,10 @@ def test_other_models_are_refused(paths, y, clf, matrix, function):
     with pytest.raises(TypeError, match="LogisticRegression"):
         function(LogisticRegression(max_iter=1000).fit(matrix, y), paths)
     several = CalibratedClassifierCV(clf, cv=2).fit(paths, y)
-    with pytest.raises(TypeError, match="Of several"):
+    with pytest.raises(TypeError, match="ensemble=False"):
         function(several, paths)
+    with pytest.raises(TypeError, match="Steps before the classifier"):
+        function(make_pipeline(StandardScaler(), PneumoniaClassifier(**TINY)).fit(matrix, y), paths)
     with pytest.raises(NotFittedError):
         function(clf, paths)
     with pytest.raises(ValueError, match="fitted on features"):

@@ -224,6 +224,40 @@ def test_on_a_desk_nothing_hides_behind_a_scroll_bar(page):
     assert page.evaluate(CUT_OFF) == []
 
 
+def test_on_a_phone_all_figures_are_seen_with_their_intervals(look):
+    page = look(width=390)
+    box = page.locator("table.figures").locator("xpath=..")
+    assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 1
+    right = page.locator("table.figures .limits").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")
+    assert max(right) <= 390
+
+
+def test_on_a_phone_subgroups_begin_with_a_sensitivity_and_its_interval(look):
+    page = look(width=390)
+    box = page.get_by_role("region", name="Table: subgroups").first
+    assert box.locator("tbody tr").first.locator(".limits").first.bounding_box()["x"] > 0
+    ends = box.locator("tbody td:nth-child(5)").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")
+    assert max(ends) <= 390
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_shade_says_that_a_table_goes_on(browser, report_path, scheme):
+    with blank(browser, width=320, scheme=scheme) as page:
+        page.goto(report_path.as_uri())
+        box = page.get_by_role("region", name="Table: subgroups").first
+        assert box.evaluate("box => box.scrollWidth > box.clientWidth + 20")
+        begin = edges(box)
+        box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+        assert edges(box) == begin[::-1] == [True, False]
+
+
+def edges(box):
+    """Tell of the left and the right edge of a region whether most of it is of another gray than the page."""
+    seen = np.asarray(Image.open(BytesIO(box.screenshot())).convert("L"), int)
+    paper = np.bincount(seen.ravel()).argmax()
+    return [bool(np.mean(abs(seen[:, column] - paper) > 15) > 0.5) for column in (1, -2)]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_off_on_paper(look, scheme):
     page = look(width=A4_WIDTH, media="print", scheme=scheme)

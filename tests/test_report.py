@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -32,8 +33,8 @@ from skpneumo.datasets import audit_xrays, make_chest_xrays
 from skpneumo.exceptions import LeakageWarning
 from skpneumo.inspection import grad_cam, report
 from skpneumo.inspection._films import place_of_most
-from skpneumo.inspection._report_pictures import thinned
-from skpneumo.inspection._report_sections import of_hundred
+from skpneumo.inspection._report_pictures import pictures, thinned
+from skpneumo.inspection._report_sections import dots_of_hundred, of_hundred
 from skpneumo.metrics import diagnostic_report
 from skpneumo.model_selection import PatientGroupKFold, check_splits, patient_ids, patient_train_test_split
 
@@ -345,6 +346,15 @@ def test_settings_and_figures_of_matplotlib_stay_as_they_are(tmp_path, study):
     assert plt.get_fignums() == figures
 
 
+def test_threads_draw_what_one_draws_and_leave_settings_as_they_are(study, evaluation):
+    alone = pictures(evaluation, study[0])
+    before = json.dumps(dict(matplotlib.rcParams), default=str)
+    with ThreadPoolExecutor(4) as threads:
+        drawn = list(threads.map(lambda _: pictures(evaluation, study[0]), range(8)))
+    assert json.dumps(dict(matplotlib.rcParams), default=str) == before
+    assert [[each.svg for each in those] for those in drawn] == [[each.svg for each in alone]] * 8
+
+
 def test_what_the_model_knew_is_told(tmp_path, study):
     clf, X, y, X_train = study
     with pytest.warns(LeakageWarning, match="1 of"):
@@ -374,6 +384,30 @@ def test_all_that_cannot_be_left_out_is_named(tmp_path, study, excluded):
     clf, X, y, _ = study
     with pytest.raises(ValueError, match="'other view': -1, 'blank': 'one'" if excluded != 3 else "mapping"):
         made(tmp_path, clf, X, y, excluded=excluded)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"excluded": {"x": "y" * 10**6}},
+        {"excluded": [f"patient-{i}.png" for i in range(10_000)]},
+        {"excluded": dict.fromkeys(range(10_000), "one")},
+        {"overlap": ["x"] * 10_000},
+        {"overlap": "x" * 10**6},
+    ],
+    ids=["long word", "list", "many reasons", "many pairs", "word"],
+)
+def test_a_data_set_in_the_wrong_place_is_not_repeated_at_length(tmp_path, study, given):
+    clf, X, y, _ = study
+    with pytest.raises(ValueError, match=next(iter(given))) as caught:
+        made(tmp_path, clf, X, y, **given)
+    assert len(str(caught.value)) < 1000
+
+
+def test_those_that_are_not_named_are_counted(tmp_path, study):
+    clf, X, y, _ = study
+    with pytest.raises(ValueError, match=r"'x', 'x' and 15 more\.$"):
+        made(tmp_path, clf, X, y, overlap=["x"] * 25)
 
 
 @pytest.mark.parametrize("given", [{"overlap": ["a"]}, {"audit": [1]}, {"n_errors": -1}])
@@ -417,6 +451,53 @@ def test_what_was_there_stays_where_the_page_cannot_be_made(tmp_path, matrix, y,
         report(GaussianNB().fit(matrix, y), matrix, y, path)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+class Stated(GaussianNB):
+    """Says of each image what stands in it."""
+
+    def predict_proba(self, X):
+        return np.column_stack([1 - X[:, 0], X[:, 0]])
+
+
+def stated(tmp_path, p, y, **others):
+    p = np.asarray(p, float)[:, np.newaxis]
+    return made(tmp_path, Stated().fit([[0], [1]], [0, 1]), p, np.asarray(y), pos_label=1, **others)[0]
+
+
+def test_fewer_than_a_hundred_images_are_counted(tmp_path):
+    page = stated(tmp_path, [0.9] * 18 + [0.1] * 299 + [0.9], [1] * 18 + [0] * 300)
+    assert re.search(r"Of 18 images of the ill, ?18 are called ill\.", page.prose)
+    assert re.search(r"Of 100 images of the others, ?more than 99 are called not ill\.", page.prose)
+    drawn = [attrs["d"].count("M") for _, attrs in page.tags if attrs.get("class") in ("full", "empty")]
+    assert drawn == [18, 0, 99, 1]
+
+
+def test_a_single_image_is_not_said_of_a_hundred(tmp_path):
+    page = stated(tmp_path, [0.1, 0.2, 0.9], [1, 0, 0])
+    assert re.search(r"Of 1 image of the ill, ?0 are called ill", page.prose)
+    assert re.search(r"Of 2 images of the others, ?1 is called not ill", page.prose)
+    assert "Figures of a single image have none" in page.prose
+
+
+def test_a_single_patient_has_no_intervals_and_the_page_says_why(tmp_path):
+    page = stated(tmp_path, [0.1, 0.8, 0.3, 0.9], [1, 0, 0, 1], groups=[7] * 4)
+    assert "There are no intervals: a single patient does not tell" in page.prose
+    assert "In brackets" not in page.prose
+    assert "Intervals allow" not in page.prose
+
+
+@pytest.mark.parametrize("threshold", [0.0002, 1e-5, 0.99996])
+def test_a_threshold_near_an_end_is_not_said_to_be_there(tmp_path, threshold):
+    page = stated(tmp_path, [0.1, 0.8, 0.3, 0.9], [1, 0, 0, 1], threshold=threshold)
+    assert float(page.written["headline.threshold"]) == page.numbers["headline.threshold"] == threshold
+    assert f"{threshold:.6g} (in use)" in page.prose
+
+
+def test_a_threshold_has_one_row_in_the_table_of_thresholds(tmp_path):
+    page = stated(tmp_path, [0.1, 0.8, 0.3, 0.9], [1, 0, 0, 1], threshold=0.50004)
+    assert page.prose.count("0.5 (in use)") == 1
+    assert len({name.split(".sens")[0] for name in page.numbers if re.match(r"threshold\..*\.sensitivity$", name)}) == 9
 
 
 def test_features_give_a_page_without_films(tmp_path, matrix, y):
@@ -519,8 +600,8 @@ def test_heat_is_that_of_grad_cam(page, study):
     assert heat
     for name, value in heat.items():
         film = X[int(name.split(".")[1])]
-        expected = grad_cam(clf, [film], class_of_interest="PNEUMONIA", coordinates="square").max()
-        assert value == pytest.approx(expected, rel=1e-5)
+        expected = grad_cam(clf, [film], class_of_interest="PNEUMONIA", coordinates="grid").max()
+        assert value == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_model_of_features_shows_films_without_heat_maps(tmp_path, study, features):
@@ -544,3 +625,8 @@ def test_a_curve_is_thinned_to_what_looks_the_same(random):
 )
 def test_a_hundred_is_not_said_of_nearly_all(share, said):
     assert of_hundred(share) == said
+
+
+@pytest.mark.parametrize(("share", "full"), [(1.0, 100), (0.996, 99), (0.004, 1), (0, 0), (0.957, 96)])
+def test_dots_are_not_all_full_where_nearly_all_are(share, full):
+    assert dots_of_hundred(share) == full

@@ -2,22 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_pos_label_consistency, _num_samples, column_or_1d
 
 from skpneumo._inputs import images_if_any
 from skpneumo._patients import etiology
 from skpneumo._seen import seen_by, warn_of
-from skpneumo._sources import name_of
+from skpneumo._sources import name_of, shortened
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
-from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
+from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import roc_auc_interval
-from skpneumo.metrics._study import check_study
+from skpneumo.metrics._study import check_share, check_study, is_missing
 
 KIND = "Kind of pneumonia"
 _UNKNOWN = "not known"
@@ -47,9 +46,11 @@ class Subgroup:
     figures: dict[str, Interval]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What a classifier says of test images, and what that is worth; `report` makes it.
+
+    Printed, it is a line without files and patients. An evaluation equals itself alone.
 
     Parameters
     ----------
@@ -88,6 +89,19 @@ class Evaluation:
         """Whether an image is called positive."""
         return self.proba >= self.performance.threshold
 
+    def __repr__(self) -> str:
+        """Say what a notebook may show: it is often given on, and names would go with it."""
+        names = ("sensitivity", "specificity", "roc_auc")
+        figures = ", ".join(f"{name}={self.performance[name].estimate:.3f}" for name in names)
+        return f"Evaluation(n={self.performance.n}, {figures}, subgroups={len(self.subgroups)})"
+
+
+class _Column(NamedTuple):
+    """Which part each image is of, "" where of none, and the parts in order."""
+
+    values: np.ndarray
+    parts: list[str]
+
 
 def evaluate(
     clf: Any,
@@ -105,12 +119,21 @@ def evaluate(
 
     Parameters are those of `report`.
     """
+    n_samples = _num_samples(X)
+    if not n_samples:
+        raise ValueError("There is nothing to judge: X is empty.")
     pos_label = _check_pos_label_consistency(pos_label, column_or_1d(y))
+    check_asked(clf, pos_label)
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
+    check_share("threshold", threshold, closed=True)
+    check_share("confidence", confidence)
+    if prevalence is not None:
+        check_share("prevalence", prevalence)
     images = images_if_any(X)
-    names: list[str | None] = list(map(name_of, images)) if images else [None] * _num_samples(X)
-    columns = _check_columns(subgroups, names, _num_samples(X))
+    names: list[str | None] = list(map(name_of, images)) if images else [None] * n_samples
+    columns = _kinds(names) if subgroups is None else _check_columns(subgroups, n_samples)
     patients = patients_of(X) if groups is None else column_or_1d(groups)
+    check_study(y, np.full(n_samples, 0.5), patients, pos_label)  # before the pass, which may take hours
     known = seen_by(clf, X, patients)
     proba, novelty = _judged(clf, X, pos_label, has_images=images is not None)
     performance = diagnostic_report(
@@ -145,7 +168,7 @@ def evaluate(
     return Evaluation(
         performance=performance,
         subgroups=tuple(
-            subgroup(column, value, values == value) for column, values in columns.items() for value in _sorted(values)
+            subgroup(name, part, column.values == part) for name, column in columns.items() for part in column.parts
         ),
         labels=(negative, pos_label),
         y=study.y,
@@ -167,35 +190,56 @@ def _judged(clf: Any, X: Any, pos_label: Any, *, has_images: bool) -> tuple[np.n
     return proba, novelty
 
 
-def _check_columns(subgroups: Any, names: list[str | None], n_samples: int) -> dict[str, np.ndarray]:
+def _kinds(names: list[str | None]) -> dict[str, _Column]:
+    """Return the kinds of pneumonia that names of files tell; images without any are of no part."""
+    kinds = [etiology(name) if name else None for name in names]
+    values = np.array([kind if kind in ("bacteria", "virus") else "" for kind in kinds], dtype=object)
+    parts = sorted(set(values) - {""})
+    return {KIND: _Column(values, parts)} if parts else {}
+
+
+def _check_columns(subgroups: Any, n_samples: int) -> dict[str, _Column]:
     """Return columns of strings by name.
 
     Raises
     ------
     ValueError
-        A column is of another length, or has too many values to be one of groups.
+        A column is of another length, or has too many values to be one of groups; two have the same name.
     """
-    if subgroups is None:
-        kinds = [etiology(name) if name else None for name in names]
-        values = np.array([kind if kind in ("bacteria", "virus") else "" for kind in kinds], dtype=object)
-        return {KIND: values} if values.any() else {}
     if not isinstance(subgroups, Mapping) and not hasattr(subgroups, "columns"):
-        raise ValueError(f"subgroups must be a mapping from names to columns, or a DataFrame; got {subgroups!r}.")
-    columns = {str(name): column_or_1d(np.asarray(subgroups[name], dtype=object)) for name in subgroups}
-    wrong = []
-    for name, values in columns.items():
-        check_consistent_length(names, values)
-        is_missing = [value is None or value != value for value in values]  # noqa: PLR0124
-        values[:] = [_UNKNOWN if missing else str(value) for value, missing in zip(values, is_missing, strict=True)]
-        if len(set(values)) > _MOST_VALUES:
-            wrong.append(f"{name!r} has {len(set(values))}")
-    if wrong:
+        given = shortened(repr(subgroups))
+        raise ValueError(f"subgroups must be a mapping from names to columns, or a DataFrame; got {given}.")
+    names = [str(name) for name in subgroups]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"Columns of subgroups need names that are told apart as text; not so: {', '.join(twice)}.")
+    shapes = {str(name): np.asarray(subgroups[name], dtype=object).shape for name in subgroups}
+    of_another = {name: shape for name, shape in shapes.items() if shape not in ((n_samples,), (n_samples, 1))}
+    if wrong := [f"{name!r} has {shape[0] if len(shape) == 1 else shape}" for name, shape in of_another.items()]:
+        raise ValueError(f"A column of subgroups has a value for each of {n_samples} images, but {', '.join(wrong)}.")
+    columns = {str(name): _column(subgroups[name]) for name in subgroups}
+    most = _MOST_VALUES
+    if wrong := [f"{name!r} has {len(each.parts)}" for name, each in columns.items() if len(each.parts) > most]:
         raise ValueError(
-            f"A column of subgroups has at most {_MOST_VALUES} values, but {', '.join(wrong)}: bin numbers before, "
+            f"A column of subgroups has at most {most} values, but {', '.join(wrong)}: bin numbers before, "
             "such as by pandas.cut."
         )
     return columns
 
 
-def _sorted(values: np.ndarray) -> list[str]:
-    return sorted(set(values) - {""})
+def _column(given: Any) -> _Column:
+    """Return a column as text, in an array of its own: the one that was given stays as it is."""
+    values = column_or_1d(np.asarray(given, dtype=object)).tolist()
+    written = [_UNKNOWN if is_missing(value) or value == "" else str(value) for value in values]
+    known = {text: value for text, value in zip(written, values, strict=True) if text != _UNKNOWN}
+    parts = _in_order(known, getattr(getattr(given, "dtype", None), "categories", None))
+    return _Column(np.array(written, dtype=object), [*parts, _UNKNOWN] if _UNKNOWN in written else parts)
+
+
+def _in_order(known: dict[str, Any], categories: Any) -> list[str]:
+    """Order values as their categories are, else as they compare: 9 before 10, which their texts do not."""
+    if categories is not None:
+        return [text for text in map(str, categories) if text in known]
+    try:
+        return sorted(known, key=known.__getitem__)
+    except TypeError:  # numbers and names among each other
+        return sorted(known)

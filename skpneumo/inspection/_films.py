@@ -31,12 +31,6 @@ def squares_of(clf: Any, X: Any, positions: np.ndarray) -> np.ndarray:
     return image_views(_safe_indexing(X, positions), n_views=1, image_size=SIDE, **shape)[:, 0]
 
 
-def scaled(heat: np.ndarray) -> np.ndarray:
-    """Scale a heat map to the side of a thumbnail."""
-    image = Image.fromarray(np.ascontiguousarray(heat, np.float32))
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-
-
 def place_of_most(heat: np.ndarray) -> str | None:
     """Say where a heat map is highest, in thirds of the image; None where nothing is above 0."""
     if heat.max() <= 0:

@@ -7,6 +7,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
 
+_ADVICE = {
+    "CalibratedClassifierCV": "Make the calibration of one model: CalibratedClassifierCV(ensemble=False), or one "
+    "around FrozenEstimator.",
+    "Pipeline": "Steps before the classifier change what it sees: pass the classifier itself, with what it is given.",
+}
+_OTHERWISE = "Of several, pass the one that is meant."
 _WRAPPED = ("best_estimator_", "estimator_")  # of searches; of thresholds
 
 
@@ -45,6 +51,6 @@ def check_inner(estimator: Any) -> PneumoniaClassifier:
     if inner is None:
         raise TypeError(
             f"a fitted PneumoniaClassifier was expected, or a search, a tuned threshold or a calibration around one; "
-            f"got {type(estimator).__name__}. Of several, pass the one that is meant."
+            f"got {type(estimator).__name__}. {_ADVICE.get(type(estimator).__name__, _OTHERWISE)}"
         )
     return inner

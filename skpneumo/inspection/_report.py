@@ -15,8 +15,9 @@ from skpneumo._inputs import images_if_any
 from skpneumo._version import __version__
 from skpneumo.inspection import _report_sections as sections
 from skpneumo.inspection._evaluation import Evaluation, evaluate
-from skpneumo.inspection._films import data_uri, place_of_most, scaled, squares_of
+from skpneumo.inspection._films import SIDE, data_uri, place_of_most, squares_of
 from skpneumo.inspection._grad_cam import grad_cam
+from skpneumo.inspection._heat import spread
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.inspection._overlay import overlay
 from skpneumo.inspection._report_pictures import pictures
@@ -111,10 +112,11 @@ def report(
     ------
     ImportError
         Jinja2 or matplotlib is not installed.
-    FileNotFoundError
-        The folder of `path` does not exist, or `model_file` does not.
-    ValueError
-        The classifier is not one of two labels, or parameters cannot be used; all offending items are named.
+    FileNotFoundError, OSError
+        The folder of `path` does not exist, or `model_file` does not; nothing can be written there.
+    TypeError, ValueError
+        The classifier is not one of two labels with probabilities, or parameters cannot be used; offending items are
+        named.
 
     See Also
     --------
@@ -146,6 +148,8 @@ def report(
     _check_installed()
     path = check_parent(path)
     check_is_fitted(clf)
+    if not hasattr(clf, "classes_"):
+        raise TypeError(f"A report is about a classifier; {type(clf).__name__} has no classes_.")
     if len(clf.classes_) != 2:
         raise ValueError(
             f"A report is about a classifier of two labels; this one has {len(clf.classes_)}: "
@@ -184,7 +188,7 @@ def report(
         source_of_threshold=sections.source_of_threshold(clf, is_given=threshold is not None),
         headline=sections.headline(evaluation),
         figures=figure_rows(evaluation),
-        pictures=list(pictures(evaluation, clf)),
+        pictures=pictures(evaluation, clf),
         subgroups=sections.subgroup_tables(evaluation),
         n_errors=(evaluation.performance.fn, evaluation.performance.fp),
         failures=list(zip(failures, _films(clf, X, failures, evaluation.labels[1]), strict=True)),
@@ -231,16 +235,16 @@ def _films(clf: Any, X: Any, failures: Sequence[sections.Failure], positive: Any
     inner = inner_classifier(clf)
     if inner is None or inner.backbone_fingerprint_ is None:
         return [_Film(data_uri(square), None, None, None) for square in squares]
-    maps = grad_cam(clf, _safe_indexing(X, positions), class_of_interest=positive, coordinates="square")
-    heats = [scaled(heat) for heat in maps]
+    grids = grad_cam(clf, _safe_indexing(X, positions), class_of_interest=positive, coordinates="grid")
+    heats = [spread(grid, (SIDE, SIDE), "stretch") for grid in grids]
     return [
         _Film(
             data_uri(square),
             data_uri(overlay(square, heat)),
-            place_of_most(heat),
-            decimal(f"failures.{each.position}.warmest", most, digits=2),
+            place_of_most(grid),
+            decimal(f"failures.{each.position}.warmest", grid.max(), digits=2),
         )
-        for each, square, heat, most in zip(failures, squares, heats, maps.max(axis=(1, 2)), strict=True)
+        for each, square, grid, heat in zip(failures, squares, grids, heats, strict=True)
     ]
 
 

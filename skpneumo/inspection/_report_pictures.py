@@ -1,6 +1,6 @@
 """The pictures of a report, each beside its numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,14 +38,13 @@ class Picture(NamedTuple):
     summary: tuple[str, tables.Figure] | None = None
 
 
-def pictures(evaluation: Evaluation, clf: Any) -> Iterator[Picture]:
+def pictures(evaluation: Evaluation, clf: Any) -> list[Picture]:
     """Draw all there is to draw."""
     draw = [_confusion, _roc, _threshold, _calibration, _histogram, _precision_recall, _det]
+    inner = inner_classifier(clf)
     with inks():
-        yield from (each(evaluation) for each in draw)
-        inner = inner_classifier(clf)
-        if inner is not None and len(inner.loss_curve_):
-            yield _training(inner)
+        drawn = [each(evaluation) for each in draw]
+        return drawn if inner is None or not len(inner.loss_curve_) else [*drawn, _training(inner)]
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> np.ndarray:

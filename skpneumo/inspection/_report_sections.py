@@ -16,24 +16,26 @@ from skpneumo._sources import shortened
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._films import most_confident
 from skpneumo.inspection._inner import inner_classifier
-from skpneumo.inspection._report_tables import Figure, Number, count, decimal, figure
+from skpneumo.inspection._report_tables import Figure, Number, count, cut, decimal, figure
 
 NOVEL = 0.01  # p-values up to this count as novel
 _OF_THE_MACHINE = ("device", "memory", "n_jobs", "verbose")  # parameters that change no result
 _INSIDE = ("best_estimator_", "estimator_", "estimator")
 _SUBGROUP_FIGURES = ("sensitivity", "specificity", "roc_auc")
 _PAIRS_LISTED = 20
+_WRONG_NAMED, _WORDS_SHOWN = 10, 100  # of what cannot be used: how many, and letters of each
 _SILENT = ("nothing found", "the same in all")
 _AUDIT_COLUMNS = ("check", "kind", "n", "auc", "lower", "upper", "verdict")
 
 
 class Statement(NamedTuple):
-    """A figure said in images of a hundred; `filled` of them are drawn full."""
+    """A figure said in images; of those that are drawn, `filled` are full."""
 
     before: str
     number: str
     after: str
     filled: int
+    drawn: int
     figure: Figure
     counts: str
 
@@ -68,42 +70,62 @@ def of_hundred(share: float) -> str:
     return "fewer than 1" if rounded == "0" and share > 0 else rounded
 
 
+def dots_of_hundred(share: float) -> int:
+    """Return how many of 100 dots are full: as `of_hundred`, never all or none where it is not."""
+    return int(np.clip(round(100 * share), share > 0, 100 - (share < 1)))
+
+
 def headline(evaluation: Evaluation) -> dict[str, Any]:
     """Return what is to be read in five seconds."""
     performance = evaluation.performance
-    named = {
-        "Ill": (performance.tp, performance.fn, "sensitivity"),
-        "Others": (performance.tn, performance.fp, "specificity"),
-    }
-    statements = []
-    for word, (right, wrong, name) in named.items():
-        share = performance[name].estimate
-        whom, what = ("the ill", "ill") if word == "Ill" else ("the others", "not ill")
-        statements.append(
-            Statement(
-                f"Of 100 images of {whom},",
-                of_hundred(share),
-                f"are called {what}.",
-                int(np.clip(round(100 * share), 0, 100)),
-                figure(f"headline.{name}", performance[name]),
-                f"{right} of {right + wrong}",
-            )
-        )
+    sensitivity, specificity = (
+        figure(f"headline.{name}", performance[name]) for name in ("sensitivity", "specificity")
+    )
     stated = performance.stated_prevalence
     suffix = "" if stated is None else "_at_prevalence"
     share = performance.prevalence if stated is None else stated
+    ppv, npv, roc_auc = (
+        figure(f"headline.{name}", performance[key])
+        for name, key in (("ppv", f"ppv{suffix}"), ("npv", f"npv{suffix}"), ("roc_auc", "roc_auc"))
+    )
     return {
-        "statements": statements,
-        "ppv": figure("headline.ppv", performance[f"ppv{suffix}"]),
-        "npv": figure("headline.npv", performance[f"npv{suffix}"]),
-        "roc_auc": figure("headline.roc_auc", performance["roc_auc"]),
+        "statements": [
+            _statement("the ill", "ill", performance.tp, performance.fn, sensitivity),
+            _statement("the others", "not ill", performance.tn, performance.fp, specificity),
+        ],
+        "ppv": ppv,
+        "npv": npv,
+        "roc_auc": roc_auc,
+        "intervals": _how_many_have_intervals([sensitivity, specificity, ppv, npv, roc_auc]),
         "prevalence": decimal("headline.prevalence", share),
         "is_stated": stated is not None,
         "n": count("headline.n", performance.n),
         "n_patients": count("headline.n_patients", performance.n_patients) if performance.has_groups else None,
         "share_positive": decimal("headline.share_positive", performance.prevalence),
-        "threshold": decimal("headline.threshold", performance.threshold),
+        "threshold": cut("headline.threshold", performance.threshold),
     }
+
+
+def _how_many_have_intervals(figures: Sequence[Figure]) -> str:
+    """Return "all", "some" or "none" of the figures that are defined: that of a single patient has no interval."""
+    has_limits = {each.lower is not None for each in figures if not np.isnan(each.estimate.value)}
+    return "some" if len(has_limits) == 2 else "all" if has_limits == {True} else "none"
+
+
+def _statement(whom: str, called: str, right: int, wrong: int, share: Figure) -> Statement:
+    """Say a share of at least 100 images as one of 100; fewer do not tell as much, so they are counted."""
+    n = right + wrong
+    is_share = n >= 100
+    number = of_hundred(right / n) if is_share else str(right)
+    return Statement(
+        f"Of {100 if is_share else n} image{'' if n == 1 else 's'} of {whom},",
+        number,
+        f"{'is' if number == '1' else 'are'} called {called}.",
+        dots_of_hundred(right / n) if is_share else right,
+        100 if is_share else n,
+        share,
+        f"{right} of {n}",
+    )
 
 
 def subgroup_tables(evaluation: Evaluation) -> dict[str, list[SubgroupRow]]:
@@ -362,14 +384,22 @@ def check_excluded(excluded: Any) -> None:
         return
     if not hasattr(excluded, "items"):
         raise ValueError(
-            f"excluded must be a mapping from reasons to numbers of images, or to lists of them; got {excluded!r}."
+            "excluded must be a mapping from reasons to numbers of images, or to lists of them; got "
+            f"{shortened(repr(excluded), _WORDS_SHOWN)}."
         )
     wrong = [f"{reason!r}: {value!r}" for reason, value in excluded.items() if not _is_count_or_list(value)]
     if wrong:
         raise ValueError(
             "excluded maps each reason to a number of images, 0 or more, or to a list of them; it does not for "
-            f"{', '.join(wrong)}."
+            f"{_named(wrong)}."
         )
+
+
+def _named(wrong: Sequence[str]) -> str:
+    """Name what is wrong, of much the first: it may be a whole data set, given in the wrong place."""
+    rest = len(wrong) - _WRONG_NAMED
+    named = ", ".join(shortened(each, _WORDS_SHOWN) for each in wrong[:_WRONG_NAMED])
+    return f"{named} and {rest} more" if rest > 0 else named
 
 
 def _is_count_or_list(value: Any) -> bool:
@@ -399,6 +429,4 @@ def check_overlap(overlap: Any) -> None:
     is_list = isinstance(overlap, (list, tuple))
     wrong = [repr(each) for each in overlap if not all(hasattr(each, part) for part in parts)] if is_list else []
     if not is_list or wrong:
-        raise ValueError(
-            f"overlap must be the list that check_splits returns; got {', '.join(wrong) or repr(overlap)}."
-        )
+        raise ValueError(f"overlap must be the list that check_splits returns; got {_named(wrong or [repr(overlap)])}.")

@@ -88,6 +88,12 @@ def decimal(name: str, value: float, digits: int = 3) -> Number:
     return Number(name, value, f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.1f}")
 
 
+def cut(name: str, value: float) -> Number:
+    """Return a threshold: one near 0 or 1 would be written as 0 or 1 with decimals alone."""
+    digits = next(digits for digits in range(4, 18) if value == 1 or f"{value:.{digits}g}" != "1")
+    return Number(name, float(value), f"{value:.{digits}g}")
+
+
 def figure(name: str, interval: Interval) -> Figure:
     """Return an estimate with its limits, where it has some."""
     has_limits = not np.isnan(interval.lower)
@@ -191,14 +197,18 @@ def histogram_table(edges: np.ndarray, ill: np.ndarray, others: np.ndarray) -> T
 def threshold_table(evaluation: Evaluation) -> Table:
     """Return what calls would be worth at other thresholds."""
     performance = evaluation.performance
-    chosen = sorted({*_THRESHOLDS, performance.threshold})
+    in_use = cut("", performance.threshold).written
+    chosen = sorted([performance.threshold, *(each for each in _THRESHOLDS if cut("", each).written != in_use)])
     y, p, patients = study_of(evaluation)
     rows: list[list[Any]] = []
     for threshold in chosen:
         there = shares_of_calls(y, p >= threshold, patients, performance.confidence)
         mark = " (in use)" if threshold == performance.threshold else ""
         rows.append(
-            [f"{threshold:.3g}{mark}", *(figure(f"threshold.{threshold!r}.{name}", there[name]) for name in CALLS)]
+            [
+                f"{cut('', threshold).written}{mark}",
+                *(figure(f"threshold.{threshold!r}.{name}", there[name]) for name in CALLS),
+            ]
         )
     return Table("Other thresholds", ("Threshold", "Sensitivity", "Specificity", "PPV", "NPV"), rows)
 

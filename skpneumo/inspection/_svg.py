@@ -3,13 +3,17 @@
 import html
 import io
 import re
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from skpneumo.inspection._axes import BLUE, GREEN, PURPLE, VERMILLION
 
 INK, QUIET, LINE = "#111213", "#575859", "#d1d2d3"
 SERIES = tuple(ink.lower() for ink in (BLUE, VERMILLION, GREEN, PURPLE))
+
+_SETTINGS = threading.RLock()  # those of matplotlib belong to the process: who changes them works alone
 
 _INKS = {
     INK: "currentColor",
@@ -27,37 +31,42 @@ _ID = re.compile(r'\bid="([^"]*)"')
 _USE = re.compile(r'(?:xlink:)?href="#([^"]*)"|url\(#([^)]*)\)')
 
 
-def inks() -> AbstractContextManager[Any]:
-    """Let figures be made in the inks that `to_svg` knows."""
-    from cycler import cycler
+@contextmanager
+def inks() -> Iterator[None]:
+    """Let figures be made in the inks that `to_svg` knows, by one thread at a time."""
     from matplotlib import rc_context
 
-    return rc_context(
-        {
-            "axes.edgecolor": QUIET,
-            "axes.axisbelow": True,
-            "axes.facecolor": "none",
-            "axes.grid": True,
-            "axes.labelcolor": INK,
-            "axes.prop_cycle": cycler(color=SERIES) + cycler(linestyle=["-", "--", "-.", ":"]),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "figure.facecolor": "none",
-            "font.family": "sans-serif",
-            "font.size": 10.0,
-            "grid.color": LINE,
-            "grid.linewidth": 0.6,
-            "legend.frameon": False,
-            "savefig.facecolor": "none",
-            "svg.fonttype": "none",
-            "svg.hashsalt": "skpneumo",
-            "text.color": INK,
-            "xtick.color": QUIET,
-            "xtick.labelcolor": INK,
-            "ytick.color": QUIET,
-            "ytick.labelcolor": INK,
-        }
-    )
+    with _SETTINGS, rc_context(_settings()):
+        yield
+
+
+def _settings() -> dict[str, Any]:
+    from cycler import cycler
+
+    return {
+        "axes.edgecolor": QUIET,
+        "axes.axisbelow": True,
+        "axes.facecolor": "none",
+        "axes.grid": True,
+        "axes.labelcolor": INK,
+        "axes.prop_cycle": cycler(color=SERIES) + cycler(linestyle=["-", "--", "-.", ":"]),
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "figure.facecolor": "none",
+        "font.family": "sans-serif",
+        "font.size": 10.0,
+        "grid.color": LINE,
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+        "savefig.facecolor": "none",
+        "svg.fonttype": "none",
+        "svg.hashsalt": "skpneumo",
+        "text.color": INK,
+        "xtick.color": QUIET,
+        "xtick.labelcolor": INK,
+        "ytick.color": QUIET,
+        "ytick.labelcolor": INK,
+    }
 
 
 def to_svg(figure: Any, name: str, title: str) -> str:

@@ -60,10 +60,26 @@ def patients_of(X: Any) -> np.ndarray | None:
 
 def probabilities_of(estimator: Any, X: Any, label: Any) -> np.ndarray:
     """Let a fitted classifier say how probable a label is."""
+    return np.asarray(estimator.predict_proba(X))[:, check_asked(estimator, label)]
+
+
+def check_asked(estimator: Any, label: Any) -> int:
+    """Return the column in which a fitted classifier says how probable a label is; it is not asked yet.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It says no probabilities; it is not one of two classes, one of them this label.
+    """
+    if not hasattr(estimator, "predict_proba"):
+        raise TypeError(
+            f"{type(estimator).__name__} has no predict_proba here: pass a classifier that says probabilities, such as "
+            "CalibratedClassifierCV around this one."
+        )
     classes = list(estimator.classes_)
     if len(classes) != 2 or label not in classes:
         raise ValueError(
             f"A diagnostic report needs a classifier of two classes, one of them pos_label={label!r}; its classes are "
             f"{classes}."
         )
-    return np.asarray(estimator.predict_proba(X))[:, classes.index(label)]
+    return classes.index(label)

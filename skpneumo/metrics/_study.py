@@ -25,7 +25,7 @@ def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study
         raise ValueError("A diagnostic report needs images of both classes, positive and negative; y_true is empty.")
     probabilities = _check_numbers(y_proba)
     check_consistent_length(labels, probabilities)
-    _refuse("y_true must name a label for each image", labels, _is_missing(labels))
+    _refuse("y_true must name a label for each image", labels, _are_missing(labels))
     classes = np.unique(labels)
     pos_label = _check_pos_label_consistency(pos_label, labels)
     if len(classes) != 2:
@@ -72,7 +72,7 @@ def _check_patients(groups: Any, n_samples: int) -> Patients:
     groups = column_or_1d(groups)
     if len(groups) != n_samples:
         raise ValueError(f"groups must name a patient for each of {n_samples} images; got {len(groups)}.")
-    _refuse("groups must name a patient for each image", groups, _is_missing(groups))
+    _refuse("groups must name a patient for each image", groups, _are_missing(groups))
     try:
         kept, codes = np.unique(groups, return_inverse=True)
     except TypeError:  # names and numbers among each other
@@ -80,8 +80,16 @@ def _check_patients(groups: Any, n_samples: int) -> Patients:
     return Patients(codes, len(kept))
 
 
-def _is_missing(values: np.ndarray) -> np.ndarray:
-    return np.array([value is None or value != value for value in values.tolist()], bool)  # noqa: PLR0124
+def is_missing(value: Any) -> bool:
+    """Tell whether a value is None, nan, NaT or pandas.NA."""
+    try:
+        return value is None or bool(value != value)  # noqa: PLR0124
+    except TypeError:  # of pandas.NA nobody knows what it is equal to
+        return True
+
+
+def _are_missing(values: np.ndarray) -> np.ndarray:
+    return np.array([is_missing(value) for value in values.tolist()], bool)
 
 
 def _refuse(expected: str, values: np.ndarray, wrong: Any) -> None:
