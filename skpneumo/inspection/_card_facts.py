@@ -1,31 +1,42 @@
 """What a fitted classifier and its evaluation tell of themselves, in the words of a model card."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
+from skpneumo._backbone import Backbone
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._features import VGG19Features
+from skpneumo._images import VERSION, Square
 from skpneumo._network import CHANNEL_MEANS, LAYERS, map_side, n_channels, shapes
-from skpneumo._novelty import smallest_p_value
-from skpneumo._persistence import checksum
+from skpneumo._pipeline import Way
 from skpneumo._sources import shortened
 from skpneumo._version import __version__
+from skpneumo._weights import weights_digest
 from skpneumo.inspection._evaluation import Evaluation, Subgroup
-from skpneumo.inspection._inner import within
+from skpneumo.inspection._facts import (
+    NOT_REMEMBERED,
+    NOVEL,
+    base_name,
+    can_be_novel,
+    chain,
+    digest_of_learnt,
+    forgets,
+    knows_patients,
+    origin_of_threshold,
+    parameters_of,
+    seen_of,
+    sees_images,
+    without_folders,
+)
 from skpneumo.inspection._markdown import bullets, plain, table
 from skpneumo.metrics._estimators import threshold_of
 from skpneumo.metrics._interval import Interval
 from skpneumo.metrics._report import WORDS, _written
 
-# What tells nothing of the model: where it computes, how fast, and how much it says meanwhile.
-_OF_THE_MACHINE = {"device", "memory", "n_jobs", "verbose"}
-_RARE = 0.01
 _PROBABILITIES = {"brier_score", "calibration_slope", "calibration_intercept", "expected_calibration_error"}
+_SHAPING = ("aspect", "contrast", "image_size", "n_layers", "n_trainable_layers", "pool_grid", "weights")
 _WAYS = {
     "crop": "its short side is scaled and its centre cropped",
     "pad": "its long side is scaled and the rest is black",
@@ -33,21 +44,13 @@ _WAYS = {
 }
 
 
-def chain(clf: Any) -> list[Any]:
-    """List a classifier and what it holds, from the outermost to the `PneumoniaClassifier`."""
-    found = [clf]
-    while not isinstance(found[-1], PneumoniaClassifier):
-        found.append(within(found[-1]))
-    return found
-
-
 def check_parameters_of_fit(inner: PneumoniaClassifier) -> None:
-    """Refuse parameters that no longer tell what the model is.
+    """Refuse parameters of images and layers that no longer tell what the model is; no weights are read for it.
 
     Raises
     ------
     ValueError
-        They would give another number of features than the model has.
+        They would give other features than those of the fit.
     """
     if inner.backbone_fingerprint_ is None:
         return
@@ -59,6 +62,29 @@ def check_parameters_of_fit(inner: PneumoniaClassifier) -> None:
             f"{inner.image_size} and pool_grid={inner.pool_grid} give {expected}: they have changed since the fit. "
             "Restore them, or fit anew."
         )
+    if not _gives_features_of_fit(inner):
+        values = ", ".join(f"{name}={getattr(inner, name)!r}" for name in _SHAPING)
+        raise ValueError(
+            f"The parameters {values} of the model give other features than those it was fitted on: they have changed "
+            "since the fit. Restore them, or fit anew."
+        )
+
+
+def _gives_features_of_fit(inner: PneumoniaClassifier) -> bool:
+    if inner.versions_.get("preprocessing") != str(VERSION):  # what this version would give says nothing of that fit
+        return True
+    n_frozen = inner.n_layers - inner.n_trainable_layers
+    if inner.tuned_layers_ and set(inner.tuned_layers_) != set(shapes(max(0, n_frozen), inner.n_layers)):
+        return False
+    n_layers, pool_grid = (n_frozen, None) if inner.tuned_layers_ else (inner.n_layers, inner.pool_grid)
+    if n_layers and not inner.bundled_weights_ and (inner.weights is None) != (inner.weights_digest_ is None):
+        return False
+    known = inner.weights_digest_
+    digest = weights_digest(None, n_layers) if known is None else bytes.fromhex(known)
+    # Neither device nor precision is in the name of what a model was fitted on.
+    backbone = Backbone(None, digest, n_layers, inner.image_size, pool_grid, device="", precision="")
+    square = Square(inner.image_size, inner.aspect, inner.contrast)
+    return Way(square, backbone).fingerprint() == inner.backbone_fingerprint_
 
 
 def _name(label: Any) -> str:
@@ -72,11 +98,6 @@ def _named(label: Any) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def sees_images(inner: PneumoniaClassifier) -> bool:
-    """Tell whether the model was fitted on images."""
-    return inner.backbone_fingerprint_ is not None
 
 
 def description(clf: Any, inner: PneumoniaClassifier) -> str:
@@ -174,12 +195,7 @@ def _weights(inner: PneumoniaClassifier) -> str:
     if isinstance(inner.weights, str) and inner.weights == "imagenet":
         return "The layers of VGG19 began with the ImageNet weights that Keras distributes."
     lacking = ", and trained layers that it lacks with random ones" if inner.tuned_layers_ else ""
-    return f"The layers of VGG19 began with the weights in the file {plain(_file_name(inner.weights))}{lacking}."
-
-
-def _file_name(path: Any) -> str:
-    """Leave out the folders, which are nobody else's business."""
-    return os.fspath(path).replace("\\", "/").rsplit("/", 1)[-1]
+    return f"The layers of VGG19 began with the weights in the file {plain(base_name(inner.weights))}{lacking}."
 
 
 def preprocessing(inner: PneumoniaClassifier) -> list[str]:
@@ -234,20 +250,22 @@ def partitions(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | No
     if n_held_out := inner.training_summary_.get("n_held_out"):
         items.append(f"Early stopping held out {n_held_out} of the training images, no known patient on both sides.")
     if evaluation is not None:
-        items.append(_overlap(evaluation))
-    if any(type(each).__name__ == "FrozenEstimator" for each in chain(clf)):
-        items.append("What was fitted around the model later, such as a calibration, does not remember its images.")
+        items.append(_overlap(clf, evaluation))
+    if forgets(clf):
+        items.append(NOT_REMEMBERED)
     return [bullets(items)] if items else []
 
 
-def _overlap(evaluation: Evaluation) -> str:
-    if evaluation.seen is None:
+def _overlap(clf: Any, evaluation: Evaluation) -> str:
+    seen = seen_of(clf, evaluation.seen, evaluation.patients)
+    if seen is None:
         return "Whether test images were in the training is not known."
-    n_images, n_patients = (int(column.sum()) for column in evaluation.seen.T)
-    return (
-        f"Of {len(evaluation.y)} test images, {n_images} were in the training, by their content; {n_patients} are of "
-        "patients who were in it, as far as names of files or groups tell."
-    )
+    images = f"Of {len(evaluation.y)} test images, {seen.n_images} were in the training, by their content"
+    if seen.n_of_patients is None:
+        sides = {"training": knows_patients(clf), "test": evaluation.patients is not None}
+        unnamed = " and of the ".join(side for side, is_named in sides.items() if not is_named)
+        return f"{images}; of how many a patient was is not known: patients of the {unnamed} images have no names."
+    return f"{images}; {seen.n_of_patients} are of patients who were in it, as far as names of files or groups tell."
 
 
 def training_procedure(inner: PneumoniaClassifier) -> list[str]:
@@ -287,17 +305,8 @@ def training_procedure(inner: PneumoniaClassifier) -> list[str]:
 
 def hyperparameters(inner: PneumoniaClassifier) -> str:
     """List the parameters that shape the model."""
-    left_out = _OF_THE_MACHINE if sees_images(inner) else _OF_THE_MACHINE | set(VGG19Features().get_params())
-    values = _without_folders(inner.get_params(deep=False))
-    rows = [(name, shortened(repr(value), 200)) for name, value in values.items() if name not in left_out]
+    rows = [(name, shortened(repr(value), 200)) for name, value in parameters_of(inner).items()]
     return table(("Parameter", "Value"), rows)
-
-
-def _without_folders(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    is_path = {
-        name: name.endswith("weights") and isinstance(value, (str, os.PathLike)) for name, value in parameters.items()
-    }
-    return {name: _file_name(value) if is_path[name] else value for name, value in parameters.items()}
 
 
 def selection(clf: Any) -> list[str]:
@@ -309,7 +318,7 @@ def selection(clf: Any) -> list[str]:
             items.append(
                 f"{name} chose among {len(each.cv_results_['params'])} candidates by cross-validation "
                 f"(cv={plain(shortened(repr(each.cv), 200))}, scoring={plain(shortened(repr(each.scoring), 200))}): "
-                f"{plain(shortened(repr(_without_folders(each.best_params_))))}."
+                f"{plain(shortened(repr(without_folders(each.best_params_))))}."
             )
         elif isinstance(each, CalibratedClassifierCV):
             items.append(f"{name} calibrated the probabilities (method={plain(each.method)}).")
@@ -325,11 +334,11 @@ def testing_data(inner: PneumoniaClassifier, evaluation: Evaluation) -> list[str
         f"{performance.n} images{patients}, {n_positive} of them ({_percent(performance.prevalence)}) "
         f"{_named(evaluation.labels[1])}.",
     ]
-    if evaluation.novelty is not None and inner.reference_ and smallest_p_value(inner.reference_) <= _RARE:
-        n_rare = int((evaluation.novelty <= _RARE).sum())
+    if evaluation.novelty is not None and can_be_novel(inner):
+        n_novel = int((evaluation.novelty <= NOVEL).sum())
         items.append(
-            f"{n_rare} of them ({_percent(n_rare / performance.n)}) have a novelty of at most {_RARE:g}; of images "
-            f"like those of the training about {_percent(_RARE)} would."
+            f"{n_novel} of them ({_percent(n_novel / performance.n)}) {'has' if n_novel == 1 else 'have'} a novelty of "
+            f"at most {NOVEL:g}; of images like those of the training about {100 * NOVEL:g} % would."
         )
     return [bullets(items)]
 
@@ -342,7 +351,7 @@ def operating_point(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation
     own, origin = None, "what decision_function gives, and is no probability"
     try:
         own = threshold_of(clf, positive)
-        origin = _origin(clf, own)
+        origin = plain(origin_of_threshold(clf))
     except ValueError:  # it is no threshold of this probability; its origin can be told all the same
         pass
     told = f"{own:.4g}" if own is not None else "not one of the probability"
@@ -355,20 +364,6 @@ def operating_point(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation
         whose = "the same" if is_own else "another one, stated for the evaluation"
         items.append(f"The figures below are at a probability of {threshold:.4g}, {whose}.")
     return [bullets(items)]
-
-
-def _origin(clf: Any, threshold: float) -> str:
-    for each in chain(clf):
-        if isinstance(each, CalibratedClassifierCV):
-            break
-        if isinstance(each, TunedThresholdClassifierCV):
-            scoring = plain(shortened(repr(each.scoring), 200))
-            return f"tuned by TunedThresholdClassifierCV (scoring={scoring}, cv={plain(shortened(repr(each.cv), 200))})"
-        if isinstance(each, FixedThresholdClassifier):
-            return "set by whoever made the model (FixedThresholdClassifier)"
-    if threshold == 0.5:
-        return "the more probable class"
-    return "the line that the head was trained for, in probabilities that are corrected to another prevalence"
 
 
 def metrics(evaluation: Evaluation) -> list[str]:
@@ -568,8 +563,7 @@ def software(inner: PneumoniaClassifier) -> str:
 
 def digests(inner: PneumoniaClassifier) -> str:
     """Name the model, and the weights that it needs, by what they hold."""
-    learnt = {name: value for name, value in vars(inner).items() if name.endswith("_") and not name.startswith("_")}
-    rows = [("All fitted attributes (BLAKE2b)", checksum(learnt))]
+    rows = [("All fitted attributes (BLAKE2b)", digest_of_learnt(inner))]
     if inner.weights_digest_ is not None:
         rows.append(("Weights of the frozen layers", inner.weights_digest_))
     if sees_images(inner):
@@ -580,8 +574,8 @@ def digests(inner: PneumoniaClassifier) -> str:
 def reproduction(inner: PneumoniaClassifier) -> str:
     """Say what a second fit needs."""
     random = inner.random_state
-    drawn = bool(inner.tuned_layers_ or len(inner.coefs_) > 1 or inner.sampler is not None or inner.early_stopping)
-    if not drawn:
+    is_drawn = not _is_solved(inner) or inner.tuned_layers_ or inner.sampler is not None or inner.early_stopping
+    if not is_drawn:
         seed = "The fit drew nothing at random."
     elif isinstance(random, (int, np.integer)):
         seed = f"The fit drew at random from random_state={int(random)}."
