@@ -129,3 +129,23 @@ def digest_of_judged(clf: Any) -> str | None:
     """
     inner = inner_classifier(clf)
     return None if inner is None else digest_of_learnt(inner, _OF_CARRIAGE)
+
+
+def class_name(label: Any) -> str:
+    """Name a class; a number alone would read like a count."""
+    return label if isinstance(label, str) else f"class {label}"
+
+
+def percent(share: float) -> str:
+    """Write a share with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def is_adapted(inner: PneumoniaClassifier) -> bool:
+    """Tell whether `adapt` has made it."""
+    return "stated_share" in inner.reference_
+
+
+def is_solved(inner: PneumoniaClassifier) -> bool:
+    """Tell a linear probe from one that epochs were counted of, as by `partial_fit`."""
+    return len(inner.coefs_) == 1 and (not inner.loss_curve_ or bool(inner.tuned_layers_))

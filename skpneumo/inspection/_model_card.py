@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._sources import shortened
 from skpneumo.inspection import _card_facts as facts
+from skpneumo.inspection import _card_performance as performance
+from skpneumo.inspection import _card_training as training
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._facts import digest_of_judged, sees_images
 from skpneumo.inspection._inner import check_inner
@@ -338,7 +340,7 @@ def _training(
 ) -> list[Section]:
     return [
         Section(2, "Training Details", []),
-        Section(3, "Training Data", facts.training_data(inner)),
+        Section(3, "Training Data", training.training_data(inner)),
         _asked(
             3,
             "Training Population",
@@ -362,24 +364,24 @@ def _training(
         Section(
             3,
             "Partitions",
-            facts.partitions(clf, inner, evaluation),
+            training.partitions(clf, inner, evaluation),
             "how images were divided into training, tuning and test images, and whether by patient",
         ),
-        Section(3, "Preprocessing", facts.preprocessing(inner)),
-        Section(3, "Training Procedure", facts.training_procedure(inner)),
-        Section(3, "Training Hyperparameters", [facts.hyperparameters(inner)]),
-        Section(3, "Model Selection", facts.selection(clf), "how this model was chosen, and among how many"),
+        Section(3, "Preprocessing", training.preprocessing(inner)),
+        Section(3, "Training Procedure", training.training_procedure(inner)),
+        Section(3, "Training Hyperparameters", [training.hyperparameters(inner)]),
+        Section(3, "Model Selection", training.selection(clf), "how this model was chosen, and among how many"),
     ]
 
 
 def _evaluation(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> list[Section]:
     known: dict[str, Callable[[Evaluation], list[str]]] = {
-        "Testing Data": partial(facts.testing_data, inner),
-        "Metrics": facts.metrics,
-        "Results": facts.results,
-        "Calibration": facts.calibration,
-        "Subgroups": facts.subgroups,
-        "Failure Analysis": facts.failures,
+        "Testing Data": partial(performance.testing_data, inner),
+        "Metrics": performance.metrics,
+        "Results": performance.results,
+        "Calibration": performance.calibration,
+        "Subgroups": performance.subgroups,
+        "Failure Analysis": performance.failures,
     }
     asked = {
         "Testing Data": "source, setting and dates of the test images, and how they differ from the training images",
@@ -398,7 +400,7 @@ def _evaluation(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | N
         Section(
             3,
             "Operating Point",
-            facts.operating_point(clf, inner, evaluation),
+            performance.operating_point(clf, inner, evaluation),
             "why the line is drawn there: what a missed case and a false alarm cost",
         ),
         *map(section, ("Metrics", "Results", "Calibration", "Subgroups", "Failure Analysis")),
@@ -418,7 +420,7 @@ def _technical(inner: PneumoniaClassifier) -> list[Section]:
         Section(3, "Compute Infrastructure", [], "what machine the model was trained on, and for how long"),
         Section(3, "Software", [facts.software(inner)]),
         Section(3, "Digests", [facts.digests(inner)]),
-        Section(3, "Reproduction", [facts.reproduction(inner)]),
+        Section(3, "Reproduction", [training.reproduction(inner)]),
     ]
 
 
