@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 import skpneumo.inspection
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
+from skpneumo._weights import load_layers
 from skpneumo.inspection import model_card
 from skpneumo.inspection._evaluation import evaluate
 from skpneumo.inspection._markdown import plain, prose
@@ -113,6 +114,22 @@ def test_texts_that_are_none_are_all_named(probe):
         model_card(probe, sections={"Developers": " ", "Citation": None, "License": "mit"})
 
 
+def test_parameters_of_another_type_are_refused(probe):
+    with pytest.raises(TypeError, match=r"sections must be a mapping .* got 'abc'"):
+        model_card(probe, sections="abc")
+    with pytest.raises(TypeError, match="test_name must be a text, or None; got 5"):
+        model_card(probe, test_name=5)
+
+
+@pytest.mark.parametrize(
+    "sections", [{"License": ["x"] * 100_000}, {"x" * 100_000: "a"}, {str(i): "a" for i in range(10_000)}]
+)
+def test_errors_stay_short(probe, sections):
+    with pytest.raises(ValueError, match="sections") as error:
+        model_card(probe, sections=sections)
+    assert len(str(error.value)) < 3000
+
+
 def test_the_collection_is_described_only_where_it_is_named(probe):
     silent, told = (sections_of(model_card(probe, collection=collection)) for collection in (None, "kermany"))
     assert "children" not in " ".join(silent.values())
@@ -120,6 +137,13 @@ def test_the_collection_is_described_only_where_it_is_named(probe):
     assert all(silent[name].startswith(MARK) and not told[name].startswith(MARK) for name in KERMANY)
     with pytest.raises(ValueError, match="'kermany'; got 'chexpert'"):
         model_card(probe, collection="chexpert")
+
+
+def test_the_collection_says_nothing_of_the_evaluation(probe):
+    told = sections_of(model_card(probe, collection="kermany"))
+    assert "labels of that collection's folder `test` alone" in told["Reference Standard"]
+    assert "better" not in told["Reference Standard"]
+    assert "no other disease" not in told["Training Population"]
 
 
 # What the model tells
@@ -211,9 +235,12 @@ def test_a_model_of_an_early_version_has_a_card(probe):
     assert "not known" in sections["Software"]
 
 
-def test_folders_of_the_machine_stay_out(fitted):
-    moved = copy.deepcopy(fitted).set_params(weights="/home/somebody/vgg19.npz", memory="/home/somebody/cache")
-    card = model_card(moved)
+def test_folders_of_the_machine_stay_out(xrays, tmp_path):
+    path = tmp_path / "somebody" / "vgg19.npz"
+    path.parent.mkdir()
+    np.savez(path, **load_layers(None, 2))
+    clf = PneumoniaClassifier(**{**TINY, "weights": str(path)}, memory=None).fit(xrays.data, xrays.target)
+    card = model_card(clf.set_params(memory="/home/somebody/cache"))
     assert "somebody" not in card
     assert "'vgg19.npz'" in sections_of(card)["Training Hyperparameters"]
 
@@ -238,6 +265,16 @@ def test_the_code_of_a_model_of_features_runs(probe, tmp_path, monkeypatch):
     assert told["probabilities"].shape == (1,)
 
 
+def test_a_head_from_partial_fit_was_drawn(X, t):
+    heads = [PneumoniaClassifier() for _ in range(2)]
+    for clf in heads:
+        for _ in range(2):
+            clf.partial_fit(X, t, classes=[0, 1])
+    assert not np.array_equal(heads[0].coefs_[0], heads[1].coefs_[0])
+    assert "cannot be repeated exactly" in sections_of(model_card(heads[0]))["Reproduction"]
+    assert "drew nothing" in sections_of(model_card(PneumoniaClassifier().fit(X, t)))["Reproduction"]
+
+
 def test_digests_tell_models_apart_and_survive_saving(fitted, probe, tmp_path):
     joblib.dump(fitted, tmp_path / "model")
     first, again, other = (
@@ -247,9 +284,50 @@ def test_digests_tell_models_apart_and_survive_saving(fitted, probe, tmp_path):
     assert re.findall(r"[0-9a-f]{32}", first)[0] not in other
 
 
-def test_parameters_that_have_changed_since_the_fit_are_refused(fitted):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pool_grid": 1},
+        {"aspect": "pad"},
+        {"contrast": "equalize"},
+        {"image_size": 48},
+        {"weights": "imagenet"},
+        {"weights": "none.npz"},
+    ],
+)
+def test_parameters_that_have_changed_since_the_fit_are_refused(fitted, changed):
     with pytest.raises(ValueError, match="changed since the fit"):
-        model_card(copy.deepcopy(fitted).set_params(pool_grid=1))
+        model_card(copy.deepcopy(fitted).set_params(**changed))
+
+
+@pytest.mark.parametrize("changed", [{"weights": None}, {"n_trainable_layers": 2}, {"n_layers": 3}, {"aspect": "pad"}])
+def test_changed_parameters_of_a_tuned_model_are_refused(tuned, changed):
+    with pytest.raises(ValueError, match="changed since the fit"):
+        model_card(copy.deepcopy(tuned).set_params(**changed))
+
+
+def test_a_card_asks_for_no_weights(tuned):
+    assert not Path(tuned.weights).exists()
+    assert "'w.npz'" in model_card(tuned)
+
+
+@pytest.fixture(scope="module")
+def tuned(xrays, tmp_path_factory):
+    """A model with one trained layer, whose file of weights is gone."""
+    path = tmp_path_factory.mktemp("weights") / "w.npz"
+    np.savez(path, **load_layers(None, 2))
+    parameters = {**TINY, "weights": str(path), "n_trainable_layers": 1, "tune_max_iter": 1}
+    fitted = PneumoniaClassifier(**parameters, memory=None).fit(xrays.data, xrays.target)
+    path.unlink()
+    return fitted
+
+
+@pytest.mark.parametrize("carry", ["float16", "float32"])
+def test_a_model_that_carries_its_weights_has_a_card(fitted, tuned, carry, tmp_path):
+    np.savez(tuned.weights, **load_layers(None, 2))
+    carrying = [clf.bundle_weights(dtype=carry) for clf in (fitted, tuned)]
+    Path(tuned.weights).unlink()
+    assert all("carries the weights" in model_card(clf) for clf in carrying)
 
 
 def test_what_holds_no_fitted_model_is_refused(X, t):
@@ -298,8 +376,17 @@ def test_a_model_that_knew_the_images_is_said_to(fitted, evaluation, xrays):
     assert "Of 40 test images, 30 were in the training" in sections["Partitions"]
     assert "flatter" in sections["Limitations"]
     unknown = evaluate(fitted, fitted.features(xrays.data), xrays.target)
-    limits = sections_of(model_card(fitted, evaluation=unknown))["Limitations"]
-    assert "patients of the test images are not known" in limits
+    sections = sections_of(model_card(fitted, evaluation=unknown))
+    assert "patients of the test images are not known" in sections["Limitations"]
+    assert "is not known: patients of the test images have no names" in sections["Partitions"]
+
+
+def test_patients_that_nobody_named_are_not_counted(probe, X, t):
+    text = sections_of(model_card(probe, evaluation=evaluate(probe, X, t, groups=np.arange(40))))["Partitions"]
+    assert "Of 40 test images, 40 were in the training" in text
+    assert "is not known: patients of the training images have no names" in text
+    both = sections_of(model_card(probe, evaluation=evaluate(probe, X, t)))["Partitions"]
+    assert "patients of the training and of the test images have no names" in both
 
 
 def test_novelty_is_told_where_enough_images_make_it_known(fitted, evaluation, random):
@@ -311,7 +398,9 @@ def test_novelty_is_told_where_enough_images_make_it_known(fitted, evaluation, r
     judged = evaluate(clf, X[200:], y[200:])
     n_rare = int((judged.novelty <= 0.01).sum())
     assert n_rare >= 30
-    assert f"{n_rare} of them ({n_rare}.0 %)" in sections_of(model_card(clf, evaluation=judged))["Testing Data"]
+    text = sections_of(model_card(clf, evaluation=judged))["Testing Data"]
+    assert f"{n_rare} of them ({n_rare}.0 %) have a novelty of at most 0.01;" in text
+    assert "about 1 % would" in text
 
 
 def test_another_threshold_is_named_beside_the_models_own(fitted, xrays):
@@ -327,6 +416,32 @@ def test_an_evaluation_of_another_kind_is_refused(fitted, evaluation, X):
     words = PneumoniaClassifier().fit(X, np.array(["ill", "well"])[np.arange(40) % 2])
     with pytest.raises(ValueError, match=r"\[0, 1\], but the classes of the model are \['ill', 'well'\]"):
         model_card(words, evaluation=evaluation)
+
+
+def test_an_evaluation_of_another_model_is_refused(probe, X, t):
+    other = PneumoniaClassifier(alpha=10).fit(X, t)
+    judged = evaluate(other, X, t)
+    with pytest.raises(ValueError, match="another model of these classes"):
+        model_card(probe, evaluation=judged)
+    assert model_card(other, evaluation=judged)
+
+
+def test_an_evaluation_that_names_no_model_is_taken(probe, X, t):
+    judged = evaluate(LogisticRegression().fit(X, t), X, t)
+    assert judged.model_digest is None
+    assert model_card(probe, evaluation=judged)
+
+
+def test_an_evaluation_outlives_the_saving_of_its_model(fitted, evaluation, tmp_path):
+    joblib.dump(fitted, tmp_path / "model")
+    card = model_card(fitted, evaluation=evaluation)
+    assert model_card(joblib.load(tmp_path / "model"), evaluation=evaluation) == card
+
+
+def test_an_evaluation_is_that_of_a_copy_with_the_same_weights(fitted, evaluation):
+    assert model_card(fitted.bundle_weights(), evaluation=evaluation)
+    with pytest.raises(ValueError, match="another model of these classes"):
+        model_card(fitted.bundle_weights(dtype="float16"), evaluation=evaluation)
 
 
 # The head, for machines
@@ -348,9 +463,21 @@ def test_results_enter_the_head_under_the_name_of_the_test_images(fitted, evalua
     index = head_of(model_card(fitted, evaluation=evaluation, test_name=name, title="a: b"))["model-index"]
     results = index[0]["results"][0]
     assert index[0]["name"] == "a: b"
-    assert results["dataset"]["name"] == name
+    assert results["dataset"] == {"name": name, "type": "films-ours-1"}
+    assert results["task"]["type"] == "image-classification"
     values = {each["type"]: each["value"] for each in results["metrics"]}
     assert values["roc_auc"] == round(evaluation.performance["roc_auc"].estimate, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"), [('a:b-#-<b>"x', "a-b-b-x"), (" Ärzte\n2 ", "arzte-2"), ("胸部", "test-images")]
+)
+def test_the_name_of_test_images_becomes_a_slug(probe, X, t, name, slug):
+    head = head_of(model_card(probe, evaluation=evaluate(probe, X, t), test_name=name))
+    results = head["model-index"][0]["results"][0]
+    assert results["dataset"]["type"] == slug
+    assert results["task"]["type"] == "tabular-classification"
+    assert "pipeline_tag" not in head
 
 
 # Names and texts that try to break it
@@ -392,6 +519,13 @@ def test_names_cannot_break_tables(X):
         "1. # Uses",
         "```\nnever ends",
         "~~~~\nnever ends",
+        "```\na\n```\n# Uses\n```\nnever ends",
+        "````\n```\n# Uses",
+        "``` a`\n# Uses\n```",
+        "- a\n  ```\n# Uses\n  ```\n# Uses",
+        "> ```\n# Uses\n> ```",
+        "~~~~~\n~~~~\n# Uses\n\n<b>",
+        "```\n    ```\n# Uses\n",
         "<!-- never ends",
         "<script>alert(1)</script>",
         "<details>",
@@ -405,6 +539,17 @@ def test_a_text_stays_within_its_section(probe, text):
     assert list(sections_of(card)) == list(sections_of(plainly))
     assert sections_of(card)["Funding and Conflicts of Interest"].startswith(MARK)
     assert not [token for token in tokens if "html" in token.type]
+
+
+CODE = "```bibtex\n@misc{a,\n  title = {<A> & *b*},\n}\n# no heading\n---\n```"
+
+
+@pytest.mark.parametrize("code", [CODE, CODE.replace("```", "~~~"), CODE.replace("```", "````"), "```\n~~~\n```"])
+def test_code_that_ends_stays_as_it_is(probe, code):
+    text = model_card(probe, sections={"Citation": f"Cite\r\n{code}\n# and <b>\n\n{code}"})
+    cited = sections_of(text)["Citation"]
+    assert cited == f"Cite\n\n{code}\n\n\\# and &lt;b>\n\n{code}"
+    assert list(sections_of(text)) == list(sections_of(model_card(probe)))
 
 
 def test_texts_keep_their_markdown():

@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
@@ -374,9 +375,47 @@ def test_the_audit_is_on_the_page(tmp_path, study):
     assert str(audit.loc[3, "check"]) in page.prose
 
 
-def test_novelty_is_counted(page, study):
-    clf, X, _, _ = study
-    assert page.numbers["novelty.n"] == np.sum(clf.novelty(X) <= 0.01)
+def test_novelty_is_counted_and_compared(tmp_path, random):
+    X, y = random.rand(300, 3), np.arange(300) % 2
+    clf = PneumoniaClassifier().fit(X[:200], y[:200])
+    X[200:230] += 100
+    page, evaluation = made(tmp_path, clf, X[200:], y[200:], pos_label=1, n_errors=0)
+    assert page.numbers["novelty.n"] == np.sum(evaluation.novelty <= 0.01) >= 30
+    assert "about 1 % would" in page.prose
+
+
+def test_novelty_is_not_counted_where_nothing_can_be_novel(page, study):
+    assert study[0].novelty(study[1]).min() > 0.01
+    assert "novelty.n" not in page.numbers
+    assert "on too few images to give a novelty p-value of at most 0.01" in page.prose
+
+
+@pytest.mark.parametrize(("named", "tested"), [(True, False), (False, True), (True, True)])
+def test_patients_count_only_where_both_sides_have_names(tmp_path, matrix, y, named, tested):
+    patients = np.arange(40)
+    clf = PneumoniaClassifier().fit(matrix, y, groups=patients if named else None)
+    page, _ = made(tmp_path, clf, matrix, y, pos_label=1, n_errors=0, groups=patients if tested else None)
+    assert page.numbers["leakage.images"] == 40
+    assert page.numbers.get("leakage.patients") == (40 if named and tested else None)
+    assert ("Of how many a patient was is not known" in page.prose) == (not (named and tested))
+
+
+def test_a_calibration_that_came_later_remembers_nothing(tmp_path, random, matrix, y):
+    clf = PneumoniaClassifier().fit(random.rand(40, matrix.shape[1]), y)
+    later = CalibratedClassifierCV(FrozenEstimator(clf), cv=2, ensemble=False).fit(matrix, y)
+    said = "such as a calibration, does not remember its images"
+    assert [said in made(tmp_path, each, matrix, y, pos_label=1, n_errors=0)[0].prose for each in (later, clf)] == [
+        True,
+        False,
+    ]
+
+
+def test_a_model_of_features_says_nothing_of_layers(tmp_path, matrix, y):
+    clf = PneumoniaClassifier(n_layers=3, alpha=0.5).fit(matrix, y)
+    page, _ = made(tmp_path, clf, matrix, y, pos_label=1, n_errors=0)
+    assert "VGG19" not in page.prose
+    assert "n_layers" not in page.prose
+    assert "alpha" in page.prose
 
 
 @pytest.mark.parametrize("excluded", [{"other view": -1, "blank": "one", "torn": 2}, 3])
@@ -530,8 +569,8 @@ WRAPPED = {
     "fixed by FixedThresholdClassifier": lambda clf: FixedThresholdClassifier(
         clf, threshold=0.6, response_method="predict_proba"
     ),
-    "0.5, the default": lambda clf: CalibratedClassifierCV(clf, cv=PatientGroupKFold(2)),
-    "more probable of the two": lambda clf: GridSearchCV(clf, {"alpha": [0.05, 0.5]}, cv=PatientGroupKFold(2)),
+    "the more probable class is called": lambda clf: CalibratedClassifierCV(clf, cv=PatientGroupKFold(2)),
+    "which is the default": lambda clf: GridSearchCV(clf, {"alpha": [0.05, 0.5]}, cv=PatientGroupKFold(2)),
 }
 
 

@@ -11,6 +11,7 @@ from skpneumo._inputs import images_if_any
 from skpneumo._patients import etiology
 from skpneumo._seen import seen_by, warn_of
 from skpneumo._sources import name_of, shortened
+from skpneumo.inspection._facts import digest_of_judged
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
 from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
@@ -72,6 +73,8 @@ class Evaluation:
         How rare it would be among the training images. None: the classifier does not tell.
     seen : ndarray of shape (n_samples, 2) or None
         Whether the classifier was trained on it, and whether on its patient. None: the classifier does not remember.
+    model_digest : str or None
+        Name of what the one `PneumoniaClassifier` in the classifier has learnt. None: there is none, or several.
     """
 
     performance: DiagnosticReport
@@ -83,6 +86,7 @@ class Evaluation:
     patients: np.ndarray | None
     novelty: np.ndarray | None
     seen: np.ndarray | None
+    model_digest: str | None = None
 
     @property
     def called(self) -> np.ndarray:
@@ -177,6 +181,7 @@ def evaluate(
         patients=patients,
         novelty=novelty,
         seen=known,
+        model_digest=digest_of_judged(clf),
     )
 
 

@@ -1,19 +1,26 @@
 """A model card: what is known of a model, and marks for what only its makers know."""
 
 import os
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
+from skpneumo._sources import shortened
 from skpneumo.inspection import _card_facts as facts
+from skpneumo.inspection import _card_performance as performance
+from skpneumo.inspection import _card_training as training
 from skpneumo.inspection._evaluation import Evaluation
+from skpneumo.inspection._facts import digest_of_judged, sees_images
 from skpneumo.inspection._inner import check_inner
 from skpneumo.inspection._markdown import plain, prose, yaml
 from skpneumo.inspection._write import write_whole
 
 _ASK_FOR_REPORT = "pass what report returns for test images as evaluation"
 _LICENSE = "License"
+_LISTED = 20  # names that are wrong, in an error
 _IN_THE_HEAD = ("sensitivity", "specificity", "roc_auc", "accuracy", "brier_score")
 
 _COLLECTIONS = {
@@ -21,13 +28,13 @@ _COLLECTIONS = {
         "Training Population": (
             "As stated by who made this card, the training images are from the collection of Kermany, Zhang and "
             "Goldbaum (2018): films of children of one to five years from one hospital, the Guangzhou Women and "
-            "Children's Medical Center, made in routine care and collected afterwards. The model has seen no adult, no "
-            "other hospital and no other disease."
+            "Children's Medical Center, made in routine care and collected afterwards. The model has seen no adult and "
+            "no other hospital, and was trained on these labels alone."
         ),
         "Reference Standard": (
             "Labels are those of that collection: films of poor quality were removed, two physicians graded the "
-            "others, and a third one checked the test set alone, so the test labels are the better ones. Described "
-            "in D. S. Kermany et al., Cell 172, 2018, doi 10.1016/j.cell.2018.02.010."
+            "others, and a third one checked the labels of that collection's folder `test` alone. Described in D. S. "
+            "Kermany et al., Cell 172, 2018, doi 10.1016/j.cell.2018.02.010."
         ),
         "Image Acquisition": (
             "Anterior-posterior films, published as JPEG files. In these files colour mode, embedded metadata and "
@@ -36,6 +43,12 @@ _COLLECTIONS = {
         "Availability": "That collection: Mendeley Data, doi 10.17632/rscbjbr9sj, licence CC BY 4.0.",
     }
 }
+
+# A block of code at the margin, from its fence to the first one that ends it.
+_CODE = re.compile(
+    r"^(?P<fence>(?P<mark>[`~])(?P=mark){2,})(?!(?P=mark))[^`\n]*\n(?:.*\n)*? {0,3}(?P=fence)(?P=mark)*[ \t]*$",
+    re.MULTILINE,
+)
 
 
 class Section(NamedTuple):
@@ -74,10 +87,12 @@ def model_card(
     path : str or pathlib.Path, default=None
         File that the card is written to, all of it or nothing. A model repository names it ``README.md``.
     evaluation : Evaluation, default=None
-        What `report` returns for this model and test images. None: the sections on performance are marked.
+        What `report` returns for this model and test images. None: the sections on performance are marked. What is
+        around the model, such as a calibration, has to be the same too, which is not checked.
     sections : mapping of str to str, default=None
         Text by name of the section, in Markdown. It takes the place of the mark, below what is known. HTML and headings
-        in it are shown as they are written. A "License" of one lower-case word, as Hugging Face's short names are
+        in it are shown as they are written, and so are fences of code that does not end, or does not begin at the
+        margin. A "License" of one lower-case word, as Hugging Face's short names are
         ("bsd-3-clause"), also enters the machine-readable head.
     collection : {None, "kermany"}, default=None
         The public collection that all training images are from, where they are: population, labels and acquisition are
@@ -95,10 +110,17 @@ def model_card(
     Raises
     ------
     TypeError, NotFittedError
-        There is no fitted `PneumoniaClassifier` in `clf`, or several; `evaluation` is none.
+        There is no fitted `PneumoniaClassifier` in `clf`, or several; `evaluation` is none; `sections` is no mapping,
+        `test_name` no text.
     ValueError
-        `sections` has names that the card lacks, all of which are named, or an empty text; the evaluation is of other
-        classes; the parameters of the model have changed since the fit.
+        `sections` has names that the card lacks, all of which are named, or an empty text; the evaluation is of another
+        model; parameters of the model that shape features have changed since the fit.
+
+    Notes
+    -----
+    Parameters are told as they are now. Of those that shape features a change since the fit is refused, but for one set
+    of weights in the place of another, since none is read. Of those of the head and of its training, such as `alpha`,
+    and of those of prediction, a change cannot be told: a fit does not keep them beside what it has learnt.
 
     References
     ----------
@@ -126,6 +148,8 @@ def model_card(
         _check_evaluation(evaluation, inner)
     if collection is not None and collection not in _COLLECTIONS:
         raise ValueError(f"collection must be None or one of {', '.join(map(repr, _COLLECTIONS))}; got {collection!r}.")
+    if test_name is not None and not isinstance(test_name, str):
+        raise TypeError(f"test_name must be a text, or None; got {shortened(repr(test_name))}.")
     parts = _sections(clf, inner, evaluation, _COLLECTIONS.get(collection or "", {}))
     texts = _check_texts(sections, parts)
     head = yaml(_head(inner, evaluation, texts.get(_LICENSE), test_name, title))
@@ -140,7 +164,17 @@ def model_card(
 
 def _written(part: Section, text: str | None) -> list[str]:
     mark = [f"[To be filled in: {part.ask}]"] if part.ask else []
-    return [f"{'#' * part.level} {part.name}", *part.blocks, *(mark if text is None else [prose(text)])]
+    return [f"{'#' * part.level} {part.name}", *part.blocks, *(mark if text is None else [_within_section(text)])]
+
+
+def _within_section(text: str) -> str:
+    """Let blocks of code that end stand as they are: nothing in them can leave the section."""
+    blocks, start, text = [], 0, "\n".join(text.splitlines())
+    for match in _CODE.finditer(text):
+        code = "".join(each for each in match[0] if each in "\n\t" or each.isprintable())
+        blocks += [prose(text[start : match.start()]), code]
+        start = match.end()
+    return "\n\n".join(filter(None, [*blocks, prose(text[start:])]))
 
 
 def _check_evaluation(evaluation: Any, inner: PneumoniaClassifier) -> None:
@@ -152,6 +186,11 @@ def _check_evaluation(evaluation: Any, inner: PneumoniaClassifier) -> None:
             f"The evaluation is of the classes {list(evaluation.labels)}, but the classes of the model are {classes}: "
             "pass what report returns for this model."
         )
+    if evaluation.model_digest not in (None, digest_of_judged(inner)):
+        raise ValueError(
+            "The evaluation is of another model of these classes, by the digests of what they have learnt: pass what "
+            "report returns for this model."
+        )
 
 
 def _check_texts(texts: Mapping[str, str] | None, parts: list[Section]) -> dict[str, str]:
@@ -162,14 +201,20 @@ def _check_texts(texts: Mapping[str, str] | None, parts: list[Section]) -> dict[
     TypeError, ValueError
         Some names are of no section, or some texts are none; it names all of them.
     """
+    if not isinstance(texts, (Mapping, type(None))):
+        raise TypeError(f"sections must be a mapping from names of sections to texts; got {shortened(repr(texts))}.")
     texts = dict(texts or {})
     names = [part.name for part in parts if part.is_leaf]
     unknown = [name for name in texts if name not in names]
     if unknown:
-        raise ValueError(
-            f"The card has no sections {', '.join(map(repr, unknown))}; its sections are {', '.join(map(repr, names))}."
-        )
-    wrong = [f"{name!r} is {text!r}" for name, text in texts.items() if not (isinstance(text, str) and text.strip())]
+        listed = ", ".join(shortened(repr(name), 100) for name in unknown[:_LISTED])
+        more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
+        raise ValueError(f"The card has no sections {listed}{more}; its sections are {', '.join(map(repr, names))}.")
+    wrong = [
+        f"{name!r} is {shortened(repr(text))}"
+        for name, text in texts.items()
+        if not (isinstance(text, str) and text.strip())
+    ]
     if wrong:
         raise ValueError(f"Each of sections must be a text that is not empty; {', '.join(wrong)}.")
     return texts
@@ -186,22 +231,27 @@ def _head(
     head: dict[str, Any] = {"library_name": "skpneumo"}
     if license_name and license_name.strip().replace("-", "").replace(".", "").isalnum() and license_name.islower():
         head["license"] = license_name.strip()
-    if facts.sees_images(inner):
+    if sees_images(inner):
         head["pipeline_tag"] = "image-classification"
     tags = ["chest-x-ray", "medical-imaging", "scikit-learn"]
-    head["tags"] = [*tags, "transfer-learning", "vgg19"] if facts.sees_images(inner) else tags
+    head["tags"] = [*tags, "transfer-learning", "vgg19"] if sees_images(inner) else tags
     if evaluation is None:
         return head
     known = [(name, evaluation.performance[name].estimate) for name in _IN_THE_HEAD]
     head["metrics"] = [name for name, _ in known]
     if test_name is not None:
         results = {
-            "task": {"type": "image-classification"},
-            "dataset": {"type": "-".join(test_name.lower().split()), "name": test_name},
+            "task": {"type": "image-classification" if sees_images(inner) else "tabular-classification"},
+            "dataset": {"type": _slug(test_name), "name": test_name},
             "metrics": [{"type": name, "value": round(value, 4)} for name, value in known],
         }
         head["model-index"] = [{"name": title, "results": [results]}]
     return head
+
+
+def _slug(name: str) -> str:
+    ascii_only = unicodedata.normalize("NFKD", name.lower()).encode("ascii", "ignore").decode()
+    return re.sub("[^a-z0-9]+", "-", ascii_only).strip("-") or "test-images"
 
 
 def _sections(
@@ -290,7 +340,7 @@ def _training(
 ) -> list[Section]:
     return [
         Section(2, "Training Details", []),
-        Section(3, "Training Data", facts.training_data(inner)),
+        Section(3, "Training Data", training.training_data(inner)),
         _asked(
             3,
             "Training Population",
@@ -314,24 +364,24 @@ def _training(
         Section(
             3,
             "Partitions",
-            facts.partitions(clf, inner, evaluation),
+            training.partitions(clf, inner, evaluation),
             "how images were divided into training, tuning and test images, and whether by patient",
         ),
-        Section(3, "Preprocessing", facts.preprocessing(inner)),
-        Section(3, "Training Procedure", facts.training_procedure(inner)),
-        Section(3, "Training Hyperparameters", [facts.hyperparameters(inner)]),
-        Section(3, "Model Selection", facts.selection(clf), "how this model was chosen, and among how many"),
+        Section(3, "Preprocessing", training.preprocessing(inner)),
+        Section(3, "Training Procedure", training.training_procedure(inner)),
+        Section(3, "Training Hyperparameters", [training.hyperparameters(inner)]),
+        Section(3, "Model Selection", training.selection(clf), "how this model was chosen, and among how many"),
     ]
 
 
 def _evaluation(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> list[Section]:
     known: dict[str, Callable[[Evaluation], list[str]]] = {
-        "Testing Data": partial(facts.testing_data, inner),
-        "Metrics": facts.metrics,
-        "Results": facts.results,
-        "Calibration": facts.calibration,
-        "Subgroups": facts.subgroups,
-        "Failure Analysis": facts.failures,
+        "Testing Data": partial(performance.testing_data, inner),
+        "Metrics": performance.metrics,
+        "Results": performance.results,
+        "Calibration": performance.calibration,
+        "Subgroups": performance.subgroups,
+        "Failure Analysis": performance.failures,
     }
     asked = {
         "Testing Data": "source, setting and dates of the test images, and how they differ from the training images",
@@ -350,7 +400,7 @@ def _evaluation(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | N
         Section(
             3,
             "Operating Point",
-            facts.operating_point(clf, inner, evaluation),
+            performance.operating_point(clf, inner, evaluation),
             "why the line is drawn there: what a missed case and a false alarm cost",
         ),
         *map(section, ("Metrics", "Results", "Calibration", "Subgroups", "Failure Analysis")),
@@ -370,7 +420,7 @@ def _technical(inner: PneumoniaClassifier) -> list[Section]:
         Section(3, "Compute Infrastructure", [], "what machine the model was trained on, and for how long"),
         Section(3, "Software", [facts.software(inner)]),
         Section(3, "Digests", [facts.digests(inner)]),
-        Section(3, "Reproduction", [facts.reproduction(inner)]),
+        Section(3, "Reproduction", [training.reproduction(inner)]),
     ]
 
 

@@ -1,7 +1,6 @@
 """What a report says, section by section, in plain Python; nothing is drawn or written here."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from numbers import Integral
@@ -9,18 +8,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
 from skpneumo._persistence import versions
 from skpneumo._sources import shortened
 from skpneumo.inspection._evaluation import Evaluation
+from skpneumo.inspection._facts import (
+    NOT_REMEMBERED,
+    NOVEL,
+    base_name,
+    can_be_novel,
+    chain,
+    forgets,
+    knows_patients,
+    origin_of_threshold,
+    parameters_of,
+    sees_images,
+)
 from skpneumo.inspection._films import most_confident
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.inspection._report_tables import Figure, Number, count, cut, decimal, figure
 
-NOVEL = 0.01  # p-values up to this count as novel
-_OF_THE_MACHINE = ("device", "memory", "n_jobs", "verbose")  # parameters that change no result
-_INSIDE = ("best_estimator_", "estimator_", "estimator")
 _SUBGROUP_FIGURES = ("sensitivity", "specificity", "roc_auc")
 _PAIRS_LISTED = 20
 _WRONG_NAMED, _WORDS_SHOWN = 10, 100  # of what cannot be used: how many, and letters of each
@@ -247,6 +254,7 @@ def leakage(evaluation: Evaluation, overlap: Sequence[Any] | None, *, file_names
         "seen": None
         if seen is None
         else (count("leakage.images", seen[:, 0].sum()), count("leakage.patients", seen[:, 1].sum())),
+        "are_patients_named": evaluation.patients is not None,
         "pairs": pairs,
     }
 
@@ -285,22 +293,13 @@ def novelty(evaluation: Evaluation) -> dict[str, Any] | None:
         "of": count("novelty.of", len(values)),
         "share": decimal("novelty.share", novel.mean()),
         "level": NOVEL,
+        "expected": f"{100 * NOVEL:g} %",
     }
 
 
 def source_of_threshold(clf: Any, *, is_given: bool) -> str:
     """Say where the line between ill and not comes from."""
-    if is_given:
-        return "stated by the author of this report"
-    while hasattr(clf, "steps") or hasattr(clf, "best_estimator_"):
-        clf = clf.steps[-1][1] if hasattr(clf, "steps") else clf.best_estimator_
-    if isinstance(clf, TunedThresholdClassifierCV):
-        return "tuned by TunedThresholdClassifierCV on its training images"
-    if isinstance(clf, FixedThresholdClassifier):
-        return "fixed by FixedThresholdClassifier"
-    if getattr(clf, "threshold_", None) not in (None, 0.5):
-        return "of the model: class weights, a sampler or another prevalence have moved it away from 0.5"
-    return "0.5, the default: the more probable of the two labels is called"
+    return "stated by the author of this report" if is_given else origin_of_threshold(clf)
 
 
 def model(clf: Any, model_file: Path | None) -> dict[str, Any]:
@@ -317,37 +316,24 @@ def model(clf: Any, model_file: Path | None) -> dict[str, Any]:
     if model_file is not None:
         digests.append((f"File {model_file.name} (SHA-256)", hashlib.sha256(model_file.read_bytes()).hexdigest()))
     return {
-        "types": _types(clf),
+        "types": [type(each).__name__ for each in chain(clf)],
         "parameters": [] if inner is None else _unusual_parameters(inner),
         "digests": [(name, value) for name, value in digests if value],
         "versions": [(name, then.get(name), now.get(name)) for name in dict.fromkeys([*now, *then])],
-        "n_layers": None if inner is None else inner.n_layers,
+        "n_layers": None if inner is None or not sees_images(inner) else inner.n_layers,
+        "can_be_novel": can_be_novel(clf),
+        "knows_patients": knows_patients(clf),
+        "not_remembered": NOT_REMEMBERED if forgets(clf) else None,
     }
 
 
-def _types(clf: Any) -> list[str]:
-    """Name what is around what, from the outermost."""
-    names = [type(clf).__name__]
-    while (inside := next((getattr(clf, name) for name in _INSIDE if hasattr(clf, name)), None)) is not None:
-        clf = inside
-        names.append(type(clf).__name__)
-    return names
-
-
 def _unusual_parameters(inner: Any) -> list[tuple[str, str, str]]:
-    defaults = {name: each.default for name, each in signature(type(inner)).parameters.items()}
-    found = []
-    for name, value in inner.get_params(deep=False).items():
-        if name in _OF_THE_MACHINE or repr(value) == repr(defaults[name]):
-            continue
-        shown = base_name(value) if name == "weights" and isinstance(value, (str, os.PathLike)) else value
-        found.append((name, shortened(repr(shown), 100), repr(defaults[name])))
-    return found
-
-
-def base_name(path: Any) -> str:
-    """Return the name of a file without its folders, of which a name may be that of a patient."""
-    return str(path).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    defaults = {name: repr(each.default) for name, each in signature(type(inner)).parameters.items()}
+    return [
+        (name, shortened(repr(value), 100), defaults[name])
+        for name, value in parameters_of(inner).items()
+        if repr(value) != defaults[name]
+    ]
 
 
 def code(evaluation: Evaluation, model_file: Path | None, *, groups: str, pos_label: Any) -> str:
