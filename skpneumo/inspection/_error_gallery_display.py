@@ -14,6 +14,7 @@ from skpneumo._seen import models_within, warn_of_seen
 from skpneumo._sources import name_of
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._axes import grid_of_axes, literal, written
+from skpneumo.inspection._facts import base_name
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat import spread
 from skpneumo.inspection._image_views import image_views
@@ -386,7 +387,7 @@ def _check_images(X: Any) -> list[str]:
     images = as_images(X)
     if images is None:
         raise ValueError(f"ErrorGalleryDisplay shows images; got {type(X).__name__} without any.")
-    names = [(name_of(image) or "").replace("\\", "/").rsplit("/", 1)[-1] for image in images]
+    names = [base_name(name_of(image) or "") for image in images]
     return [name or f"X[{i}]" for i, name in enumerate(names)]
 
 

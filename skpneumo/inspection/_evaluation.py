@@ -11,7 +11,7 @@ from skpneumo._inputs import images_if_any
 from skpneumo._patients import etiology
 from skpneumo._seen import seen_by, warn_of
 from skpneumo._sources import name_of, shortened
-from skpneumo.inspection._facts import digest_of_judged
+from skpneumo.inspection._facts import base_name, digest_of_judged
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
 from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
@@ -177,7 +177,7 @@ def evaluate(
         labels=(negative, pos_label),
         y=study.y,
         proba=proba,
-        names=[None if name is None else name.replace("\\", "/").rsplit("/", 1)[-1] for name in names],
+        names=[None if name is None else base_name(name) for name in names],
         patients=patients,
         novelty=novelty,
         seen=known,
