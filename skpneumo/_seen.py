@@ -77,6 +77,15 @@ def seen_by(estimator: Any, X: Any, groups: Any = None) -> np.ndarray | None:
     return np.any([recognise(model.seen_, contents, names) for model in models], axis=0)
 
 
+def can_compare(estimator: Any, X: Any) -> bool:
+    """Tell whether any model in `estimator` was trained on what `X` holds, images or features.
+
+    Digests of images are never those of features, so nothing is found where the two differ.
+    """
+    has_images = images_if_any(X) is not None
+    return any(has_images == (model.backbone_fingerprint_ is not None) for model in models_within(estimator))
+
+
 def warn_of_seen(estimator: Any, X: Any, groups: Any = None, *, stacklevel: int = 3) -> None:
     """Warn if images of `X`, or their patients, were in the training of any model in `estimator`."""
     known = seen_by(estimator, X, groups)

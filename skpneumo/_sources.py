@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,13 @@ def label_of(source: Source) -> str:
 def name_of(source: Source) -> str | None:
     """Return the name of the file of an image, where it has one."""
     return source if isinstance(source, str) else source.name
+
+
+def some_of(items: Sequence[str], most: int = 10, letters: int = 100) -> str:
+    """Name items that may be a whole data set, given in the wrong place: the first of them, and how many more."""
+    rest = len(items) - most
+    named = ", ".join(shortened(item, letters) for item in items[:most])
+    return f"{named} and {rest} more" if rest > 0 else named
 
 
 def shortened(text: str, most: int = 300) -> str:

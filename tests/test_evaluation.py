@@ -3,10 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
-from skpneumo.inspection import report
+from conftest import TINY
+from skpneumo import VGG19Features
+from skpneumo.inspection import model_card, report
 from skpneumo.inspection._evaluation import evaluate
 
 N = 40
@@ -182,3 +186,66 @@ def test_evaluations_can_be_compared(given):
     first, second = evaluate(*given), evaluate(*given)
     assert first == first  # noqa: PLR0124
     assert first != second
+
+
+def test_ages_are_whole_numbers_where_one_is_missing(given):
+    assert parts(given, pd.Series([1, 2, None, 2] * 10)) == {"1": 10, "2": 20, "not known": 10}
+
+
+def test_what_is_missing_is_no_value_too_many(given):
+    found = parts(given, [i % 20 for i in range(39)] + [None])
+    assert len(found) == 21
+    assert list(found)[-1] == "not known"
+
+
+def test_a_table_of_many_columns_is_not_said_back(given):
+    clf, X, y = given
+    table = pd.DataFrame(np.arange(N * 500.0).reshape(N, 500))
+    for wrong, words in ((table, "at most 20 values"), (table[1:], "a value for each of 40")):
+        with pytest.raises(ValueError, match=words) as caught:
+            evaluate(clf, X, y, subgroups=wrong)
+        assert len(str(caught.value)) < 1_000
+        assert "and 490 more" in str(caught.value)
+
+
+def test_groups_of_two_columns_are_called_by_their_name(given):
+    with pytest.raises(ValueError, match="groups must name a patient for each image, in one column"):
+        evaluate(*given, groups=np.ones((N, 2)))
+
+
+@pytest.mark.parametrize("kind", [bool, float, int])
+def test_labels_are_those_of_the_classifier(given, kind):
+    _, X, y = given
+    labels = evaluate(GaussianNB().fit(X, y.astype(kind)), X, y, subgroups={}).labels
+    assert labels == (kind(0), kind(1))
+    assert {type(label) for label in labels} == {kind}
+
+
+def test_parts_are_called_as_all_images_are(given):
+    _, X, y = given
+
+    class Float32(GaussianNB):
+        def predict_proba(self, X):
+            proba = np.where(np.arange(N) % 4 == 0, np.float32(0.7), np.float32(0.2))
+            return np.column_stack([1 - proba, proba])
+
+    evaluation = evaluate(Float32().fit(X, y), X, 1 - y, threshold=np.float64(0.7), subgroups={"all": ["x"] * N})
+    whole, part = evaluation.performance["sensitivity"], evaluation.subgroups[0].figures["sensitivity"]
+    assert part.estimate == whole.estimate == 0.5
+
+
+def test_images_are_not_called_unseen_where_nobody_can_tell(clf, paths, matrix, y, tmp_path):
+    """A model of features that judges images, or the other way round."""
+    of_images, of_features = clone(clf).fit(paths, y), clone(clf).fit(matrix, y)
+    piped = Pipeline([("features", VGG19Features(**TINY).fit(paths)), ("clf", of_features)])
+    for model, X in ((of_images, of_images.features(paths)), (piped, paths)):
+        evaluation = report(model, X, y, tmp_path / "page.html")
+        assert not evaluation.are_images_compared
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "Whether these were in the training of this model is not known" in page
+    card = model_card(of_images, evaluation=evaluate(of_images, of_images.features(paths), y))
+    assert "Whether test images were in the training is not known" in card
+    for model, X in ((of_images, paths), (of_features, matrix)):
+        evaluation = evaluate(model, X, y)
+        assert evaluation.are_images_compared
+        assert evaluation.seen[:, 0].all()

@@ -28,6 +28,11 @@ _WAYS = {
     "stretch": "both sides are scaled",
 }
 
+_NOT_COMPARED = (
+    "Whether test images were in the training is not known: of images and features, the model was fitted on the one "
+    "and judged on the other"
+)
+
 
 def preprocessing(inner: PneumoniaClassifier) -> list[str]:
     """Say how an image becomes what the network sees."""
@@ -88,10 +93,13 @@ def partitions(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | No
 
 
 def _overlap(clf: Any, evaluation: Evaluation) -> str:
-    seen = seen_of(clf, evaluation.seen, evaluation.patients)
+    compared = evaluation.are_images_compared
+    seen = seen_of(clf, evaluation.seen, evaluation.patients, are_images_compared=compared)
     if seen is None:
         return "Whether test images were in the training is not known."
     images = f"Of {len(evaluation.y)} test images, {seen.n_images} were in the training, by their content"
+    if seen.n_images is None:
+        images = _NOT_COMPARED
     if seen.n_of_patients is None:
         sides = {"training": knows_patients(clf), "test": evaluation.patients is not None}
         unnamed = " and of the ".join(side for side, is_named in sides.items() if not is_named)

@@ -1,5 +1,6 @@
 """One pass over test images, and all numbers that a report and a model card are made of."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,8 +10,8 @@ from sklearn.utils.validation import _check_pos_label_consistency, _num_samples,
 
 from skpneumo._inputs import images_if_any
 from skpneumo._patients import etiology
-from skpneumo._seen import seen_by, warn_of
-from skpneumo._sources import name_of, shortened
+from skpneumo._seen import can_compare, seen_by, warn_of
+from skpneumo._sources import name_of, shortened, some_of
 from skpneumo.inspection._facts import base_name, digest_of_judged
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
@@ -73,6 +74,9 @@ class Evaluation:
         How rare it would be among the training images. None: the classifier does not tell.
     seen : ndarray of shape (n_samples, 2) or None
         Whether the classifier was trained on it, and whether on its patient. None: the classifier does not remember.
+    are_images_compared : bool
+        Whether images could be found to be those of the training: not where the classifier was trained on features and
+        judged on images, or the other way round.
     model_digest : str or None
         Name of what the one `PneumoniaClassifier` in the classifier has learnt. None: there is none, or several.
     """
@@ -86,6 +90,7 @@ class Evaluation:
     patients: np.ndarray | None
     novelty: np.ndarray | None
     seen: np.ndarray | None
+    are_images_compared: bool = True
     model_digest: str | None = None
 
     @property
@@ -130,13 +135,14 @@ def evaluate(
     check_asked(clf, pos_label)
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
     check_share("threshold", threshold, closed=True)
+    threshold = float(threshold)  # as it is, NumPy would compare float32 with it in float64
     check_share("confidence", confidence)
     if prevalence is not None:
         check_share("prevalence", prevalence)
     images = images_if_any(X)
     names: list[str | None] = list(map(name_of, images)) if images else [None] * n_samples
     columns = _kinds(names) if subgroups is None else _check_columns(subgroups, n_samples)
-    patients = patients_of(X) if groups is None else column_or_1d(groups)
+    patients = patients_of(X) if groups is None else _check_groups(groups)
     check_study(y, np.full(n_samples, 0.5), patients, pos_label)  # before the pass, which may take hours
     known = seen_by(clf, X, patients)
     proba, novelty = _judged(clf, X, pos_label, has_images=images is not None)
@@ -168,19 +174,20 @@ def evaluate(
         counts = int(rows.sum()), int(study.y[rows].sum()), study.patients.among(rows).n
         return Subgroup(column, value, *counts, figures(rows))
 
-    negative = next(label for label in np.unique(column_or_1d(y)).tolist() if label != pos_label)
+    negative, positive = sorted(clf.classes_.tolist(), key=lambda label: label == pos_label)
     return Evaluation(
         performance=performance,
         subgroups=tuple(
             subgroup(name, part, column.values == part) for name, column in columns.items() for part in column.parts
         ),
-        labels=(negative, pos_label),
+        labels=(negative, positive),
         y=study.y,
         proba=proba,
         names=[None if name is None else base_name(name) for name in names],
         patients=patients,
         novelty=novelty,
         seen=known,
+        are_images_compared=can_compare(clf, X),
         model_digest=digest_of_judged(clf),
     )
 
@@ -215,18 +222,19 @@ def _check_columns(subgroups: Any, n_samples: int) -> dict[str, _Column]:
         given = shortened(repr(subgroups))
         raise ValueError(f"subgroups must be a mapping from names to columns, or a DataFrame; got {given}.")
     names = [str(name) for name in subgroups]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"Columns of subgroups need names that are told apart as text; not so: {', '.join(twice)}.")
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise ValueError(f"Columns of subgroups need names that are told apart as text; not so: {some_of(twice)}.")
     shapes = {str(name): np.asarray(subgroups[name], dtype=object).shape for name in subgroups}
     of_another = {name: shape for name, shape in shapes.items() if shape not in ((n_samples,), (n_samples, 1))}
     if wrong := [f"{name!r} has {shape[0] if len(shape) == 1 else shape}" for name, shape in of_another.items()]:
-        raise ValueError(f"A column of subgroups has a value for each of {n_samples} images, but {', '.join(wrong)}.")
+        raise ValueError(f"A column of subgroups has a value for each of {n_samples} images, but {some_of(wrong)}.")
     columns = {str(name): _column(subgroups[name]) for name in subgroups}
     most = _MOST_VALUES
-    if wrong := [f"{name!r} has {len(each.parts)}" for name, each in columns.items() if len(each.parts) > most]:
+    n_values = {name: len(set(each.parts) - {_UNKNOWN}) for name, each in columns.items()}
+    if wrong := [f"{name!r} has {n}" for name, n in n_values.items() if n > most]:
         raise ValueError(
-            f"A column of subgroups has at most {most} values, but {', '.join(wrong)}: bin numbers before, "
-            "such as by pandas.cut."
+            f"A column of subgroups has at most {most} values, but {some_of(wrong)}: bin numbers before, such as by "
+            "pandas.cut."
         )
     return columns
 
@@ -234,16 +242,28 @@ def _check_columns(subgroups: Any, n_samples: int) -> dict[str, _Column]:
 def _column(given: Any) -> _Column:
     """Return a column as text, in an array of its own: the one that was given stays as it is."""
     values = column_or_1d(np.asarray(given, dtype=object)).tolist()
-    written = [_UNKNOWN if is_missing(value) or value == "" else str(value) for value in values]
+    written = [_UNKNOWN if is_missing(value) or value == "" else _text(value) for value in values]
     known = {text: value for text, value in zip(written, values, strict=True) if text != _UNKNOWN}
     parts = _in_order(known, getattr(getattr(given, "dtype", None), "categories", None))
     return _Column(np.array(written, dtype=object), [*parts, _UNKNOWN] if _UNKNOWN in written else parts)
 
 
+def _text(value: Any) -> str:
+    """Write a whole number without a point: pandas makes 7.0 of 7 where another one is missing."""
+    return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
+
+
+def _check_groups(groups: Any) -> np.ndarray:
+    try:
+        return column_or_1d(groups)
+    except ValueError as error:
+        raise ValueError(f"groups must name a patient for each image, in one column: {error}") from None
+
+
 def _in_order(known: dict[str, Any], categories: Any) -> list[str]:
     """Order values as their categories are, else as they compare: 9 before 10, which their texts do not."""
     if categories is not None:
-        return [text for text in map(str, categories) if text in known]
+        return [text for text in map(_text, categories) if text in known]
     try:
         return sorted(known, key=known.__getitem__)
     except TypeError:  # numbers and names among each other

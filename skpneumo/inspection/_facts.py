@@ -29,7 +29,7 @@ _OF_CARRIAGE = {"bundled_weights_", "weights_digest_"}  # what the weights are, 
 class Seen(NamedTuple):
     """How many test images were in the training, and of how many a patient was; None where nobody can tell."""
 
-    n_images: int
+    n_images: int | None
     n_of_patients: int | None
 
 
@@ -95,7 +95,9 @@ def can_be_novel(clf: Any) -> bool:
     return inner is not None and bool(inner.reference_) and smallest_p_value(inner.reference_) <= NOVEL
 
 
-def seen_of(clf: Any, known: np.ndarray | None, patients: np.ndarray | None) -> Seen | None:
+def seen_of(
+    clf: Any, known: np.ndarray | None, patients: np.ndarray | None, *, are_images_compared: bool
+) -> Seen | None:
     """Count what the training and the test images share; None where the model does not remember.
 
     Of patients it tells nothing where either side has no names: none would be found, whoever they are.
@@ -103,7 +105,8 @@ def seen_of(clf: Any, known: np.ndarray | None, patients: np.ndarray | None) -> 
     if known is None:
         return None
     n_images, n_of_patients = (int(column.sum()) for column in known.T)
-    return Seen(n_images, n_of_patients if patients is not None and knows_patients(clf) else None)
+    are_named = patients is not None and knows_patients(clf)
+    return Seen(n_images if are_images_compared else None, n_of_patients if are_named else None)
 
 
 def knows_patients(clf: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skpneumo._persistence import versions
-from skpneumo._sources import shortened
+from skpneumo._sources import shortened, some_of
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._facts import (
     NOT_REMEMBERED,
@@ -30,7 +30,7 @@ from skpneumo.inspection._report_tables import Figure, Number, count, cut, decim
 
 _SUBGROUP_FIGURES = ("sensitivity", "specificity", "roc_auc")
 _PAIRS_LISTED = 20
-_WRONG_NAMED, _WORDS_SHOWN = 10, 100  # of what cannot be used: how many, and letters of each
+_LETTERS = 100  # of what cannot be used
 _SILENT = ("nothing found", "the same in all")
 _AUDIT_COLUMNS = ("check", "kind", "n", "auc", "lower", "upper", "verdict")
 
@@ -254,6 +254,7 @@ def leakage(evaluation: Evaluation, overlap: Sequence[Any] | None, *, file_names
         "seen": None
         if seen is None
         else (count("leakage.images", seen[:, 0].sum()), count("leakage.patients", seen[:, 1].sum())),
+        "are_images_compared": evaluation.are_images_compared,
         "are_patients_named": evaluation.patients is not None,
         "pairs": pairs,
     }
@@ -371,21 +372,14 @@ def check_excluded(excluded: Any) -> None:
     if not hasattr(excluded, "items"):
         raise ValueError(
             "excluded must be a mapping from reasons to numbers of images, or to lists of them; got "
-            f"{shortened(repr(excluded), _WORDS_SHOWN)}."
+            f"{shortened(repr(excluded), _LETTERS)}."
         )
     wrong = [f"{reason!r}: {value!r}" for reason, value in excluded.items() if not _is_count_or_list(value)]
     if wrong:
         raise ValueError(
             "excluded maps each reason to a number of images, 0 or more, or to a list of them; it does not for "
-            f"{_named(wrong)}."
+            f"{some_of(wrong)}."
         )
-
-
-def _named(wrong: Sequence[str]) -> str:
-    """Name what is wrong, of much the first: it may be a whole data set, given in the wrong place."""
-    rest = len(wrong) - _WRONG_NAMED
-    named = ", ".join(shortened(each, _WORDS_SHOWN) for each in wrong[:_WRONG_NAMED])
-    return f"{named} and {rest} more" if rest > 0 else named
 
 
 def _is_count_or_list(value: Any) -> bool:
@@ -415,4 +409,6 @@ def check_overlap(overlap: Any) -> None:
     is_list = isinstance(overlap, (list, tuple))
     wrong = [repr(each) for each in overlap if not all(hasattr(each, part) for part in parts)] if is_list else []
     if not is_list or wrong:
-        raise ValueError(f"overlap must be the list that check_splits returns; got {_named(wrong or [repr(overlap)])}.")
+        raise ValueError(
+            f"overlap must be the list that check_splits returns; got {some_of(wrong or [repr(overlap)])}."
+        )
