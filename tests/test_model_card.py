@@ -1,6 +1,7 @@
 import copy
 import itertools
 import re
+import sys
 from pathlib import Path
 
 import joblib
@@ -293,6 +294,14 @@ def test_digests_tell_models_apart_and_survive_saving(fitted, probe, tmp_path):
         {"image_size": 48},
         {"weights": "imagenet"},
         {"weights": "none.npz"},
+        {"n_layers": 40},
+        {"n_layers": "4"},
+        {"image_size": None},
+        {"pool_grid": None},
+        {"n_trainable_layers": 1},
+        {"n_trainable_layers": 3},
+        {"alpha": "1"},
+        {"augmentation": None},
     ],
 )
 def test_parameters_that_have_changed_since_the_fit_are_refused(fitted, changed):
@@ -300,7 +309,26 @@ def test_parameters_that_have_changed_since_the_fit_are_refused(fitted, changed)
         model_card(copy.deepcopy(fitted).set_params(**changed))
 
 
-@pytest.mark.parametrize("changed", [{"weights": None}, {"n_trainable_layers": 2}, {"n_layers": 3}, {"aspect": "pad"}])
+@pytest.mark.parametrize("changed", [{"n_trainable_layers": 1}, {"alpha": None}])
+def test_changed_parameters_of_a_model_of_features_are_refused(probe, changed):
+    with pytest.raises(ValueError, match="changed since the fit"):
+        model_card(copy.deepcopy(probe).set_params(**changed))
+
+
+def test_parameters_of_images_are_nothing_to_a_model_of_features(X, t):
+    assert model_card(PneumoniaClassifier(n_layers=40, image_size=None).fit(X, t))
+
+
+def test_a_card_of_a_model_with_a_sampler_does_without_the_package_of_samplers(tuned, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imblearn.combine", None)
+    card = model_card(copy.deepcopy(tuned).set_params(sampler="over"))
+    assert "drawn by a sampler: 'over'." in sections_of(card)["Training Procedure"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"weights": None}, {"n_trainable_layers": 2}, {"n_trainable_layers": 0}, {"n_layers": 3}, {"aspect": "pad"}],
+)
 def test_changed_parameters_of_a_tuned_model_are_refused(tuned, changed):
     with pytest.raises(ValueError, match="changed since the fit"):
         model_card(copy.deepcopy(tuned).set_params(**changed))
@@ -367,6 +395,7 @@ def test_wrong_calls_are_counted_and_no_file_is_named(fitted, evaluation):
     card = model_card(fitted, evaluation=evaluation)
     n_missed = evaluation.performance.fn
     text = sections_of(card)["Failure Analysis"]
+    assert "Names of images are left out" in text
     assert text.startswith(f"- {n_missed or 'None'} of {evaluation.y.sum()} images of class 1")
     assert not any(name in card for name in evaluation.names)
 
@@ -410,6 +439,25 @@ def test_another_threshold_is_named_beside_the_models_own(fitted, xrays):
     assert "at least 0.5: the more probable class" in text
 
 
+@pytest.mark.parametrize(("stated", "whose"), [(0.7, "0.7 of class 1, the same"), (0.5, "0.5 of class 1, another one")])
+def test_a_threshold_of_the_other_class_names_that_class(probe, X, t, stated, whose):
+    fixed = FixedThresholdClassifier(FrozenEstimator(probe), threshold=0.3, pos_label=0).fit(X, t)
+    said = "An image is called class 0 where its probability is at least 0.3: set by whoever"
+    text = sections_of(model_card(fixed, evaluation=evaluate(fixed, X, t, threshold=stated)))["Operating Point"]
+    assert said in text
+    assert f"at a probability of {whose}" in text
+    assert said in sections_of(model_card(fixed))["Operating Point"]
+
+
+def test_a_threshold_that_nobody_set_is_the_default(X, t):
+    corrected = PneumoniaClassifier(class_weight={0: 1, 1: 3}).fit(X, t)
+    automatic = FixedThresholdClassifier(FrozenEstimator(corrected)).fit(X, t)
+    assert corrected.threshold_ != 0.5
+    text = sections_of(model_card(automatic))["Operating Point"]
+    assert "at least 0.5: the more probable class is called, which is the default" in text
+    np.testing.assert_array_equal(automatic.predict(X), corrected.predict_proba(X)[:, 1] >= 0.5)
+
+
 def test_an_evaluation_of_another_kind_is_refused(fitted, evaluation, X):
     with pytest.raises(TypeError, match="got DiagnosticReport"):
         model_card(fitted, evaluation=evaluation.performance)
@@ -426,10 +474,18 @@ def test_an_evaluation_of_another_model_is_refused(probe, X, t):
     assert model_card(other, evaluation=judged)
 
 
-def test_an_evaluation_that_names_no_model_is_taken(probe, X, t):
-    judged = evaluate(LogisticRegression().fit(X, t), X, t)
-    assert judged.model_digest is None
-    assert model_card(probe, evaluation=judged)
+@pytest.mark.parametrize(
+    "other", [make_pipeline(LogisticRegression()), CalibratedClassifierCV(PneumoniaClassifier(), cv=2)]
+)
+def test_an_evaluation_of_no_single_model_is_refused(probe, X, t, other):
+    judged = evaluate(other.fit(X, t), X, t)
+    with pytest.raises(ValueError, match="of no PneumoniaClassifier, or of several"):
+        model_card(probe, evaluation=judged)
+
+
+def test_an_evaluation_of_what_is_around_the_model_is_taken(probe, X, t):
+    around = CalibratedClassifierCV(FrozenEstimator(probe), cv=2, ensemble=False).fit(X, t)
+    assert model_card(around, evaluation=evaluate(around, X, t))
 
 
 def test_an_evaluation_outlives_the_saving_of_its_model(fitted, evaluation, tmp_path):

@@ -1,16 +1,19 @@
 """What a fitted classifier tells of itself, in the words of a model card."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._backbone import Backbone
+from skpneumo._checks import check_parameters
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images import VERSION, Square
 from skpneumo._network import LAYERS, map_side, n_channels, shapes
 from skpneumo._pipeline import Way
 from skpneumo._version import __version__
+from skpneumo._views import Augmentation
 from skpneumo._weights import weights_digest
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._facts import (
@@ -29,14 +32,18 @@ _SHAPING = ("aspect", "contrast", "image_size", "n_layers", "n_trainable_layers"
 
 
 def check_parameters_of_fit(inner: PneumoniaClassifier) -> None:
-    """Refuse parameters of images and layers that no longer tell what the model is; no weights are read for it.
+    """Refuse parameters that no longer tell what the model is; no weights are read for it.
 
     Raises
     ------
     ValueError
-        They would give other features than those of the fit.
+        A fit would have refused them, or they would give other features than those of the fit.
     """
-    if inner.backbone_fingerprint_ is None:
+    try:
+        _check_as_fit_does(inner)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{error} Parameters have changed since the fit. Restore them, or fit anew.") from error
+    if not sees_images(inner):
         return
     side = map_side(inner.n_layers, inner.image_size)
     expected, known = n_channels(inner.n_layers) * min(inner.pool_grid, side) ** 2, len(inner.feature_mean_)
@@ -54,12 +61,22 @@ def check_parameters_of_fit(inner: PneumoniaClassifier) -> None:
         )
 
 
+def _check_as_fit_does(inner: PneumoniaClassifier) -> None:
+    with suppress(ImportError):  # a card of a model that was fitted with a sampler does without imbalanced-learn
+        check_parameters(inner)
+    Augmentation.of(inner.augmentation)
+    if sees_images(inner):
+        inner._line()
+    elif inner.n_trainable_layers:
+        raise ValueError(f"n_trainable_layers={inner.n_trainable_layers}, but the model was fitted on features.")
+
+
 def _gives_features_of_fit(inner: PneumoniaClassifier) -> bool:
+    n_frozen = inner.n_layers - inner.n_trainable_layers
+    if set(inner.tuned_layers_) != set(shapes(n_frozen, inner.n_layers)):
+        return False
     if inner.versions_.get("preprocessing") != str(VERSION):  # what this version would give says nothing of that fit
         return True
-    n_frozen = inner.n_layers - inner.n_trainable_layers
-    if inner.tuned_layers_ and set(inner.tuned_layers_) != set(shapes(max(0, n_frozen), inner.n_layers)):
-        return False
     n_layers, pool_grid = (n_frozen, None) if inner.tuned_layers_ else (inner.n_layers, inner.pool_grid)
     if n_layers and not inner.bundled_weights_ and (inner.weights is None) != (inner.weights_digest_ is None):
         return False

@@ -1,7 +1,8 @@
 """What an evaluation tells of a classifier, in the words of a model card."""
 
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from skpneumo.metrics._interval import Interval
 from skpneumo.metrics._report import WORDS, _written
 
 _PROBABILITIES = {"brier_score", "calibration_slope", "calibration_intercept", "expected_calibration_error"}
+
+
+class _Line(NamedTuple):
+    """A class, the least probability of it at which it is called, and whether figures count it as positive."""
+
+    label: Any
+    threshold: float
+    is_positive: bool
 
 
 def testing_data(inner: PneumoniaClassifier, evaluation: Evaluation) -> list[str]:
@@ -38,23 +47,30 @@ def operating_point(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation
     """Say where the line is drawn, and who drew it."""
     if len(inner.classes_) != 2:
         return ["An image is called what the highest logit names."]
-    positive = inner.classes_[1] if evaluation is None else evaluation.labels[1]
-    own, origin = None, "what decision_function gives, and is no probability"
-    try:
-        own = threshold_of(clf, positive)
-        origin = plain(origin_of_threshold(clf))
-    except ValueError:  # it is no threshold of this probability; its origin can be told all the same
-        pass
-    told = f"{own:.4g}" if own is not None else "not one of the probability"
-    items = [f"An image is called {plain(class_name(positive))} where its probability is at least {told}: {origin}."]
+    negative, positive = inner.classes_.tolist() if evaluation is None else evaluation.labels
+    own = _line_of(clf, negative, positive)
     if own is None:
-        items = [f"The line of this model is drawn on {origin}."]
+        items = ["The line of this model is drawn on what decision_function gives, and is no probability."]
+    else:
+        called, least = plain(class_name(own.label)), f"{own.threshold:.4g}"
+        items = [
+            f"An image is called {called} where its probability is at least {least}: {plain(origin_of_threshold(clf))}."
+        ]
     if evaluation is not None:
         threshold = evaluation.performance.threshold
-        is_own = own is not None and np.isclose(threshold, own)
+        is_own = own is not None and np.isclose(threshold, own.threshold if own.is_positive else 1 - own.threshold)
         whose = "the same" if is_own else "another one, stated for the evaluation"
-        items.append(f"The figures below are at a probability of {threshold:.4g}, {whose}.")
+        of = "" if own is None or own.is_positive else f" of {plain(class_name(positive))}"
+        items.append(f"The figures below are at a probability of {threshold:.4g}{of}, {whose}.")
     return [bullets(items)]
+
+
+def _line_of(clf: Any, negative: Any, positive: Any) -> _Line | None:
+    """Return from which probability on a model calls which class; None where its line is no probability."""
+    for label in (positive, negative):
+        with suppress(ValueError):  # it is a line of the other class, or of neither
+            return _Line(label, threshold_of(clf, label), label is positive)
+    return None
 
 
 def metrics(evaluation: Evaluation) -> list[str]:
@@ -142,4 +158,4 @@ def failures(evaluation: Evaluation) -> list[str]:
             )
         else:
             items.append(f"None of {int(rows.sum())} images of {plain(class_name(label))} is called wrongly.")
-    return [bullets([*items, "Names of files are left out of this card, since they can name patients."])]
+    return [bullets([*items, "Names of images are left out of this card, since they can name patients."])]

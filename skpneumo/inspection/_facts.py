@@ -77,7 +77,7 @@ def parameters_of(inner: PneumoniaClassifier) -> dict[str, Any]:
 def origin_of_threshold(clf: Any) -> str:
     """Say who drew the line between the classes, where nobody states another one."""
     for each in chain(clf):
-        if isinstance(each, CalibratedClassifierCV):
+        if isinstance(each, CalibratedClassifierCV) or _is_automatic(each):
             break
         if isinstance(each, TunedThresholdClassifierCV):
             scoring, cv = (shortened(repr(value), 200) for value in (each.scoring, each.cv))
@@ -87,6 +87,11 @@ def origin_of_threshold(clf: Any) -> str:
         if getattr(each, "threshold_", None) not in (None, 0.5):
             return "the line that the head was trained for, in probabilities that are corrected to another prevalence"
     return "the more probable class is called, which is the default"
+
+
+def _is_automatic(clf: Any) -> bool:
+    """Tell whether it calls at 0.5, whatever the line of what it holds is."""
+    return isinstance(clf, FixedThresholdClassifier) and clf.threshold == "auto"
 
 
 def can_be_novel(clf: Any) -> bool:

@@ -88,7 +88,7 @@ def model_card(
         File that the card is written to, all of it or nothing. A model repository names it ``README.md``.
     evaluation : Evaluation, default=None
         What `report` returns for this model and test images. None: the sections on performance are marked. What is
-        around the model, such as a calibration, has to be the same too, which is not checked.
+        around the model, such as a calibration of one model, has to be the same too, which is not checked.
     sections : mapping of str to str, default=None
         Text by name of the section, in Markdown. It takes the place of the mark, below what is known. HTML and headings
         in it are shown as they are written, and so are fences of code that does not end, or does not begin at the
@@ -114,13 +114,15 @@ def model_card(
         `test_name` no text.
     ValueError
         `sections` has names that the card lacks, all of which are named, or an empty text; the evaluation is of another
-        model; parameters of the model that shape features have changed since the fit.
+        model, of several or of none that is known; parameters of the model that shape features have changed since the
+        fit, or parameters are such as no fit takes.
 
     Notes
     -----
     Parameters are told as they are now. Of those that shape features a change since the fit is refused, but for one set
     of weights in the place of another, since none is read. Of those of the head and of its training, such as `alpha`,
-    and of those of prediction, a change cannot be told: a fit does not keep them beside what it has learnt.
+    and of those of prediction, a change cannot be told unless no fit would take it: a fit does not keep them beside
+    what it has learnt.
 
     References
     ----------
@@ -186,7 +188,12 @@ def _check_evaluation(evaluation: Any, inner: PneumoniaClassifier) -> None:
             f"The evaluation is of the classes {list(evaluation.labels)}, but the classes of the model are {classes}: "
             "pass what report returns for this model."
         )
-    if evaluation.model_digest not in (None, digest_of_judged(inner)):
+    if evaluation.model_digest is None:
+        raise ValueError(
+            "The evaluation is of no PneumoniaClassifier, or of several at once, so it is not known to be of this "
+            "model: pass what report returns for this model."
+        )
+    if evaluation.model_digest != digest_of_judged(inner):
         raise ValueError(
             "The evaluation is of another model of these classes, by the digests of what they have learnt: pass what "
             "report returns for this model."
