@@ -212,6 +212,26 @@ def test_heat_maps_of_another_shape_are_refused(display, shape):
         display.plot(heat_maps=np.ones(shape))
 
 
+def test_heat_maps_of_several_sizes_are_refused_and_coordinates_named(display):
+    maps = [np.ones((side, side)) for side in (2, 3, 4, 5)]
+    with pytest.raises(ValueError, match="coordinates='grid' or coordinates='square'"):
+        display.plot(heat_maps=maps)
+
+
+def test_a_later_picture_without_heat_maps_forgets_their_colours(display):
+    assert display.plot(heat_maps=np.ones((4, 2, 2))).color_bar_ is not None
+    assert display.plot().color_bar_ is None
+
+
+@pytest.mark.parametrize("answers", ["right", "wrong"])
+def test_heat_maps_of_what_has_none_are_refused_before_images_are_judged(pyplot, paths, y, answers, monkeypatch):
+    pipe = make_pipeline(VGG19Features(**TINY), GaussianNB()).fit(paths, y if answers == "right" else 1 - y)
+    monkeypatch.setattr(GaussianNB, "predict_proba", lambda self, X: pytest.fail("images were judged"))
+    with pytest.raises(TypeError, match="a fitted PneumoniaClassifier was expected"):
+        ErrorGalleryDisplay.from_estimator(pipe, paths, y, plot_heat_maps=True)
+    assert pyplot.get_fignums() == []
+
+
 def test_images_that_cannot_be_shown_are_named_by_their_place(films):
     films[4] = films[1] = b"no image"
     with pytest.raises(ImageReadError) as caught:

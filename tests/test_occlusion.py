@@ -69,8 +69,8 @@ def test_a_background_that_is_no_images_is_refused(clf, paths, y):
     for nothing in ([], "film.png"):
         with pytest.raises(ValueError, match="background must hold images, as X does"):
             occlusion_map(clf, paths[:1], background=nothing)
-    with pytest.raises(ImageReadError):
-        occlusion_map(clf, paths[:1], background=["missing.png"])
+    with pytest.raises(ImageReadError, match=r"background\[1\] 'missing.png': no such file"):
+        occlusion_map(clf, paths[:1], background=[paths[1], "missing.png"])
 
 
 def test_it_needs_a_fitted_classifier(clf, paths):

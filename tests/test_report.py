@@ -27,13 +27,14 @@ from sklearn.metrics import (
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier
+from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo.datasets import audit_xrays, make_chest_xrays
 from skpneumo.exceptions import LeakageWarning
-from skpneumo.inspection import grad_cam, report
-from skpneumo.inspection._films import place_of_most
+from skpneumo.inspection import grad_cam, image_views, report
+from skpneumo.inspection._films import data_uri, place_of_most
 from skpneumo.inspection._report_pictures import pictures, thinned
 from skpneumo.inspection._report_sections import dots_of_hundred, of_hundred
 from skpneumo.metrics import diagnostic_report
@@ -347,6 +348,21 @@ def test_settings_and_figures_of_matplotlib_stay_as_they_are(tmp_path, study):
     assert plt.get_fignums() == figures
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"text.usetex": True},
+        {"lines.linewidth": 6, "axes.labelsize": 30},
+        {"savefig.bbox": "tight"},
+        plt.style.library["ggplot"],
+    ],
+)
+def test_what_users_set_of_matplotlib_does_not_change_the_page(study, evaluation, settings):
+    expected = [each.svg for each in pictures(evaluation, study[0])]
+    with matplotlib.rc_context(settings):
+        assert [each.svg for each in pictures(evaluation, study[0])] == expected
+
+
 def test_threads_draw_what_one_draws_and_leave_settings_as_they_are(study, evaluation):
     alone = pictures(evaluation, study[0])
     before = json.dumps(dict(matplotlib.rcParams), default=str)
@@ -648,6 +664,26 @@ def test_a_model_of_features_shows_films_without_heat_maps(tmp_path, study, feat
     clf = PneumoniaClassifier(**TINY).fit(features.fit_transform(X_train), ["person" in path for path in X_train])
     page, _ = made(tmp_path, clf, X, y == "PNEUMONIA", pos_label=True, n_errors=1)
     assert [img["alt"].split()[0] for img in page.all("img")] == ["Film", "Film"]
+
+
+SHAPE = {"aspect": "pad", "contrast": "equalize"}
+
+
+@pytest.mark.parametrize(
+    "clf",
+    [
+        make_pipeline(VGG19Features(**TINY, **SHAPE), GaussianNB()),
+        make_pipeline(VGG19Features(**TINY, **SHAPE), PneumoniaClassifier(**TINY)),
+        CalibratedClassifierCV(PneumoniaClassifier(**TINY, **SHAPE), cv=2),
+    ],
+)
+def test_films_are_as_the_network_sees_them(tmp_path, study, clf):
+    _, X, y, X_train = study
+    clf.fit(X_train, ["person" in path for path in X_train])
+    page, evaluation = made(tmp_path, clf, X, y == "PNEUMONIA", pos_label=True, n_errors=1)
+    missed = np.flatnonzero(evaluation.y & ~evaluation.called)
+    surest = X[missed[evaluation.proba[missed].argmin()]]
+    assert data_uri(image_views([surest], n_views=1, image_size=192, **SHAPE)[0, 0]) in page.source
 
 
 def test_a_curve_is_thinned_to_what_looks_the_same(random):

@@ -8,17 +8,16 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length, check_scalar
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
-from skpneumo._features import VGG19Features
 from skpneumo._inputs import as_images
-from skpneumo._seen import models_within, warn_of_seen
+from skpneumo._seen import warn_of_seen
 from skpneumo._sources import name_of
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._axes import grid_of_axes, literal, written
 from skpneumo.inspection._facts import base_name
 from skpneumo.inspection._grad_cam import grad_cam
-from skpneumo.inspection._heat import spread
+from skpneumo.inspection._heat import check_images, spread
 from skpneumo.inspection._image_views import image_views
-from skpneumo.inspection._inner import inner_classifier
+from skpneumo.inspection._inner import check_inner, square_of
 from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
@@ -63,8 +62,8 @@ class ErrorGalleryDisplay:
         The figure of all.
     images_, heat_maps_ : list of AxesImage
         What the images, and those with heat maps on them, are drawn by.
-    color_bar_ : Colorbar
-        What heat maps say in numbers, where there are any.
+    color_bar_ : Colorbar or None
+        What heat maps say in numbers; None where there are none.
 
     See Also
     --------
@@ -161,8 +160,9 @@ class ErrorGalleryDisplay:
         ------
         ImageReadError
             Some images cannot be read; it names all of them.
-        ValueError
-            `X` holds no images; labels, probabilities or numbers that cannot be judged.
+        TypeError, ValueError
+            `X` holds no images; labels, probabilities or numbers that cannot be judged; heat maps are asked for of what
+            `grad_cam` does not take.
 
         Examples
         --------
@@ -180,6 +180,8 @@ class ErrorGalleryDisplay:
         (True, (32, 32))
         """
         _check_images(X)
+        if plot_heat_maps:
+            check_images(X, check_inner(estimator), "grid")
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
         display = cls._of_predictions(
             X,
@@ -188,7 +190,7 @@ class ErrorGalleryDisplay:
             n_errors=n_errors,
             threshold=threshold_of(estimator, label) if threshold is None else threshold,
             pos_label=label,
-            **_square_of(estimator),
+            **square_of(estimator),
         )
         warn_of_seen(estimator, X, patients_of(X))
         if not plot_heat_maps or not len(display.positions):
@@ -313,7 +315,7 @@ class ErrorGalleryDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            `heat_maps` does not hold one for each image.
+            `heat_maps` does not hold one for each image, or they are not of one shape.
 
         Examples
         --------
@@ -325,6 +327,7 @@ class ErrorGalleryDisplay:
         2
         """
         maps = self._check_maps(heat_maps)
+        self.color_bar_: Any = None
         n_columns = max(1, *self.n_shown)
         heights = [_SIDE + _HEAD if n else _LINES for n in self.n_shown]
         width = max(2, n_columns) * _SIDE + 0.5 + (maps is not None)
@@ -343,7 +346,13 @@ class ErrorGalleryDisplay:
     def _check_maps(self, heat_maps: Any) -> np.ndarray | None:
         if heat_maps is None:
             return None
-        maps = np.nan_to_num(np.asarray(heat_maps, dtype=float))
+        try:
+            maps = np.nan_to_num(np.asarray(heat_maps, dtype=float))
+        except ValueError as error:
+            raise ValueError(
+                "heat_maps must be maps of numbers of one shape, as grad_cam makes them with coordinates='grid' or "
+                f"coordinates='square': {error}"
+            ) from None
         if maps.ndim != 3 or len(maps) != len(self.images):
             raise ValueError(
                 f"heat_maps must hold a map for each of {len(self.images)} errors, in the order of positions; got the "
@@ -389,19 +398,6 @@ def _check_images(X: Any) -> list[str]:
         raise ValueError(f"ErrorGalleryDisplay shows images; got {type(X).__name__} without any.")
     names = [base_name(name_of(image) or "") for image in images]
     return [name or f"X[{i}]" for i, name in enumerate(names)]
-
-
-def _square_of(estimator: Any) -> dict[str, Any]:
-    """Tell how an estimator has images made square, as far as it says so."""
-    model = inner_classifier(estimator) or next(models_within(estimator), None) or _extractor(estimator)
-    return {name: getattr(model, name) for name in ("image_size", "aspect", "contrast")}
-
-
-def _extractor(estimator: Any) -> VGG19Features:
-    """Return the first step of a pipeline, or one with the default parameters."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    first = getattr(estimator, "steps", [("", None)])[0][1]
-    return first if isinstance(first, VGG19Features) else VGG19Features()
 
 
 def _squares(X: Any, positions: np.ndarray, square: dict[str, Any]) -> np.ndarray:

@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing
 
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._image_views import image_views
-from skpneumo.inspection._inner import inner_classifier
+from skpneumo.inspection._inner import square_of
 
 SIDE = 192  # pixels of a thumbnail
 _QUALITY = 72
@@ -26,9 +26,8 @@ def most_confident(evaluation: Evaluation, n_errors: int) -> tuple[np.ndarray, n
 
 def squares_of(clf: Any, X: Any, positions: np.ndarray) -> np.ndarray:
     """Return images as the network sees them, (n, SIDE, SIDE) uint8."""
-    inner = inner_classifier(clf)
-    shape: dict[str, Any] = {} if inner is None else {"aspect": inner.aspect, "contrast": inner.contrast}
-    return image_views(_safe_indexing(X, positions), n_views=1, image_size=SIDE, **shape)[:, 0]
+    square = {**square_of(clf), "image_size": SIDE}
+    return image_views(_safe_indexing(X, positions), n_views=1, **square)[:, 0]
 
 
 def place_of_most(heat: np.ndarray) -> str | None:

@@ -6,6 +6,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
+from skpneumo._features import VGG19Features
+from skpneumo._seen import models_within
 
 _ADVICE = {
     "CalibratedClassifierCV": "Make the calibration of one model: CalibratedClassifierCV(ensemble=False), or one "
@@ -54,3 +56,18 @@ def check_inner(estimator: Any) -> PneumoniaClassifier:
             f"got {type(estimator).__name__}. {_ADVICE.get(type(estimator).__name__, _OTHERWISE)}"
         )
     return inner
+
+
+def square_of(estimator: Any) -> dict[str, Any]:
+    """Tell how an estimator has images made square; as by default where it does not say so."""
+    # An extractor in front is what reads the images, whatever stands behind it.
+    model = _extractor(estimator) or inner_classifier(estimator) or next(models_within(estimator), VGG19Features())
+    return {name: getattr(model, name) for name in ("image_size", "aspect", "contrast")}
+
+
+def _extractor(estimator: Any) -> VGG19Features | None:
+    """Return the first step of a pipeline, if it makes features of images."""
+    while (inner := within(estimator)) is not None:
+        estimator = inner
+    first = getattr(estimator, "steps", [("", None)])[0][1]
+    return first if isinstance(first, VGG19Features) else None

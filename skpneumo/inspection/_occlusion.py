@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar
 
+from skpneumo._images import Square
 from skpneumo._inputs import as_images
 from skpneumo._network import map_side
+from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._heat import check_images, classes_of_interest, log_odds, placed
 from skpneumo.inspection._inner import check_inner
 from skpneumo.inspection._squares import read_squares
@@ -86,7 +88,7 @@ def occlusion_map(
     if grid is None:
         grid = min(clf.pool_grid, map_side(clf.n_layers, clf.image_size))
     check_scalar(grid, "grid", Integral, min_val=1, max_val=clf.image_size)
-    covers = None if background is None else read_squares(_as_background(background), square)
+    covers = None if background is None else _covers(background, square)
     edges, head = _edges(clf.image_size, int(grid)), clf._trained()
     grids = []
     for seen in read_squares(images, square):
@@ -107,6 +109,15 @@ def _as_background(background: Any) -> Any:
     if images is None:
         raise ValueError(f"background must hold images; got {type(background).__name__} without any.")
     return images
+
+
+def _covers(background: Any, square: Square) -> np.ndarray:
+    """Decode the films that cover; an error calls them by their place among these, not in X."""
+    images = _as_background(background)
+    try:
+        return read_squares(images, square)
+    except ImageReadError as error:
+        raise ImageReadError(error.failures, {"background": len(images)}) from None
 
 
 def _covered(seen: np.ndarray, cover: np.ndarray, edges: np.ndarray) -> Iterator[np.ndarray]:

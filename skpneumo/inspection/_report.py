@@ -129,7 +129,8 @@ def report(
     What is taken for a name of a patient is not on the page: neither `groups`, nor folders. Names of files are, unless
     ``file_names=False``, and films are, unless ``n_errors=0``.
 
-    While curves are drawn, settings of matplotlib, which belong to the whole process, are those of the page.
+    While curves are drawn, settings of matplotlib, which belong to the whole process, are those of the page; what
+    users have set of it does not change the page.
 
     Examples
     --------

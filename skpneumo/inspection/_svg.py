@@ -33,10 +33,13 @@ _USE = re.compile(r'(?:xlink:)?href="#([^"]*)"|url\(#([^)]*)\)')
 
 @contextmanager
 def inks() -> Iterator[None]:
-    """Let figures be made in the inks that `to_svg` knows, by one thread at a time."""
-    from matplotlib import rc_context
+    """Let figures be made in the inks that `to_svg` knows, by one thread at a time.
 
-    with _SETTINGS, rc_context(_settings()):
+    What users have set of matplotlib does not matter; the settings of its backends stay.
+    """
+    from matplotlib import style
+
+    with _SETTINGS, style.context(["default", _settings()]):
         yield
 
 
