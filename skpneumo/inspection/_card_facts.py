@@ -10,7 +10,7 @@ from skpneumo._backbone import Backbone
 from skpneumo._checks import check_parameters
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images import VERSION, Square
-from skpneumo._network import LAYERS, map_side, n_channels, shapes
+from skpneumo._network import LAYERS, grid_side, map_side, n_channels, shapes
 from skpneumo._pipeline import Way
 from skpneumo._version import __version__
 from skpneumo._views import Augmentation
@@ -45,8 +45,8 @@ def check_parameters_of_fit(inner: PneumoniaClassifier) -> None:
         raise ValueError(f"{error} Parameters have changed since the fit. Restore them, or fit anew.") from error
     if not sees_images(inner):
         return
-    side = map_side(inner.n_layers, inner.image_size)
-    expected, known = n_channels(inner.n_layers) * min(inner.pool_grid, side) ** 2, len(inner.feature_mean_)
+    grid = grid_side(inner.n_layers, inner.image_size, inner.pool_grid)
+    expected, known = n_channels(inner.n_layers) * grid**2, len(inner.feature_mean_)
     if expected != known:
         raise ValueError(
             f"The model has {known} features, but its parameters n_layers={inner.n_layers}, image_size="
@@ -138,7 +138,7 @@ def architecture(inner: PneumoniaClassifier) -> list[str]:
             rows.append((name, "3 x 3", "trained" if is_trained else "frozen", filters, pooled))
         blocks.append(table(("Layer", "Kernel", "In the fit", "Channels out", "Maps out, pixels"), rows, numbers={3}))
         n_weights = sum(int(np.prod(shape)) for shape in shapes(0, inner.n_layers).values())
-        grid = min(inner.pool_grid, map_side(inner.n_layers, inner.image_size))
+        grid = grid_side(inner.n_layers, inner.image_size, inner.pool_grid)
         blocks.append(
             f"Each convolution is followed by ReLU. The maps are averaged over a grid of {grid} x {grid} cells, which "
             f"gives {len(inner.feature_mean_)} features. The layers hold {n_weights:,} weights."

@@ -19,6 +19,7 @@ from skpneumo.inspection._heat import check_images, spread
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._inner import check_inner, square_of
 from skpneumo.inspection._overlay import COLORS, overlay
+from skpneumo.metrics._calls import surest_errors
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
@@ -276,11 +277,7 @@ class ErrorGalleryDisplay:
         study = check_study(y, y_proba, None, pos_label)
         check_consistent_length(names, study.y)
         called = study.p >= float(threshold)
-        missed, alarms = np.flatnonzero(study.y & ~called), np.flatnonzero(~study.y & called)
-        shown = [
-            missed[np.argsort(study.p[missed], kind="stable")][:n_errors],
-            alarms[np.argsort(-study.p[alarms], kind="stable")][:n_errors],
-        ]
+        shown = surest_errors(study.y, study.p, called, n_errors)
         positions = np.concatenate(shown)
         return cls(
             _squares(X, positions, square),
@@ -289,7 +286,7 @@ class ErrorGalleryDisplay:
             y_true=column_or_1d(y)[positions].tolist(),
             names=[names[i] for i in positions],
             n_shown=(len(shown[0]), len(shown[1])),
-            n_wrong=(len(missed), len(alarms)),
+            n_wrong=(int((study.y & ~called).sum()), int((~study.y & called).sum())),
             n_in_all=(int(study.y.sum()), int((~study.y).sum())),
             threshold=float(threshold),
         )

@@ -8,20 +8,12 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import _safe_indexing
 
-from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._inner import square_of
 
 SIDE = 192  # pixels of a thumbnail
 _QUALITY = 72
 _THIRDS = (("upper", "middle", "lower"), ("left", "centre", "right"))
-
-
-def most_confident(evaluation: Evaluation, n_errors: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions of false negatives and of false positives, at most `n_errors` of each, the surest first."""
-    order = np.argsort(evaluation.proba, kind="stable")
-    missed, alarms = evaluation.y & ~evaluation.called, ~evaluation.y & evaluation.called
-    return order[missed[order]][:n_errors], order[::-1][alarms[order[::-1]]][:n_errors]
 
 
 def squares_of(clf: Any, X: Any, positions: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._network import map_side, pooling_matrix
+from skpneumo._network import grid_side, pooling_matrix
 from skpneumo._sources import Source
 from skpneumo.inspection._heat import check_images, classes_of_interest, placed, slopes_of_log_odds
 from skpneumo.inspection._inner import check_inner
@@ -112,8 +112,7 @@ def contributions(
     logits = head.logits(features)
     codes = classes_of_interest(clf, class_of_interest, logits)
     slopes = head.slopes(features, slopes_of_log_odds(logits + clf.prior_shift_, codes))
-    side = map_side(clf.n_layers, clf.image_size)
-    grid = min(clf.pool_grid, side)
+    side, grid = (grid_side(clf.n_layers, clf.image_size, cells) for cells in (None, clf.pool_grid))
     if detail == "cells" or (detail == "auto" and grid > 1):
         return ((features - clf.feature_mean_) * slopes).reshape(len(images), grid, grid, -1).sum(axis=-1)
     line, averages = clf._line_of_fit(memory=None).ungridded(), pooling_matrix(side, grid)

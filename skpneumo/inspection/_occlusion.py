@@ -9,7 +9,7 @@ from sklearn.utils import check_scalar
 
 from skpneumo._images import Square
 from skpneumo._inputs import as_images
-from skpneumo._network import map_side
+from skpneumo._network import grid_side
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._heat import check_images, classes_of_interest, log_odds, placed
 from skpneumo.inspection._inner import check_inner
@@ -86,10 +86,11 @@ def occlusion_map(
     line = clf._line_of_fit(memory=None)
     square = line.extractor._square()
     if grid is None:
-        grid = min(clf.pool_grid, map_side(clf.n_layers, clf.image_size))
+        grid = grid_side(clf.n_layers, clf.image_size, clf.pool_grid)
     check_scalar(grid, "grid", Integral, min_val=1, max_val=clf.image_size)
     covers = None if background is None else _covers(background, square)
-    edges, head = _edges(clf.image_size, int(grid)), clf._trained()
+    grid = int(grid)
+    edges, head = _edges(clf.image_size, grid), clf._trained()
     grids = []
     for seen in read_squares(images, square):
         cover = np.full((1, *seen.shape), round(float(seen.mean())), np.uint8) if covers is None else covers

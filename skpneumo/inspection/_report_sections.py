@@ -24,9 +24,9 @@ from skpneumo.inspection._facts import (
     parameters_of,
     sees_images,
 )
-from skpneumo.inspection._films import most_confident
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.inspection._report_tables import Figure, Number, count, cut, decimal, figure
+from skpneumo.metrics._calls import surest_errors
 
 _SUBGROUP_FIGURES = ("sensitivity", "specificity", "roc_auc")
 _PAIRS_LISTED = 20
@@ -171,7 +171,8 @@ def failures(evaluation: Evaluation, n_errors: int, *, file_names: bool) -> list
     negative, positive = map(str, evaluation.labels)
     found = []
     kinds = (("missed", positive, negative), ("false alarm", negative, positive))
-    for (kind, label, called), positions in zip(kinds, most_confident(evaluation, n_errors), strict=True):
+    errors = surest_errors(evaluation.y, evaluation.proba, evaluation.called, n_errors)
+    for (kind, label, called), positions in zip(kinds, errors, strict=True):
         for position in positions.tolist():
             known = evaluation.names[position] if file_names else None
             novelty = evaluation.novelty

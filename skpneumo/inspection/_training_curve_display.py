@@ -175,12 +175,7 @@ class TrainingCurveDisplay:
         (self.lines_[name],) = ax.plot(np.arange(1, n_epochs + 1), np.asarray(trained, dtype=float), **look)
         if held_out is not None:
             epochs = np.arange(n_epochs + 1 - len(held_out), n_epochs + 1)
-            look = {
-                "marker": marker,
-                "color": VERMILLION,
-                "linestyle": DASHED,
-                "label": "held-out patients,\nand changed copies",
-            }
+            look = {"marker": marker, "color": VERMILLION, "linestyle": DASHED, "label": _HELD_OUT}
             (self.lines_[f"validation_{name}"],) = ax.plot(epochs, np.asarray(held_out, dtype=float), **look)
         if self.best_iter is not None:
             kept = "kept: epoch 0, no gain by tuning" if self.best_iter == 0 else f"kept: epoch {self.best_iter}"

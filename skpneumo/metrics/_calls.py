@@ -42,6 +42,15 @@ def figures_of_calls(
     }
 
 
+def surest_errors(y: np.ndarray, p: np.ndarray, called: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of positives that are missed and of false alarms, at most `n` of each, the surest first."""
+    missed, alarms = np.flatnonzero(y & ~called), np.flatnonzero(~y & called)
+    return (
+        missed[np.argsort(p[missed], kind="stable")][:n],
+        alarms[np.argsort(-p[alarms], kind="stable")][:n],
+    )
+
+
 def balanced_accuracy_interval(
     y: np.ndarray, sensitivity: Interval, specificity: Interval, called: np.ndarray, patients: Patients
 ) -> Interval:
