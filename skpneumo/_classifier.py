@@ -15,7 +15,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._checks import FLOATS, check_examples, check_parameters, check_prevalence
 from skpneumo._examples import Examples
 from skpneumo._extract import contents
@@ -23,16 +22,17 @@ from skpneumo._features import VGG19Features
 from skpneumo._head import Head
 from skpneumo._inputs import as_images, check_column, images_if_any
 from skpneumo._line import Line
-from skpneumo._links import DocumentationLinkMixin
 from skpneumo._novelty import p_values, smallest_p_value
 from skpneumo._persistence import check_preprocessing, opened, sealed
 from skpneumo._pipeline import Way
-from skpneumo._progress import progress_bar
 from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._seen import row_digests, warn_of_seen
 from skpneumo._sources import Source
 from skpneumo._store import open_store
 from skpneumo._training import OTHER_FEATURES, Training
+from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
+from skpneumo._utils.doc_link import DocumentationLinkMixin
+from skpneumo._utils.progress import progress_bar
 from skpneumo._views import XRAY, Augmentation
 from skpneumo._weights import Bundle
 

@@ -12,17 +12,17 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._backbone import Backbone, backbone
-from skpneumo._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._device import DEVICES, PRECISIONS
 from skpneumo._extract import extract
 from skpneumo._images import ASPECTS, CONTRASTS, Square
 from skpneumo._inputs import as_images, check_column
-from skpneumo._links import DocumentationLinkMixin
 from skpneumo._network import LAYERS, grid_side, n_channels
 from skpneumo._pipeline import Way
-from skpneumo._progress import progress_bar
 from skpneumo._sources import Source
 from skpneumo._store import open_store
+from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
+from skpneumo._utils.doc_link import DocumentationLinkMixin
+from skpneumo._utils.progress import progress_bar
 from skpneumo._views import XRAY, Augmentation
 
 

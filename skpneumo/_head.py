@@ -13,7 +13,7 @@ from skpneumo._dense import Weights, train_dense
 from skpneumo._probe import row_blocks, solve_probe
 from skpneumo._sampling import Drawn
 from skpneumo._stopping import EarlyStopping
-from skpneumo._threads import single_blas_thread
+from skpneumo._utils.blas import single_blas_thread
 
 _MAX_ITER = 10_000
 _MANY_CLASSES = 10  # from here on scikit-learn is faster

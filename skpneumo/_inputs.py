@@ -11,7 +11,6 @@ from PIL import Image
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
-from skpneumo._cache import Cache
 from skpneumo._images import pack
 from skpneumo._patients import patient_key
 from skpneumo._sources import (
@@ -26,6 +25,7 @@ from skpneumo._sources import (
     shortened,
     without_secrets,
 )
+from skpneumo._utils.lru_cache import Cache
 
 _BYTES = (bytes, bytearray, memoryview)
 _PIXELS = ("uint8", "uint16")

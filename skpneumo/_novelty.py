@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg.lapack import dtrtri
 
 from skpneumo._probe import row_blocks
-from skpneumo._threads import single_blas_thread
+from skpneumo._utils.blas import single_blas_thread
 
 _MOST_ROWS = 2_000
 _MOST_DIRECTIONS = 192

@@ -4,7 +4,7 @@ import numpy as np
 
 from skpneumo._novelty import fit_novelty
 from skpneumo._probe import row_blocks
-from skpneumo._threads import single_blas_thread
+from skpneumo._utils.blas import single_blas_thread
 
 Reference = dict[str, np.ndarray]
 

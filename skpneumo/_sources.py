@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skpneumo._cache import Cache
+from skpneumo._utils.lru_cache import Cache
 
 MAX_FILE_BYTES = 2**30
 DIGEST_SIZE = 20  # bytes

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from skpneumo._cache import Cache
 from skpneumo._database import Database
 from skpneumo._sources import DIGEST_SIZE
+from skpneumo._utils.lru_cache import Cache
 from skpneumo.exceptions import FeatureStoreWarning
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skpneumo._callbacks import FitTasks
 from skpneumo._checks import hidden_layer_sizes
 from skpneumo._device import resolve_device
 from skpneumo._examples import Examples
@@ -25,6 +24,7 @@ from skpneumo._sampling import Drawn, Resampler, makes_features
 from skpneumo._seen import Seen, names_of, remember, row_digests
 from skpneumo._stopping import EarlyStopping
 from skpneumo._store import open_store
+from skpneumo._utils.callbacks import FitTasks
 from skpneumo._views import SHIFTED, Augmentation
 from skpneumo.exceptions import ImageReadError
 

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image, ImageFile
 
 from conftest import TINY
-from skpneumo import VGG19Features, _backbone, _device, _extract, _images, _progress
+from skpneumo import VGG19Features, _backbone, _device, _extract, _images
 from skpneumo._store import FeatureStore
+from skpneumo._utils import progress as _progress
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsError
 
 

@@ -16,7 +16,7 @@ from conftest import TINY
 from skpneumo import PneumoniaClassifier, _backbone, _device, _images, _maps
 from skpneumo._examples import Examples
 from skpneumo._finetune import Tuning
-from skpneumo._progress import progress_bar
+from skpneumo._utils.progress import progress_bar
 from skpneumo._views import XRAY
 from skpneumo._weights import half, load_layers
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, UntrainedLayersWarning, WeightsError

@@ -1,6 +1,6 @@
 import pytest
 
-from skpneumo._cache import _OVERHEAD, Cache
+from skpneumo._utils.lru_cache import _OVERHEAD, Cache
 
 
 def test_what_is_put_comes_back_and_nothing_else():

@@ -13,9 +13,9 @@ from sklearn.pipeline import make_pipeline
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._callbacks import FitTasks
 from skpneumo._dense import DenseLayers
-from skpneumo._progress import progress_bar
+from skpneumo._utils.callbacks import FitTasks
+from skpneumo._utils.progress import progress_bar
 
 HAS_CALLBACKS = importlib.util.find_spec("sklearn.callback") is not None
 with_callbacks_only = pytest.mark.skipif(not HAS_CALLBACKS, reason="scikit-learn has callbacks from 1.9 on")

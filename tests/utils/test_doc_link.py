@@ -11,7 +11,8 @@ from imblearn.over_sampling import SMOTE
 from sklearn.base import BaseEstimator
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _links
+from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo._utils import doc_link as _links
 from skpneumo.datasets import make_chest_xrays
 
 ESTIMATORS = [PneumoniaClassifier, VGG19Features]

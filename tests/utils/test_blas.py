@@ -6,7 +6,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._threads import single_blas_thread
+from skpneumo._utils.blas import single_blas_thread
 
 
 def blas_threads():
