@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo import _device
+from skpneumo import _keras
 from skpneumo._network import Stretch, grid_side, n_channels
 from skpneumo._weights import Arrays, Bundle, WeightsSource, find_weights, load_layers, source_of, weights_digest
 from skpneumo.exceptions import WeightsError
@@ -56,7 +56,7 @@ class Backbone:
     @property
     def batch_size(self) -> int:
         """Images a batch."""
-        return _device.batch_size(self.image_size, self.device)
+        return _keras.batch_size(self.image_size, self.device)
 
     def identity(self) -> bytes:
         """Name everything that shapes the features of a square, but for rounding."""
@@ -84,7 +84,7 @@ class Backbone:
             weights = find_weights(self.weights, self.weights_digest, self.n_layers)
         except WeightsError as error:
             raise WeightsError(f"On {platform.node()}: {error}") from None
-        return replace(self, weights=weights, device=_device.resolve_device(device))
+        return replace(self, weights=weights, device=_keras.resolve_device(device))
 
     def layers(self) -> Arrays:
         """Read the weights.
@@ -126,7 +126,7 @@ def backbone(
         The weights cannot be reached, or lack one of the first `n_layers` layers.
     """
     source = source_of(weights)
-    device = _device.resolve_device(device)
+    device = _keras.resolve_device(device)
     return Backbone(
         weights=source,
         weights_digest=weights_digest(source, n_layers, bool(verbose)),
@@ -134,17 +134,17 @@ def backbone(
         image_size=image_size,
         pool_grid=pool_grid,
         device=device,
-        precision=_device.resolve_precision(precision, device),
+        precision=_keras.resolve_precision(precision, device),
     )
 
 
 @functools.lru_cache(maxsize=4)
 def _forward(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
     grid = backbone.grid if backbone.pool_grid else None
-    with _device.place(backbone.device):
+    with _keras.place(backbone.device):
         stretch = Stretch(0, backbone.n_layers, backbone.image_size, grid, backbone.precision)
         stretch.load(backbone.layers())
     signature = [((None, backbone.image_size, backbone.image_size), "uint8")]
-    return _device.compile_forward(
+    return _keras.compile_forward(
         stretch, stretch.variables, signature, backbone.device, full_batch=backbone.batch_size
     )

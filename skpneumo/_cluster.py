@@ -8,7 +8,7 @@ from dataclasses import replace
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
-from skpneumo._device import n_cores
+from skpneumo._keras import n_cores
 from skpneumo._pipeline import Reasons, Way, chunks, content_of, passed
 from skpneumo._shelf import Rows
 from skpneumo._sources import Source

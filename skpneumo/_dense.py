@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo import _device
-from skpneumo._pool import Pool
+from skpneumo import _keras
+from skpneumo._keras.model_pool import Pool
 from skpneumo._sampling import Drawn
 
 _IDLE_NETWORKS = 8
@@ -29,7 +29,7 @@ class DenseLayers:
     """
 
     def __init__(self, sizes: tuple[int, ...], dropout: float) -> None:
-        layers = _device.keras().layers
+        layers = _keras.keras().layers
         # Keras's default initializer draws its seed from Python's random numbers.
         self.dense = [layers.Dense(units, kernel_initializer="zeros", dtype="float32") for units in sizes[1:]]
         hidden = sizes[1:-1] if dropout else ()
@@ -49,7 +49,7 @@ class DenseLayers:
 
     def reset(self, random: np.random.RandomState, start: Weights | None) -> None:
         """Start from given weights, or from drawn kernels (Glorot) and zero biases."""
-        glorot = _device.keras().initializers.GlorotUniform
+        glorot = _keras.keras().initializers.GlorotUniform
         for layer, *given in zip_longest(self.dense, *start or ()):
             if given:
                 layer.set_weights(given)
@@ -66,7 +66,7 @@ class DenseLayers:
 
     def objective(self, features: Any, codes: Any, weights: Any, alpha: Any) -> tuple[Any, list[Any]]:
         """Return the loss with its penalty, alpha / 2 * n_inputs * ||kernel||^2 of each layer, and the accuracy."""
-        ops, hidden = _device.keras().ops, features
+        ops, hidden = _keras.keras().ops, features
         for layer, dropout in zip_longest(self.dense[:-1], self.dropouts):
             hidden = ops.relu(layer(hidden))
             hidden = dropout(hidden, training=True) if dropout else hidden
@@ -77,7 +77,7 @@ class DenseLayers:
         else:
             losses = ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
             called = ops.cast(ops.argmax(logits, axis=-1), "int32")
-        penalty = alpha * sum(layer.kernel.shape[0] * _device.l2_loss(layer.kernel) for layer in self.dense)
+        penalty = alpha * sum(layer.kernel.shape[0] * _keras.l2_loss(layer.kernel) for layer in self.dense)
         loss = ops.mean(weights * losses) + penalty
         return loss, [loss, ops.mean(ops.cast(called == codes, "float32"))]
 
@@ -95,9 +95,9 @@ class DenseNetwork:
     """Dense layers with a compiled step of Adam."""
 
     def __init__(self, shape: Shape) -> None:
-        with _device.place(shape.device):
+        with _keras.place(shape.device):
             self.layers = DenseLayers(shape.sizes, shape.dropout)
-        self.step = _device.compile_step(
+        self.step = _keras.compile_step(
             self.layers.objective,
             self.layers.variables,
             self.layers.states,
@@ -133,10 +133,10 @@ def train_dense(
     drawn, epoch = next(draws), None
     learning_rate = min(float(learning_rate_init), _MAX_LEARNING_RATE)
     sizes = (drawn.features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
-    with _NETWORKS.borrow(Shape(sizes, float(dropout), device)) as network, _device.place(device):
+    with _NETWORKS.borrow(Shape(sizes, float(dropout), device)) as network, _keras.place(device):
         network.layers.reset(random, start)
         network.step.restore(state)
-        in_memory = _device.InMemory()
+        in_memory = _keras.InMemory()
 
         for number in range(max_iter):
             drawn = next(draws) if number else drawn

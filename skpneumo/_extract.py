@@ -9,8 +9,8 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from skpneumo._cluster import is_cluster, spread
-from skpneumo._device import n_cores
 from skpneumo._images import look
+from skpneumo._keras import n_cores
 from skpneumo._pipeline import Reasons, Way, ahead, chunks, passed, reason, threads
 from skpneumo._shelf import Shelf
 from skpneumo._sources import Source, digest, label_of, read_bytes, stamp

@@ -12,10 +12,10 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._backbone import Backbone, backbone
-from skpneumo._device import DEVICES, PRECISIONS
 from skpneumo._extract import extract
 from skpneumo._images import ASPECTS, CONTRASTS, Square
 from skpneumo._inputs import as_images, check_column
+from skpneumo._keras import DEVICES, PRECISIONS
 from skpneumo._network import LAYERS, grid_side, n_channels
 from skpneumo._pipeline import Way
 from skpneumo._sources import Source

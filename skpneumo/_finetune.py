@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo import _device
+from skpneumo import _keras
 from skpneumo._head import Head, check_finite, stopped
 from skpneumo._maps import FeatureRows, Maps
 from skpneumo._sampling import Drawn
@@ -85,7 +85,7 @@ def finetune(
     """
     sizes = (len(start.mean), *(len(intercept) for intercept in start.intercepts))
     shape = replace(shape, sizes=sizes, dropout=tuning.dropout)
-    with TAILS.borrow(shape) as tail, _device.place(shape.device):
+    with TAILS.borrow(shape) as tail, _keras.place(shape.device):
         run = _Run(tail, start, rows, tuning, draws, random)
         if stopping is not None and held is not None:
             score, accuracy = run.judge(start, held)
@@ -131,7 +131,7 @@ class _Run:
         self.n_epochs_before = int(start.moments[0]) // self.n_batches if start.moments else 0
         self.loss_curve: list[float] = []
         self.accuracy_curve: list[float] = []
-        self.in_memory = _device.InMemory()
+        self.in_memory = _keras.InMemory()
         tail.start(start, random)
 
     def epoch(self) -> tuple[float, float]:

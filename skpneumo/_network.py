@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo import _device
+from skpneumo import _keras
 
 # (name, filters, whether the layer completes its block, so that a pooling layer follows)
 LAYERS = tuple(
@@ -80,7 +80,7 @@ class Stretch:
     """
 
     def __init__(self, first: int, last: int, image_size: int, grid: int | None, precision: str) -> None:
-        keras = _device.keras()
+        keras = _keras.keras()
         # Said to each layer, so that the host's global settings of Keras stay out; as do Python's random numbers, which
         # Keras's default initializers draw seeds from.
         settings = {
@@ -118,7 +118,7 @@ class Stretch:
         return arrays
 
     def __call__(self, rows: Any) -> Any:
-        ops = _device.keras().ops
+        ops = _keras.keras().ops
         maps = self._pixels(rows) if self.first == 0 else self._maps(rows)
         for number, layer in enumerate(self.layers.values(), self.first):
             maps = layer(maps)
@@ -133,10 +133,10 @@ class Stretch:
         return ops.reshape(cells, (-1, n_channels(self.last) * self.pooling.shape[0] ** 2))
 
     def _pixels(self, rows: Any) -> Any:
-        ops = _device.keras().ops
+        ops = _keras.keras().ops
         gray = ops.reshape(ops.cast(rows, "float32"), (-1, self.side, self.side))
         return ops.stack([gray - mean for mean in CHANNEL_MEANS], axis=-1)
 
     def _maps(self, rows: Any) -> Any:
-        ops = _device.keras().ops
+        ops = _keras.keras().ops
         return ops.reshape(ops.cast(rows, "float32"), (-1, self.side, self.side, n_channels(self.first)))

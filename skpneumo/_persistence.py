@@ -18,7 +18,7 @@ import sklearn
 from sklearn.exceptions import InconsistentVersionWarning
 
 from skpneumo import _images
-from skpneumo._device import backend_name
+from skpneumo._keras import backend_name
 from skpneumo._version import __version__
 from skpneumo.exceptions import ModelFileError
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo import _device
+from skpneumo import _keras
 from skpneumo._dense import DenseLayers
 from skpneumo._head import Head
+from skpneumo._keras.model_pool import Pool
 from skpneumo._network import Stretch, map_side, n_channels
-from skpneumo._pool import Pool
 
 _CLIP_NORM = 1.0
 _MAX_IDLE = 2  # their weights and moments take some 100 MB each
@@ -52,7 +52,7 @@ class TailShape:
     @property
     def batch_size(self) -> int:
         """Rows a call."""
-        return _device.batch_size(self.image_size, self.device)
+        return _keras.batch_size(self.image_size, self.device)
 
 
 class Tail:
@@ -66,17 +66,17 @@ class Tail:
 
     def __init__(self, shape: TailShape) -> None:
         self.shape = shape
-        keras = _device.keras()
-        with _device.place(shape.device):
+        keras = _keras.keras()
+        with _keras.place(shape.device):
             self.stretch = Stretch(shape.n_frozen, shape.n_layers, shape.image_size, shape.grid, shape.precision)
             if shape.sizes:
                 self.head = DenseLayers(shape.sizes, shape.dropout)
                 self.mean, self.scale = (keras.Variable(np.ones(shape.sizes[0], np.float32)) for _ in range(2))
-        self._forward = _device.compile_forward(
+        self._forward = _keras.compile_forward(
             self.stretch, self.stretch.variables, [shape.signature], shape.device, full_batch=shape.batch_size
         )
         if shape.sizes:
-            self.step = _device.compile_step(
+            self.step = _keras.compile_step(
                 self._objective,
                 [*self.stretch.variables, *self.head.variables],
                 [*self.head.states, self.mean, self.scale],
@@ -87,7 +87,7 @@ class Tail:
 
     def start(self, head: Head, random: np.random.RandomState) -> None:
         """Set what training begins with: layers, head, and what Adam has gathered."""
-        with _device.place(self.shape.device):
+        with _keras.place(self.shape.device):
             self.load(head.layers)
             self.head.reset(random, (head.coefs, head.intercepts))
             self.mean.assign(head.mean.astype(np.float32))
@@ -105,7 +105,7 @@ class Tail:
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Return the features of maps, (n, n_features) float32; batch by batch, so that no row depends on others."""
         size = self.shape.batch_size
-        with _device.place(self.shape.device):
+        with _keras.place(self.shape.device):
             return np.concatenate([self._forward(rows[i : i + size]) for i in range(0, len(rows), size)])
 
     def _objective(self, rows: Any, codes: Any, weights: Any, alpha: Any) -> tuple[Any, list[Any]]:

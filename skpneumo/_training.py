@@ -11,10 +11,10 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skpneumo._checks import hidden_layer_sizes
-from skpneumo._device import resolve_device
 from skpneumo._examples import Examples
 from skpneumo._finetune import Tuning, features_of_rows, finetune
 from skpneumo._head import Head, fit_dense, fit_probe, prior_shift, standardize
+from skpneumo._keras import resolve_device
 from skpneumo._line import Line
 from skpneumo._maps import FeatureRows, room_for_maps
 from skpneumo._persistence import versions

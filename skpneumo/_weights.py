@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skpneumo import _device
+from skpneumo import _keras
 from skpneumo._network import LARGEST_FLOAT16, LAYERS, shapes
 from skpneumo.exceptions import WeightsError
 
@@ -370,6 +370,24 @@ def _imagenet(verbose: bool) -> Arrays:
         except Exception:  # noqa: S110 - a broken download: Keras checks its digest and fetches it again
             pass
     try:
-        return _device.download_vgg19(verbose)
+        return download_vgg19(verbose)
     except Exception as error:
         raise _UnusableError(f"no whole file at {cached}, and Keras's download failed: {error}") from error
+
+
+def download_vgg19(verbose: bool) -> dict[str, np.ndarray]:
+    """Let Keras fetch its ImageNet weights of VGG19 into its cache, and return those of the convolution layers."""
+    config = _keras.keras().config
+    talks = config.is_interactive_logging_enabled()  # a setting of this thread alone
+    try:
+        if not verbose:
+            config.disable_interactive_logging()
+        network = _keras.keras().applications.VGG19(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
+    finally:
+        if talks:
+            config.enable_interactive_logging()
+    arrays = {}
+    for layer in network.layers:
+        for name, array in zip(("kernel", "bias"), layer.get_weights(), strict=False):
+            arrays[f"{layer.name}/{name}"] = array
+    return arrays

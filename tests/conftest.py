@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from joblib.externals.loky import reusable_executor
 
-from skpneumo import PneumoniaClassifier, VGG19Features, _device, _sources
+from skpneumo import PneumoniaClassifier, VGG19Features, _keras, _sources
 from skpneumo._network import LAYERS
 from skpneumo._weights import load_layers
 from skpneumo.datasets import make_chest_xrays
@@ -114,7 +114,7 @@ def shared():
 @pytest.fixture(scope="session")
 def keras_vgg19():
     """Keras's own network with our untrained weights."""
-    network = _device.keras().applications.VGG19(include_top=False, weights=None, input_shape=(32, 32, 3))
+    network = _keras.keras().applications.VGG19(include_top=False, weights=None, input_shape=(32, 32, 3))
     arrays = load_layers(None, 16)
     for name, _, _ in LAYERS:
         network.get_layer(name).set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skpneumo import VGG19Features, _device
+from skpneumo import VGG19Features, _keras
 from skpneumo._backbone import backbone
 
 
@@ -19,10 +19,10 @@ def squares(random):
     ("n_layers", "last"), [(1, "block1_conv1"), (2, "block1_pool"), (7, "block3_conv3"), (16, "block5_pool")]
 )
 def test_features_are_what_keras_own_vgg19_gives_at_the_cut(keras_vgg19, squares, n_layers, last):
-    from_keras = _device.keras().applications.vgg19.preprocess_input(np.stack([squares] * 3, -1).astype(np.float32))
-    cut = _device.keras().Model(keras_vgg19.input, keras_vgg19.get_layer(last).output)
-    with _device.place("cpu"):
-        maps = _device.keras().ops.convert_to_numpy(cut(from_keras))
+    from_keras = _keras.keras().applications.vgg19.preprocess_input(np.stack([squares] * 3, -1).astype(np.float32))
+    cut = _keras.keras().Model(keras_vgg19.input, keras_vgg19.get_layer(last).output)
+    with _keras.place("cpu"):
+        maps = _keras.keras().ops.convert_to_numpy(cut(from_keras))
     ours = settle(n_layers=n_layers, pool_grid=1000).forward()(squares)
     np.testing.assert_allclose(ours, maps.reshape(3, -1), rtol=1e-4, atol=1e-3 * maps.max())
 

@@ -115,7 +115,7 @@ def test_a_worker_that_dies_costs_time_and_nothing_else(passed_here, paths, matr
 
     monkeypatch.setattr(_shelf.Shelf, "put", put_and_kill)
     monkeypatch.setattr(_cluster, "_BATCHES_A_CHUNK", 1)
-    monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 2)
+    monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 2)
     with start() as client, joblib.parallel_config("dask"):
         victims = list(client.run(os.getpid).values())[:1]
         rows = VGG19Features(**TINY, memory=None).fit_transform(paths)

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _device, _extract, _sources
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _extract, _keras, _sources
 from skpneumo._store import FeatureStore, _Table
 from skpneumo.exceptions import ImageReadError
 
@@ -24,9 +24,9 @@ PATIENCE = 120  # seconds after which a test has failed
 # A program that extracts features, four images a batch, and says in a file which images passed its network.
 PROGRAM = f"""
 import os, sys, time
-from skpneumo import VGG19Features, _backbone, _device
+from skpneumo import VGG19Features, _backbone, _keras
 store, log, hang, *paths = sys.argv[1:]
-_device.batch_size = lambda *_: 4
+_keras.batch_size = lambda *_: 4
 forward = _backbone.Backbone.forward
 def logged(backbone):
     def run(batch):
@@ -214,7 +214,7 @@ def test_calls_that_share_a_store_and_meet_the_same_bad_images_do_not_wait_for_e
         films.append(tmp_path / f"{bad}{i}.jpeg")
         if bad == "cut":
             films[-1].write_bytes(Path(paths[i]).read_bytes()[:-300])
-    monkeypatch.setattr(_device, "batch_size", lambda *_: 4)
+    monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
     images, reported = [*paths, *map(str, films)], []
 
     def extract(images):
@@ -252,7 +252,7 @@ def test_after_an_error_no_more_files_are_read(tmp_path, paths, features, read, 
         shutdown(pool, **options)
 
     monkeypatch.setattr(_backbone.Backbone, "forward", fail)
-    monkeypatch.setattr(_device, "batch_size", lambda *_: 1)
+    monkeypatch.setattr(_keras, "batch_size", lambda *_: 1)
     monkeypatch.setattr(_extract, "read_bytes", wait_for_the_end)
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", noted_shutdown)
     with pytest.raises(OSError, match="the device is lost") as caught:
@@ -271,7 +271,7 @@ def test_what_has_passed_is_stored_when_the_next_batch_fails(tmp_path, paths, mo
             raise OSError("the device is lost")
         return forward(backbone)
 
-    monkeypatch.setattr(_device, "batch_size", lambda *_: 4)
+    monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
     monkeypatch.setattr(_backbone.Backbone, "forward", once)
     with pytest.raises(OSError, match="the device is lost"):
         VGG19Features(**TINY, memory=tmp_path).fit_transform(paths)

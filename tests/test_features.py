@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from conftest import TINY
-from skpneumo import VGG19Features, _backbone, _device, _extract, _images
+from skpneumo import VGG19Features, _backbone, _extract, _images, _keras
 from skpneumo._store import FeatureStore
 from skpneumo._utils import progress as _progress
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsError
@@ -148,7 +148,7 @@ def test_a_store_that_cannot_be_written_costs_a_warning_not_the_features(feature
 
 
 def test_a_store_that_fails_is_not_tried_again_with_every_batch(features, paths, tmp_path, monkeypatch):
-    monkeypatch.setattr(_device, "batch_size", lambda *_: 4)
+    monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
     (tmp_path / "file").touch()
     with pytest.warns(FeatureStoreWarning) as warned:
         features.set_params(memory=tmp_path / "file").fit_transform(paths)
@@ -241,8 +241,8 @@ def test_a_file_that_changes_while_it_is_read_is_never_stored_under_its_old_cont
 def test_a_kill_in_mid_extraction_loses_at_most_one_batch(tmp_path, paths, monkeypatch):
     code = f"""
     import sys
-    from skpneumo import VGG19Features, _device
-    _device.batch_size = lambda *_: 4
+    from skpneumo import VGG19Features, _keras
+    _keras.batch_size = lambda *_: 4
     VGG19Features(**{TINY!r} | dict(image_size=160), memory=sys.argv[1]).fit_transform(sys.argv[2:])
     """
     images = [write(tmp_path / f"{i}.png", seed=i) for i in range(400)]

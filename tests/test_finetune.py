@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, _backbone, _device, _images, _maps
+from skpneumo import PneumoniaClassifier, _backbone, _images, _keras, _maps
 from skpneumo._examples import Examples
 from skpneumo._finetune import Tuning
 from skpneumo._utils.progress import progress_bar
@@ -219,7 +219,7 @@ def test_with_nothing_frozen_images_stream_and_no_maps_are_stored(tuned, paths, 
 @pytest.mark.parametrize("n_trainable_layers", [1, 4])
 def test_unreadable_images_are_all_named_with_their_positions(tuned, paths, y, monkeypatch, n_trainable_layers):
     monkeypatch.setattr(_maps, "_BYTES_AT_ONCE", 1)
-    monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 8)
+    monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 8)
     films = list(paths)
     for i in (3, 12, 39):
         films[i] = f"none{i}.jpeg"
@@ -356,7 +356,7 @@ def test_the_random_state_of_the_host_is_left_alone(tuned, paths, y):
 
 
 def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths, y, monkeypatch):
-    sizes, call = [], _device.Step.__call__
+    sizes, call = [], _keras.Step.__call__
 
     def small(step, maps, *arrays, **settings):
         sizes.append(len(maps))
@@ -364,7 +364,7 @@ def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths
             raise MemoryError("no memory")
         return call(step, maps, *arrays, **settings)
 
-    monkeypatch.setattr(_device.Step, "__call__", small)
+    monkeypatch.setattr(_keras.Step, "__call__", small)
     with pytest.warns(RuntimeWarning, match="no memory for a batch of 32 images") as warned:
         tuned.fit(paths, y)
     assert [each.category for each in warned].count(RuntimeWarning) == 1

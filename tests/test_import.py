@@ -190,7 +190,7 @@ def test_joblibs_multiprocessing_backend_after_keras_is_an_error_and_no_hang(pat
 def test_what_the_host_writes_while_tensorflow_starts_is_handed_on():
     code = """
     import os, sys
-    from skpneumo._device import _without_chatter
+    from skpneumo._keras.device import _without_chatter
     with _without_chatter():
         os.write(2, b"I0000 00:00:00.1 1 port.cc:153] chatter\\nof the host\\n")
     try:

@@ -86,7 +86,7 @@ def test_the_first_pass_goes_in_parts_and_computes_no_more_than_is_asked_for(pat
     expected = first_pass(maps_of(paths, None))
     decoded.clear()
     monkeypatch.setattr(_maps, "_BYTES_AT_ONCE", 1)
-    monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 4)
+    monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 4)
     task = Task()
     maps = maps_of(paths, store)
     parts = maps.first_pass(task)
@@ -180,7 +180,7 @@ def test_unreadable_images_of_all_parts_are_named_once_in_one_error(
 ):
     films = broken(paths, tmp_path)
     monkeypatch.setattr(_maps, "_BYTES_AT_ONCE", 1)
-    monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 8)
+    monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 8)
     maps = maps_of(films, store, n_views=n_views, n_frozen=n_frozen)
     with pytest.raises(ImageReadError) as caught:
         first_pass(maps)
@@ -197,7 +197,7 @@ def test_after_an_unreadable_image_the_other_parts_pass_no_network(paths, store,
         Backbone, "forward", lambda self: lambda batch: (passed.append(self.n_layers), forward(self)(batch))[1]
     )
     monkeypatch.setattr(_maps, "_BYTES_AT_ONCE", 1)
-    monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 8)
+    monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 8)
     with pytest.raises(ImageReadError):
         first_pass(maps_of(broken(paths, tmp_path), store))
     assert passed.count(2) <= 1

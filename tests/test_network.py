@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skpneumo import _device
+from skpneumo import _keras
 from skpneumo._network import LAYERS, Stretch, map_side, n_channels, pooling_matrix, shapes
 from skpneumo._weights import load_layers
 
@@ -12,15 +12,15 @@ def squares(random):
 
 
 def stretch(first, last, grid=None, n_layers=4):
-    with _device.place("cpu"):
+    with _keras.place("cpu"):
         stretch = Stretch(first, last, 32, grid, "float32")
         stretch.load(load_layers(None, n_layers))
     return stretch
 
 
 def run(stretch, rows):
-    with _device.place("cpu"):
-        return _device.keras().ops.convert_to_numpy(stretch(_device.keras().ops.convert_to_tensor(rows)))
+    with _keras.place("cpu"):
+        return _keras.keras().ops.convert_to_numpy(stretch(_keras.keras().ops.convert_to_tensor(rows)))
 
 
 def test_every_number_of_layers_has_a_side_and_a_number_of_channels():

@@ -365,7 +365,7 @@ def test_keras_is_not_loaded_to_learn_what_it_is_set_to(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "jax"}')
     code = """
     import sys
-    from skpneumo._device import backend_name
+    from skpneumo._keras import backend_name
     print(backend_name(), "keras" in sys.modules)
     """
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}

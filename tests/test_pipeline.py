@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from skpneumo import VGG19Features, _backbone, _device, _images, _pipeline, _shelf
+from skpneumo import VGG19Features, _backbone, _images, _keras, _pipeline, _shelf
 
 PATIENCE = 60  # seconds after which a test has failed
 
@@ -52,7 +52,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
             assert all(passed.acquire(timeout=PATIENCE) for _ in range(2))
         return put(shelf, rows)
 
-    monkeypatch.setattr(_device, "batch_size", lambda *_: 4)
+    monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
     monkeypatch.setattr(_images.Square, "gray", counted_decode)
     monkeypatch.setattr(_backbone.Backbone, "forward", waiting_forward)
     monkeypatch.setattr(_shelf.Shelf, "put", waiting_put)
@@ -84,7 +84,7 @@ def test_squares_under_way_are_bounded_however_many_images_there_are(paths, feat
 
         return run
 
-    monkeypatch.setattr(_device, "batch_size", lambda *_: 2)
+    monkeypatch.setattr(_keras, "batch_size", lambda *_: 2)
     monkeypatch.setattr(_images.Square, "gray", counted_decode)
     monkeypatch.setattr(_backbone.Backbone, "forward", counted_forward)
     features.set_params(memory=None).fit_transform(paths)

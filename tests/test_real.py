@@ -14,7 +14,7 @@ from sklearn.model_selection import cross_val_predict
 
 from conftest import near
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._device import resolve_precision
+from skpneumo._keras import resolve_precision
 from skpneumo.datasets import audit_xrays, load_chest_xrays, make_chest_xrays
 from skpneumo.export import squares, to_keras, to_onnx
 from skpneumo.inspection import grad_cam, occlusion_map

@@ -29,10 +29,10 @@ def head(random):
 
 
 def step(tail, maps, rate=1e-3):
-    from skpneumo import _device
+    from skpneumo import _keras
 
     codes, weights = np.arange(len(maps), dtype=np.int32) % 2, np.ones(len(maps), np.float32)
-    with _device.place("cpu"):
+    with _keras.place("cpu"):
         return tail.step(maps, codes, weights, 0.01, learning_rate=rate)
 
 
@@ -50,7 +50,7 @@ def test_a_row_does_not_depend_on_its_company_nor_on_the_size_of_batches(maps, m
         tail.load(load_layers(None, 4))
         together = tail.features(maps)
         np.testing.assert_allclose(tail.features(maps[5:6])[0], together[5], rtol=1e-5, atol=1e-4)
-        monkeypatch.setattr("skpneumo._device.batch_size", lambda *_: 5)
+        monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 5)
         np.testing.assert_allclose(tail.features(maps), together, rtol=1e-5, atol=1e-4)
 
 

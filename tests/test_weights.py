@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from conftest import TINY, write_keras_vgg19
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _device, _weights
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _keras, _weights
 from skpneumo._network import shapes
 from skpneumo._views import XRAY
 from skpneumo._weights import Bundle, find_weights, half, load_layers, load_trainable, source_of, weights_digest
@@ -72,7 +72,7 @@ def save_renamed(path, network):
     "name", ["w.npz", "w.h5", "w.weights.h5", "w.keras", "counted.weights.h5", "nested.weights.h5"]
 )
 def test_weights_are_read_from_every_kind_of_file(name, keras_vgg19, tmp_path):
-    keras, path = _device.keras(), tmp_path / name
+    keras, path = _keras.keras(), tmp_path / name
     if name == "w.npz":
         save_npz(path)
     elif name == "w.h5":
@@ -231,7 +231,7 @@ def refused(monkeypatch):
         calls.append(verbose)
         raise OSError("no network")
 
-    monkeypatch.setattr(_device, "download_vgg19", download)
+    monkeypatch.setattr("skpneumo._weights.download_vgg19", download)
     return calls
 
 
@@ -272,7 +272,7 @@ def test_imagenet_weights_are_looked_for_in_keras_cache_at_first_and_downloaded_
     assert not refused
     with pytest.raises(WeightsError, match=r"download: .*no network"):
         find("imagenet")
-    monkeypatch.setattr(_device, "download_vgg19", lambda verbose: load_layers(None, 16))
+    monkeypatch.setattr("skpneumo._weights.download_vgg19", lambda verbose: load_layers(None, 16))
     assert find("imagenet") == "imagenet"
 
 

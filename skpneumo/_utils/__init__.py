@@ -1,1 +1,1 @@
-"""What any module may need and nothing of this project shapes: progress, callbacks, small caches, links to documentation."""
+"""Helpers that know nothing of images or models: progress, callbacks, an LRU cache, links to documentation."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo import _device
+from skpneumo import _keras
 from skpneumo._network import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
 from skpneumo.export._parts import Parts, take_apart
 
@@ -57,7 +57,7 @@ def to_keras(clf: Any) -> Any:
     (8, 2)
     """
     parts = take_apart(clf)
-    keras = _device.keras()
+    keras = _keras.keras()
     size = parts.square.size
     pixels = keras.Input((size, size, 1), dtype="float32", name="pixels")
     maps = pixels
@@ -77,12 +77,12 @@ def _layers(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
 
 def _centering() -> tuple[Any, list[np.ndarray]]:
     """Three channels of one, less their means."""
-    layer = _device.keras().layers.Conv2D(3, 1, name="center", data_format="channels_last", **_SETTINGS)
+    layer = _keras.keras().layers.Conv2D(3, 1, name="center", data_format="channels_last", **_SETTINGS)
     return layer, [np.ones((1, 1, 1, 3), np.float32), -np.array(CHANNEL_MEANS, np.float32)]
 
 
 def _convolutions(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
-    layers, stack = _device.keras().layers, list[tuple[Any, list[np.ndarray]]]()
+    layers, stack = _keras.keras().layers, list[tuple[Any, list[np.ndarray]]]()
     for number, (name, filters, completes) in enumerate(LAYERS[: parts.n_layers], 1):
         conv = layers.Conv2D(
             filters, 3, padding="same", activation="relu", name=name, data_format="channels_last", **_SETTINGS
@@ -100,7 +100,7 @@ def _convolutions(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
 
 
 def _averages(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
-    layers = _device.keras().layers
+    layers = _keras.keras().layers
     grid, side = parts.pooling.shape
     channels = LAYERS[parts.n_layers - 1][1]
     rows = layers.EinsumDense("nhwc,hg->ngwc", (grid, side, channels), name="average_rows", **_NO_BIAS)
@@ -111,7 +111,7 @@ def _averages(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
 
 def _head(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
     """Subtract the means first, for accuracy; the first weights divide."""
-    layers = _device.keras().layers
+    layers = _keras.keras().layers
     center = layers.Normalization(name="less_mean", dtype="float32")
     stack = [(center, [parts.mean, np.ones_like(parts.mean), np.zeros(())])]
     for number, (coef, intercept) in enumerate(parts.dense, 1):

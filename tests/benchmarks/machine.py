@@ -6,16 +6,16 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from skpneumo import _device
+from skpneumo import _keras
 
 
 def device() -> str:
-    return _device.resolve_device("auto")
+    return _keras.resolve_device("auto")
 
 
 def precision() -> str:
     """What precision="auto" comes to: bfloat16 where the device computes it natively."""
-    return _device.resolve_precision("auto", device())
+    return _keras.resolve_precision("auto", device())
 
 
 def facts() -> list[str]:

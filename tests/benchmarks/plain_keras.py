@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._device import keras as import_keras
 from skpneumo._images import Square
+from skpneumo._keras import keras as import_keras
 from tests.benchmarks.data import Setting, large_films, search
 from tests.benchmarks.table import Figures, Row, compare, number, seconds
 

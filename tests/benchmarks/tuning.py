@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._device import keras as import_keras
 from skpneumo._images import Square
+from skpneumo._keras import keras as import_keras
 from tests.benchmarks import fresh, machine
 from tests.benchmarks.data import Setting, large_films, search, small_films, small_settings
 from tests.benchmarks.memory import MEGABYTE, SETTINGS, _images, held

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, _device
+from skpneumo import PneumoniaClassifier, _keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 # bfloat16 is rounded by each framework in its own places.
@@ -36,7 +36,7 @@ print([name for name in {FRAMEWORKS} if name in sys.modules])
 @pytest.fixture(params=FRAMEWORKS)
 def other(request):
     """A framework that Keras does not run on in this process."""
-    if request.param == _device.keras().backend.backend():
+    if request.param == _keras.keras().backend.backend():
         pytest.skip(f"Keras runs on {request.param} in this process")
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed")

@@ -1,16 +1,19 @@
+from pathlib import Path
+
 import joblib
 import numpy as np
 import pytest
 
 from conftest import BACKEND, on_tensorflow
-from skpneumo import _device
+from skpneumo import _keras
+from skpneumo._keras.device import _cpu_has_bfloat16, _may_have_gpu, framework
 
 
-@pytest.mark.skipif(_device._may_have_gpu(), reason="there may be a GPU here")
+@pytest.mark.skipif(_may_have_gpu(), reason="there may be a GPU here")
 def test_without_a_gpu_the_processor_is_used_and_a_gpu_refused():
-    assert _device.resolve_device("auto") == _device.resolve_device("cpu") == "cpu"
+    assert _keras.resolve_device("auto") == _keras.resolve_device("cpu") == "cpu"
     with pytest.raises(ValueError, match="finds no GPU: pass device='auto' or 'cpu'"):
-        _device.resolve_device("gpu")
+        _keras.resolve_device("gpu")
 
 
 @pytest.mark.parametrize(
@@ -23,14 +26,14 @@ def test_without_a_gpu_the_processor_is_used_and_a_gpu_refused():
     ],
 )
 def test_auto_is_bfloat16_where_the_processor_has_it(flags, expected, monkeypatch):
-    monkeypatch.setattr(_device.Path, "read_text", lambda _: f"model name\t: any\nflags\t\t: {flags}\nbugs\t:\n")
-    monkeypatch.setattr(_device, "_cpu_has_bfloat16", _device._cpu_has_bfloat16.__wrapped__)
-    assert _device.resolve_precision("auto", "cpu") == expected
+    monkeypatch.setattr(Path, "read_text", lambda _: f"model name\t: any\nflags\t\t: {flags}\nbugs\t:\n")
+    monkeypatch.setattr("skpneumo._keras.device._cpu_has_bfloat16", _cpu_has_bfloat16.__wrapped__)
+    assert _keras.resolve_precision("auto", "cpu") == expected
 
 
 def test_a_precision_asked_for_is_taken():
-    assert _device.resolve_precision("float32", "cpu") == "float32"
-    assert _device.resolve_precision("bfloat16", "cpu") == "bfloat16"
+    assert _keras.resolve_precision("float32", "cpu") == "float32"
+    assert _keras.resolve_precision("bfloat16", "cpu") == "bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -38,16 +41,16 @@ def test_a_precision_asked_for_is_taken():
     [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32"), ((0, 0), "float32")],
 )
 def test_auto_is_what_the_gpu_has_cores_for(capability, expected, monkeypatch):
-    monkeypatch.setattr(_device._framework(), "gpu_capability", lambda: capability)
-    assert _device.resolve_precision("auto", "gpu") == expected
+    monkeypatch.setattr(framework(), "gpu_capability", lambda: capability)
+    assert _keras.resolve_precision("auto", "gpu") == expected
 
 
 def test_batches_shrink_with_the_area_of_an_image():
-    sizes = [_device.batch_size(side, "cpu") for side in (32, 224, 448, 4000)]
+    sizes = [_keras.batch_size(side, "cpu") for side in (32, 224, 448, 4000)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] <= 512
     assert sizes[-1] == 1
-    assert _device.batch_size(224, "gpu") > _device.batch_size(224, "cpu")
+    assert _keras.batch_size(224, "gpu") > _keras.batch_size(224, "cpu")
 
 
 # Passes
@@ -69,9 +72,9 @@ def shapes_that_are_traced(numbers):
 
     def function(squares):
         shapes.append(tuple(squares.shape))
-        return _device.keras().ops.cast(squares, "float32") * 2
+        return _keras.keras().ops.cast(squares, "float32") * 2
 
-    forward = _device.compile_forward(function, [], [((None, 4, 4), "uint8")], "cpu", full_batch=6)
+    forward = _keras.compile_forward(function, [], [((None, 4, 4), "uint8")], "cpu", full_batch=6)
     for n_images in numbers:
         squares = np.full((n_images, 4, 4), 7, np.uint8)
         np.testing.assert_array_equal(forward(squares), np.full((n_images, 4, 4), 14, np.float32))
@@ -79,20 +82,20 @@ def shapes_that_are_traced(numbers):
 
 
 def variable(values):
-    with _device.place("cpu"):
-        return _device.keras().Variable(np.asarray(values, np.float32), dtype="float32")
+    with _keras.place("cpu"):
+        return _keras.keras().Variable(np.asarray(values, np.float32), dtype="float32")
 
 
 def test_a_pass_reads_its_variables_when_it_is_called():
     factor = variable(2)
-    forward = _device.compile_forward(lambda numbers: numbers * factor, [factor], [((None,), "float32")], "cpu")
+    forward = _keras.compile_forward(lambda numbers: numbers * factor, [factor], [((None,), "float32")], "cpu")
     np.testing.assert_array_equal(forward(np.ones(3)), [2, 2, 2])
     factor.assign(5)
     np.testing.assert_array_equal(forward(np.ones(3)), [5, 5, 5])
 
 
 def test_a_pass_takes_arrays_that_must_not_be_written_to():
-    forward = _device.compile_forward(lambda numbers: numbers + 1, [], [((None,), "float32")], "cpu")
+    forward = _keras.compile_forward(lambda numbers: numbers + 1, [], [((None,), "float32")], "cpu")
     numbers = np.ones(3, np.float32)
     numbers.flags.writeable = False
     np.testing.assert_array_equal(forward(numbers), [2, 2, 2])
@@ -104,20 +107,20 @@ def test_a_pass_takes_arrays_that_must_not_be_written_to():
 def least_squares(**settings):
     """Steps on the mean square distance of two variables, of which the first counts tenfold, from a batch of points."""
     first, second = variable([1.0, -2.0]), variable([[3.0]])
-    ops = _device.keras().ops
+    ops = _keras.keras().ops
 
     def objective(points):
         loss = ops.mean((points[:, :2] - first) ** 2) * 10 + ops.mean((points[:, 2:] - second) ** 2)
         return loss, [loss, ops.sum(first)]
 
-    with _device.place("cpu"):
-        step = _device.compile_step(objective, [first, second], [], [((None, 3), "float32")], "cpu", **settings)
+    with _keras.place("cpu"):
+        step = _keras.compile_step(objective, [first, second], [], [((None, 3), "float32")], "cpu", **settings)
     return step, first, second
 
 
 def test_a_step_returns_the_figures_from_before_it():
     step, first, _ = least_squares()
-    with _device.place("cpu"):
+    with _keras.place("cpu"):
         np.testing.assert_allclose(step(np.zeros((4, 3)), learning_rate=0.1), [10 * 2.5 + 9, -1])
     np.testing.assert_allclose(first.numpy(), [0.9, -1.9], atol=1e-5)
 
@@ -125,7 +128,7 @@ def test_a_step_returns_the_figures_from_before_it():
 def test_steps_go_on_from_a_state_as_if_they_had_not_been_interrupted(random):
     points = random.randn(6, 5, 3)
     step, *variables = least_squares()
-    with _device.place("cpu"):
+    with _keras.place("cpu"):
         for batch in points[:3]:
             step(batch, learning_rate=0.1)
         state, values = step.state(), [array.numpy() for array in variables]
@@ -148,7 +151,7 @@ def test_steps_go_on_from_a_state_as_if_they_had_not_been_interrupted(random):
 def test_slopes_are_clipped_to_a_global_norm():
     steps = {clip: least_squares(clip_norm=clip)[0] for clip in (None, 1e6, 0.5)}
     norms = {}
-    with _device.place("cpu"):
+    with _keras.place("cpu"):
         for clip, step in steps.items():
             step(np.zeros((4, 3)), learning_rate=0.1)
             _, *moments = step.state()
@@ -158,27 +161,27 @@ def test_slopes_are_clipped_to_a_global_norm():
 
 
 def test_running_out_of_memory_is_told_from_other_errors():
-    assert _device.is_out_of_memory(MemoryError())
-    assert not _device.is_out_of_memory(ValueError("RESOURCE_EXHAUSTED"))
-    assert not _device.is_out_of_memory(RuntimeError("something else"))
+    assert _keras.is_out_of_memory(MemoryError())
+    assert not _keras.is_out_of_memory(ValueError("RESOURCE_EXHAUSTED"))
+    assert not _keras.is_out_of_memory(RuntimeError("something else"))
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow tries again for ten seconds")
 def test_the_frameworks_own_ways_of_running_out_of_memory_are_known():
     def four_terabytes(numbers):
-        return _device.keras().ops.tile(numbers[:, None], (2**20, 2**20))
+        return _keras.keras().ops.tile(numbers[:, None], (2**20, 2**20))
 
-    forward = _device.compile_forward(four_terabytes, [], [((None,), "float32")], "cpu")
+    forward = _keras.compile_forward(four_terabytes, [], [((None,), "float32")], "cpu")
     with pytest.raises(Exception) as caught:  # noqa: PT011 - each framework has its own
         forward(np.ones(1))
-    assert _device.is_out_of_memory(caught.value)
+    assert _keras.is_out_of_memory(caught.value)
 
 
 @on_tensorflow
 def test_tensorflows_own_way_of_running_out_of_memory_is_known():
     import tensorflow as tf
 
-    assert _device.is_out_of_memory(tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory"))
+    assert _keras.is_out_of_memory(tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory"))
 
 
 # Batches that do not fit
@@ -216,12 +219,12 @@ def pass_through(in_memory, device, n_rows):
 
 def test_a_batch_that_fits_is_passed_as_it_is():
     device = SmallDevice(8)
-    pass_through(_device.InMemory(), device, 8)
+    pass_through(_keras.InMemory(), device, 8)
     assert device.sizes == [8]
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does_with_one_warning_and_the_size_is_remembered():
-    device, in_memory = SmallDevice(5), _device.InMemory()
+    device, in_memory = SmallDevice(5), _keras.InMemory()
     with pytest.warns(RuntimeWarning, match="no memory for a batch of 33 images") as warned:
         pass_through(in_memory, device, 33)
     assert len(warned) == 1
@@ -232,7 +235,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_with_one_warning_and_
 
 
 def test_memory_that_becomes_scarce_later_halves_again_and_is_warned_of_no_more():
-    device, in_memory = SmallDevice(8), _device.InMemory()
+    device, in_memory = SmallDevice(8), _keras.InMemory()
     with pytest.warns(RuntimeWarning, match="no memory"):
         pass_through(in_memory, device, 16)
     device.n_rows = 3
@@ -243,7 +246,7 @@ def test_memory_that_becomes_scarce_later_halves_again_and_is_warned_of_no_more(
 def test_one_row_that_does_not_fit_is_an_error():
     device = SmallDevice(0)
     with pytest.warns(RuntimeWarning, match="no memory"), pytest.raises(type(device.error)) as caught:
-        pass_through(_device.InMemory(), device, 5)
+        pass_through(_keras.InMemory(), device, 5)
     assert caught.value is device.error
     assert device.sizes == [5, 2, 1]
 
@@ -251,14 +254,14 @@ def test_one_row_that_does_not_fit_is_an_error():
 def test_errors_of_another_kind_pass_through_at_once():
     device = SmallDevice(2, ValueError("failed to allocate memory"))
     with pytest.raises(ValueError, match="failed to allocate"):
-        pass_through(_device.InMemory(), device, 8)
+        pass_through(_keras.InMemory(), device, 8)
     assert device.sizes == [8]
 
 
 def test_a_compiled_pass_splits_what_does_not_fit(monkeypatch):
     """The framework's own pass stands behind a device that takes two rows."""
-    framework = _device._framework()
-    compile_forward, sizes = framework.compile_forward, []
+    tensors = framework()
+    compile_forward, sizes = tensors.compile_forward, []
 
     def compile_small(*arguments):
         run = compile_forward(*arguments)
@@ -271,8 +274,8 @@ def test_a_compiled_pass_splits_what_does_not_fit(monkeypatch):
 
         return small
 
-    monkeypatch.setattr(framework, "compile_forward", compile_small)
-    forward = _device.compile_forward(lambda numbers: numbers + 1, [], [((None,), "float32")], "cpu")
+    monkeypatch.setattr(tensors, "compile_forward", compile_small)
+    forward = _keras.compile_forward(lambda numbers: numbers + 1, [], [((None,), "float32")], "cpu")
     with pytest.warns(RuntimeWarning, match="a batch of 5 images"):
         np.testing.assert_array_equal(forward(np.arange(5, dtype=np.float32)), np.arange(1, 6))
     np.testing.assert_array_equal(forward(np.arange(3, dtype=np.float32)), np.arange(1, 4))
@@ -283,10 +286,10 @@ def test_a_compiled_pass_splits_what_does_not_fit(monkeypatch):
 
 
 def threads_of_tensorflow():
-    _device.keras()
+    _keras.keras()
     import tensorflow as tf
 
-    return _device.n_cores(), tf.config.threading.get_intra_op_parallelism_threads()
+    return _keras.n_cores(), tf.config.threading.get_intra_op_parallelism_threads()
 
 
 @on_tensorflow
@@ -300,4 +303,4 @@ def test_workers_of_joblib_keep_tensorflow_to_their_share_of_the_cores():
 @pytest.mark.parametrize(("granted", "expected"), [("1", 1), ("1,2", 1), ("", None), ("0", None), ("many", None)])
 def test_cores_are_all_or_what_is_granted(granted, expected, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", granted)
-    assert _device.n_cores() == (expected or joblib.cpu_count())
+    assert _keras.n_cores() == (expected or joblib.cpu_count())

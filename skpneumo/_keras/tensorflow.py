@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._adam import Adam, Signature
+from skpneumo._keras.optimizer import Adam, Signature
 
 NAME = "TensorFlow"
 CPU = "cpu:0"

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from skpneumo._pool import Pool
+from skpneumo._keras.model_pool import Pool
 
 
 class Network:

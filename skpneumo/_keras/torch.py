@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._adam import Adam, Signature
+from skpneumo._keras.optimizer import Adam, Signature
 
 NAME = "PyTorch"
 CPU = "cpu"  # "cpu:0" is another device, to which PyTorch copies

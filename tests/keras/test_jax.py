@@ -24,7 +24,8 @@ MODELS = {
 HERE = """
 import json, sys
 import joblib, keras, numpy as np
-from skpneumo import PneumoniaClassifier, VGG19Features, _device, _jax
+from skpneumo import PneumoniaClassifier, VGG19Features, _keras
+from skpneumo._keras import jax as _jax
 
 places, distribute = [], keras.distribution.distribute_tensor
 
@@ -55,7 +56,7 @@ print(json.dumps([places, "None"]))
 """
 NESTED = f"""{HERE}
 one = _jax._distributions["gpu"] = keras.distribution.DataParallel(devices=["cpu:1"])  # as if it were one
-with _device.place("cpu"):
+with _keras.place("cpu"):
     two = keras.distribution.distribution()
     with _jax.spread("gpu", keras.device("cpu:1")):
         assert keras.distribution.distribution() is one

@@ -1,7 +1,7 @@
 import pytest
 from joblib import Parallel, delayed
 
-from skpneumo import _gpu
+from skpneumo._keras import gpu_lock as _gpu
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._adam import Adam, Signature
+from skpneumo._keras.optimizer import Adam, Signature
 
 NAME = "JAX"
 CPU = "cpu:0"
