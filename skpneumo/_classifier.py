@@ -20,20 +20,20 @@ from skpneumo._examples import Examples
 from skpneumo._extract import contents
 from skpneumo._features import VGG19Features
 from skpneumo._head import Head
-from skpneumo._inputs import as_images, check_column, images_if_any
+from skpneumo._images.augmentation import XRAY, Augmentation
+from skpneumo._images.inputs import as_images, check_column, images_if_any
+from skpneumo._images.sources import Source
 from skpneumo._line import Line
 from skpneumo._novelty import p_values, smallest_p_value
 from skpneumo._persistence import check_preprocessing, opened, sealed
 from skpneumo._pipeline import Way
 from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._seen import row_digests, warn_of_seen
-from skpneumo._sources import Source
 from skpneumo._store import open_store
 from skpneumo._training import OTHER_FEATURES, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar
-from skpneumo._views import XRAY, Augmentation
 from skpneumo._weights import Bundle
 
 _ROWS_AT_ONCE = 1024

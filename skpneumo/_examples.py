@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import log_expit, log_softmax
 
-from skpneumo._sources import Source, digest, label_of, read_bytes
+from skpneumo._images.sources import Source, digest, label_of, read_bytes
 from skpneumo.model_selection import patient_train_test_split
 
 

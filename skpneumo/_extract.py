@@ -9,11 +9,11 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from skpneumo._cluster import is_cluster, spread
-from skpneumo._images import look
+from skpneumo._images.decoding import look
+from skpneumo._images.sources import Source, digest, label_of, read_bytes, reason, stamp
 from skpneumo._keras import n_cores
-from skpneumo._pipeline import Reasons, Way, ahead, chunks, passed, reason, threads
+from skpneumo._pipeline import Reasons, Way, ahead, chunks, passed, threads
 from skpneumo._shelf import Shelf
-from skpneumo._sources import Source, digest, label_of, read_bytes, stamp
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 

@@ -12,13 +12,13 @@ from sklearn.utils import gen_batches
 from skpneumo._examples import Examples
 from skpneumo._features import VGG19Features
 from skpneumo._finetune import tail_features
+from skpneumo._images.augmentation import XRAY, Augmentation
+from skpneumo._images.sources import Source
 from skpneumo._maps import FeatureRows, Maps
 from skpneumo._network import grid_side, map_side, shapes
 from skpneumo._pipeline import Way
-from skpneumo._sources import Source
 from skpneumo._store import FeatureStore, open_store
 from skpneumo._tail import TailShape
-from skpneumo._views import XRAY, Augmentation
 from skpneumo._weights import Bundle, find_weights, half, load_trainable, source_of
 from skpneumo.exceptions import ImageReadError, UntrainedLayersWarning
 

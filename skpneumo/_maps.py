@@ -10,9 +10,9 @@ import numpy as np
 
 from skpneumo._examples import Examples
 from skpneumo._extract import extract
+from skpneumo._images.sources import Source, label_of
 from skpneumo._pipeline import Way, ahead, content_of, threads
 from skpneumo._shelf import Shelf
-from skpneumo._sources import Source, label_of
 from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 

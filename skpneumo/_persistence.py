@@ -17,7 +17,7 @@ import numpy as np
 import sklearn
 from sklearn.exceptions import InconsistentVersionWarning
 
-from skpneumo import _images
+from skpneumo._images import decoding as _images
 from skpneumo._keras import backend_name
 from skpneumo._version import __version__
 from skpneumo.exceptions import ModelFileError

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from skpneumo._backbone import Backbone
-from skpneumo._images import Square
+from skpneumo._images.augmentation import XRAY, Augmentation
+from skpneumo._images.decoding import Square
+from skpneumo._images.sources import DIGEST_SIZE, Source, digest, read_bytes, reason
 from skpneumo._shelf import Rows
-from skpneumo._sources import DIGEST_SIZE, Source, digest, read_bytes
-from skpneumo._views import XRAY, Augmentation
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -182,8 +182,3 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     remaining = iter(items)
     while chunk := list(islice(remaining, size)):
         yield chunk
-
-
-def reason(error: Exception) -> str:
-    """Say why a file cannot be read, without its name."""
-    return getattr(error, "strerror", None) or str(error)

@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _num_samples, column_or_1d
 
-from skpneumo._inputs import images_if_any
-from skpneumo._patients import patient_key
-from skpneumo._sources import Source, name_of
+from skpneumo._images.inputs import images_if_any
+from skpneumo._images.patients import patient_key
+from skpneumo._images.sources import Source, name_of
 from skpneumo.exceptions import LeakageWarning
 
 Seen = dict[str, np.ndarray]  # "images" and "patients", sorted uint64, and the "salt" of the latter

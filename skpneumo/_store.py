@@ -14,7 +14,7 @@ import numpy as np
 import platformdirs
 
 from skpneumo._database import Database
-from skpneumo._sources import DIGEST_SIZE
+from skpneumo._images.sources import DIGEST_SIZE
 from skpneumo._utils.lru_cache import Cache
 from skpneumo.exceptions import FeatureStoreWarning
 

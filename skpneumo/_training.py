@@ -14,6 +14,7 @@ from skpneumo._checks import hidden_layer_sizes
 from skpneumo._examples import Examples
 from skpneumo._finetune import Tuning, features_of_rows, finetune
 from skpneumo._head import Head, fit_dense, fit_probe, prior_shift, standardize
+from skpneumo._images.augmentation import SHIFTED, Augmentation
 from skpneumo._keras import resolve_device
 from skpneumo._line import Line
 from skpneumo._maps import FeatureRows, room_for_maps
@@ -25,7 +26,6 @@ from skpneumo._seen import Seen, names_of, remember, row_digests
 from skpneumo._stopping import EarlyStopping
 from skpneumo._store import open_store
 from skpneumo._utils.callbacks import FitTasks
-from skpneumo._views import SHIFTED, Augmentation
 from skpneumo.exceptions import ImageReadError
 
 OTHER_FEATURES = "The weights, or parameters that shape features, are others than in fit: restore them, or fit anew."

@@ -10,10 +10,10 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.validation import _num_samples, column_or_1d
 
-from skpneumo._duplicates import exact_pairs, near_pairs, read_film
-from skpneumo._inputs import as_images, as_paths
-from skpneumo._patients import patient_key
-from skpneumo._sources import label_of, name_of
+from skpneumo._images.duplicates import exact_pairs, near_pairs, read_film
+from skpneumo._images.inputs import as_images, as_paths
+from skpneumo._images.patients import patient_key
+from skpneumo._images.sources import label_of, name_of
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from joblib.externals.loky import reusable_executor
 
-from skpneumo import PneumoniaClassifier, VGG19Features, _keras, _sources
+from skpneumo import PneumoniaClassifier, VGG19Features, _keras
+from skpneumo._images import sources as _sources
 from skpneumo._network import LAYERS
 from skpneumo._weights import load_layers
 from skpneumo.datasets import make_chest_xrays

@@ -14,7 +14,7 @@ from sklearn.model_selection import TunedThresholdClassifierCV
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._images import Square
+from skpneumo._images.decoding import Square
 from skpneumo.exceptions import ImageReadError
 from skpneumo.export import squares, to_keras, to_onnx
 from skpneumo.export._graph import Graph

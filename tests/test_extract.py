@@ -15,7 +15,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _extract, _keras, _sources
+from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _extract, _keras
+from skpneumo._images import sources as _sources
 from skpneumo._store import FeatureStore, _Table
 from skpneumo.exceptions import ImageReadError
 

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from conftest import TINY
-from skpneumo import VGG19Features, _backbone, _extract, _images, _keras
+from skpneumo import VGG19Features, _backbone, _extract, _keras
+from skpneumo._images import decoding as _images
 from skpneumo._store import FeatureStore
 from skpneumo._utils import progress as _progress
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsError

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skpneumo._images import Square
+from skpneumo._images.decoding import Square
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection import image_views
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from conftest import TINY
-from skpneumo import VGG19Features, _images, _maps
+from skpneumo import VGG19Features, _maps
+from skpneumo._images import decoding as _images
+from skpneumo._images.augmentation import XRAY
 from skpneumo._maps import Maps, room_for_maps
 from skpneumo._store import FeatureStore
-from skpneumo._views import XRAY
 from skpneumo.exceptions import ImageReadError
 
 

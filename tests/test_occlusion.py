@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from skpneumo._images import Square
+from skpneumo._images.decoding import Square
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection import occlusion_map
 from skpneumo.inspection._occlusion import _covered, _edges

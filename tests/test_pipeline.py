@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from skpneumo import VGG19Features, _backbone, _images, _keras, _pipeline, _shelf
+from skpneumo import VGG19Features, _backbone, _keras, _pipeline, _shelf
+from skpneumo._images import decoding as _images
 
 PATIENCE = 60  # seconds after which a test has failed
 

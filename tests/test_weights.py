@@ -10,8 +10,8 @@ from sklearn.exceptions import NotFittedError
 
 from conftest import TINY, write_keras_vgg19
 from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _keras, _weights
+from skpneumo._images.augmentation import XRAY
 from skpneumo._network import shapes
-from skpneumo._views import XRAY
 from skpneumo._weights import Bundle, find_weights, half, load_layers, load_trainable, source_of, weights_digest
 from skpneumo.exceptions import WeightsError
 

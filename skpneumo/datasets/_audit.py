@@ -13,9 +13,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _num_samples, column_or_1d
 
-from skpneumo._duplicates import exact_pairs, near_pairs
-from skpneumo._inputs import as_paths
-from skpneumo._patients import patient_key
+from skpneumo._images.duplicates import exact_pairs, near_pairs
+from skpneumo._images.inputs import as_paths
+from skpneumo._images.patients import patient_key
 from skpneumo.datasets._folder import import_pandas
 from skpneumo.datasets._measure import PICTURE, Measured, measure
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from skpneumo._patients import etiology, patient_key
+from skpneumo._images.patients import etiology, patient_key
 
 CLASSES = ("normal", "pneumonia")
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from skpneumo._duplicates import Film, film
-from skpneumo._images import whole
-from skpneumo._sources import read_bytes
+from skpneumo._images.decoding import whole
+from skpneumo._images.duplicates import Film, film
+from skpneumo._images.sources import read_bytes
 
 # Attributes that a disease can change by itself: a veil brightens a film, and smooth lungs compress better.
 PICTURE = frozenset({"file size", "bytes per pixel", "mean gray", "contrast", "black pixels", "white pixels"})

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._images import Square
+from skpneumo._images.decoding import Square
 from skpneumo._network import map_side, pooling_matrix
 
 _INNER = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skpneumo._images import Square
+from skpneumo._images.decoding import Square
 from skpneumo.export._graph import Graph
 
 _ONE = np.float64(2**22)

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._inputs import as_images
-from skpneumo._pipeline import reason
-from skpneumo._sources import label_of, read_bytes
+from skpneumo._images.inputs import as_images
+from skpneumo._images.sources import label_of, read_bytes, reason
 from skpneumo.exceptions import ImageReadError
 from skpneumo.export._parts import check_classifier
 

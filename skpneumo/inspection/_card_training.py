@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
+from skpneumo._images.sources import shortened
 from skpneumo._network import CHANNEL_MEANS
-from skpneumo._sources import shortened
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._facts import (
     NOT_REMEMBERED,

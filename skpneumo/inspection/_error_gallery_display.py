@@ -8,12 +8,11 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length, check_scalar
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
-from skpneumo._inputs import as_images
+from skpneumo._images.inputs import as_images
+from skpneumo._images.sources import base_name, name_of
 from skpneumo._seen import warn_of_seen
-from skpneumo._sources import name_of
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._axes import grid_of_axes, literal, written
-from skpneumo.inspection._facts import base_name
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat import check_images, spread
 from skpneumo.inspection._image_views import image_views

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import _check_pos_label_consistency, _num_samples, column_or_1d
 
-from skpneumo._inputs import images_if_any
-from skpneumo._patients import etiology
+from skpneumo._images.inputs import images_if_any
+from skpneumo._images.patients import etiology
+from skpneumo._images.sources import base_name, name_of, shortened, some_of
 from skpneumo._seen import can_compare, seen_by, warn_of
-from skpneumo._sources import name_of, shortened, some_of
-from skpneumo.inspection._facts import base_name, digest_of_judged
+from skpneumo.inspection._facts import digest_of_judged
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
 from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of

@@ -10,10 +10,10 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
+from skpneumo._images.sources import base_name, shortened
 from skpneumo._novelty import smallest_p_value
 from skpneumo._persistence import checksum
 from skpneumo._seen import models_within
-from skpneumo._sources import shortened
 from skpneumo.inspection._inner import inner_classifier, within
 
 NOVEL = 0.01  # p-values up to this count as novel; of images like those of the training, as many are
@@ -52,11 +52,6 @@ def _inside(clf: Any) -> Any:
 def sees_images(inner: PneumoniaClassifier) -> bool:
     """Tell whether the model was fitted on images."""
     return inner.backbone_fingerprint_ is not None
-
-
-def base_name(path: Any) -> str:
-    """Return the name of a file without its folders, of which a name may be that of a patient."""
-    return str(path).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 def without_folders(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._images import sides
-from skpneumo._inputs import as_images
-from skpneumo._sources import Source, shortened
+from skpneumo._images.decoding import sides
+from skpneumo._images.inputs import as_images
+from skpneumo._images.sources import Source, shortened
 from skpneumo.inspection._squares import read
 
 COORDINATES = ("image", "square", "grid")

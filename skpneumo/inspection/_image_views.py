@@ -8,10 +8,10 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from skpneumo._features import VGG19Features
-from skpneumo._images import Square
-from skpneumo._inputs import as_images
-from skpneumo._sources import digest
-from skpneumo._views import Augmentation
+from skpneumo._images.augmentation import Augmentation
+from skpneumo._images.decoding import Square
+from skpneumo._images.inputs import as_images
+from skpneumo._images.sources import digest
 from skpneumo.inspection._squares import read
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._sources import shortened
+from skpneumo._images.sources import shortened
 from skpneumo.inspection import _card_facts as facts
 from skpneumo.inspection import _card_performance as performance
 from skpneumo.inspection import _card_training as training

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar
 
-from skpneumo._images import Square
-from skpneumo._inputs import as_images
+from skpneumo._images.decoding import Square
+from skpneumo._images.inputs import as_images
 from skpneumo._network import grid_side
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._heat import check_images, classes_of_interest, log_odds, placed

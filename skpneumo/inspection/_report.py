@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skpneumo._inputs import images_if_any
+from skpneumo._images.inputs import images_if_any
 from skpneumo._version import __version__
 from skpneumo.inspection import _report_sections as sections
 from skpneumo.inspection._evaluation import Evaluation, evaluate

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skpneumo._images.sources import base_name, shortened, some_of
 from skpneumo._persistence import versions
-from skpneumo._sources import shortened, some_of
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._facts import (
     NOT_REMEMBERED,
     NOVEL,
-    base_name,
     can_be_novel,
     chain,
     forgets,

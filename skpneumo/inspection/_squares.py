@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from skpneumo._images import Square
-from skpneumo._pipeline import reason
-from skpneumo._sources import Source, label_of, read_bytes
+from skpneumo._images.decoding import Square
+from skpneumo._images.sources import Source, label_of, read_bytes, reason
 from skpneumo.exceptions import ImageReadError
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
-from skpneumo._inputs import images_if_any, patients_by_name
-from skpneumo._patients import patient_key
-from skpneumo._sources import name_of
+from skpneumo._images.inputs import images_if_any, patients_by_name
+from skpneumo._images.patients import patient_key
+from skpneumo._images.sources import name_of
 
 
 def threshold_of(estimator: Any, pos_label: Any) -> float:

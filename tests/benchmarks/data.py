@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from skpneumo import VGG19Features
-from skpneumo._sources import _SETTLED
+from skpneumo._images.sources import _SETTLED
 from skpneumo.datasets import make_chest_xrays
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import numpy as np
 
 from skpneumo import VGG19Features
 from skpneumo._backbone import backbone
-from skpneumo._images import Square
+from skpneumo._images.decoding import Square
 from skpneumo._keras import keras as import_keras
 from tests.benchmarks import machine
 from tests.benchmarks.data import Setting, large_films

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._images import Square
+from skpneumo._images.decoding import Square
 from skpneumo._keras import keras as import_keras
 from tests.benchmarks.data import Setting, large_films, search
 from tests.benchmarks.table import Figures, Row, compare, number, seconds

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._images import Square
+from skpneumo._images.decoding import Square
 from skpneumo._keras import keras as import_keras
 from tests.benchmarks import fresh, machine
 from tests.benchmarks.data import Setting, large_films, search, small_films, small_settings

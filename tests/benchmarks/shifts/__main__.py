@@ -15,7 +15,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from skpneumo._views import XRAY
+from skpneumo._images.augmentation import XRAY
 from tests.benchmarks import machine
 from tests.benchmarks.shifts import films, records, runs
 from tests.benchmarks.shifts.changes import CHANGES, STRENGTHS

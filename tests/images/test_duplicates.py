@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from skpneumo import _duplicates
-from skpneumo._duplicates import exact_pairs, film, near_pairs
-from skpneumo._images import whole
+from skpneumo._images import duplicates as _duplicates
+from skpneumo._images.decoding import whole
+from skpneumo._images.duplicates import exact_pairs, film, near_pairs
 from skpneumo.datasets import make_chest_xrays
 
 
@@ -82,7 +82,7 @@ def test_images_without_any_contrast_are_near_to_nothing_but_equal_ones():
 
 
 def test_more_films_than_a_block_are_compared(grays, monkeypatch):
-    monkeypatch.setattr("skpneumo._duplicates._BLOCK", 2)
+    monkeypatch.setattr("skpneumo._images.duplicates._BLOCK", 2)
     films = [film_of(saved(gray)) for gray in grays[:5]]
     assert [(i, j) for i, j, _ in near_pairs(films, films[::-1])] == [(i, 4 - i) for i in range(5)]
 

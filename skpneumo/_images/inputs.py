@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
-from skpneumo._images import pack
-from skpneumo._patients import patient_key
-from skpneumo._sources import (
+from skpneumo._images.decoding import pack
+from skpneumo._images.patients import patient_key
+from skpneumo._images.sources import (
     MAX_FILE_BYTES,
     MAX_KEPT_BYTES,
     Held,

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy import fft, ndimage
 
-from skpneumo._images import look, whole
-from skpneumo._sources import digest, read_bytes
+from skpneumo._images.decoding import look, whole
+from skpneumo._images.sources import digest, read_bytes
 
 # Pairs whose coarse sketches agree less are no candidates; candidates whose details agree less are other films.
 _COARSE, _DETAIL = 0.85, 0.82

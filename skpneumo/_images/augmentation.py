@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from skpneumo._scaling import scale
+from skpneumo._images.resizing import scale
 
 # Whatever changes a single gray value of a view must raise this number: stored features carry it.
 VERSION = 1

@@ -1,6 +1,6 @@
 import pytest
 
-from skpneumo._sources import Held, digest, read_bytes
+from skpneumo._images.sources import Held, digest, read_bytes
 
 
 def test_what_stands_in_the_way_of_a_file_is_said(tmp_path):

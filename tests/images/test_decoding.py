@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from skpneumo._images import ASPECTS, CONTRASTS, FORMATS, Square, _gray, look
-from skpneumo._sources import read_bytes
+from skpneumo._images.decoding import ASPECTS, CONTRASTS, FORMATS, Square, _gray, look
+from skpneumo._images.sources import read_bytes
 
 SIDE = 32
 RAMP = (np.arange(SIDE)[:, None] * 3 + np.arange(SIDE) * 5).astype(np.uint8)

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from scipy.sparse import csr_array
 
-from skpneumo._images import Square
-from skpneumo._inputs import as_images, as_paths, images_if_any, object_array, patients_by_name
-from skpneumo._sources import is_url, label_of, name_of, read_bytes
+from skpneumo._images.decoding import Square
+from skpneumo._images.inputs import as_images, as_paths, images_if_any, object_array, patients_by_name
+from skpneumo._images.sources import is_url, label_of, name_of, read_bytes
 
 TEXT = ["a.png", "b.png"]
 

@@ -98,6 +98,11 @@ def name_of(source: Source) -> str | None:
     return source if isinstance(source, str) else source.name
 
 
+def base_name(path: Any) -> str:
+    """Return the name of a file without its folders, of which a name may be that of a patient."""
+    return str(path).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
 def some_of(items: Sequence[str], most: int = 10, letters: int = 100) -> str:
     """Name items that may be a whole data set, given in the wrong place: the first of them, and how many more."""
     rest = len(items) - most
@@ -179,3 +184,8 @@ def stamp(source: Source) -> bytes | None:
         return None
     name = f"{os.path.abspath(source)}\0{state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
     return digest(os.fsencode(name))
+
+
+def reason(error: Exception) -> str:
+    """Say why a file cannot be read, without its name."""
+    return getattr(error, "strerror", None) or str(error)

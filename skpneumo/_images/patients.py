@@ -27,7 +27,7 @@ def patient_key(path: str | os.PathLike[str]) -> str | None:
 
     Examples
     --------
-    >>> from skpneumo._patients import patient_key
+    >>> from skpneumo._images.patients import patient_key
     >>> patient_key("train/PNEUMONIA/person78_bacteria_380.jpeg")
     'person78_bacteria'
     >>> patient_key("NORMAL2-IM-0383-0001.jpeg")
@@ -55,7 +55,7 @@ def etiology(path: str | os.PathLike[str]) -> str | None:
 
     Examples
     --------
-    >>> from skpneumo._patients import etiology
+    >>> from skpneumo._images.patients import etiology
     >>> etiology("person78_bacteria_380.jpeg"), etiology("IM-0115-0001.jpeg")
     ('bacteria', 'normal')
     """

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from skpneumo._scaling import scale
-from skpneumo._views import View
+from skpneumo._images.augmentation import View
+from skpneumo._images.resizing import scale
 
 # Whatever changes a single gray value of what `decode` returns must raise this number: stored features carry it.
 VERSION = 2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from skpneumo._patients import etiology, patient_key
+from skpneumo._images.patients import etiology, patient_key
 
 
 @pytest.mark.parametrize(
