@@ -34,7 +34,7 @@ from skpneumo._training import OTHER_FEATURES, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar
-from skpneumo._weights import Bundle
+from skpneumo._vgg19.weights import Bundle
 
 _ROWS_AT_ONCE = 1024
 

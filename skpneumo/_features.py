@@ -11,19 +11,19 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skpneumo._backbone import Backbone, backbone
 from skpneumo._extract import extract
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.decoding import ASPECTS, CONTRASTS, Square
 from skpneumo._images.inputs import as_images, check_column
 from skpneumo._images.sources import Source
 from skpneumo._keras import DEVICES, PRECISIONS
-from skpneumo._network import LAYERS, grid_side, n_channels
 from skpneumo._pipeline import Way
 from skpneumo._store import open_store
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar
+from skpneumo._vgg19.backbone import Backbone, backbone
+from skpneumo._vgg19.layers import LAYERS, grid_side, n_channels
 
 
 class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):

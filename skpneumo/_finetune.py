@@ -14,7 +14,7 @@ from skpneumo._maps import FeatureRows, Maps
 from skpneumo._sampling import Drawn
 from skpneumo._stopping import EarlyStopping
 from skpneumo._tail import TAILS, Tail, TailShape
-from skpneumo._weights import half
+from skpneumo._vgg19.weights import half
 
 _predicting = threading.Lock()  # threads that predict share one tail: each takes the whole device anyway
 _WARM_UP = 0.1  # share of the steps in which the learning rate rises

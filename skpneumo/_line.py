@@ -15,11 +15,12 @@ from skpneumo._finetune import tail_features
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.sources import Source
 from skpneumo._maps import FeatureRows, Maps
-from skpneumo._network import grid_side, map_side, shapes
 from skpneumo._pipeline import Way
 from skpneumo._store import FeatureStore, open_store
 from skpneumo._tail import TailShape
-from skpneumo._weights import Bundle, find_weights, half, load_trainable, source_of
+from skpneumo._vgg19.layers import grid_side, map_side, shapes
+from skpneumo._vgg19.weights import Bundle, half, load_trainable, source_of
+from skpneumo._vgg19.weights_search import find_weights
 from skpneumo.exceptions import ImageReadError, UntrainedLayersWarning
 
 Layers = Mapping[str, np.ndarray]

@@ -10,7 +10,7 @@ from skpneumo import _keras
 from skpneumo._dense import DenseLayers
 from skpneumo._head import Head
 from skpneumo._keras.model_pool import Pool
-from skpneumo._network import Stretch, map_side, n_channels
+from skpneumo._vgg19.layers import Stretch, map_side, n_channels
 
 _CLIP_NORM = 1.0
 _MAX_IDLE = 2  # their weights and moments take some 100 MB each

@@ -9,8 +9,8 @@ from joblib.externals.loky import reusable_executor
 
 from skpneumo import PneumoniaClassifier, VGG19Features, _keras
 from skpneumo._images import sources as _sources
-from skpneumo._network import LAYERS
-from skpneumo._weights import load_layers
+from skpneumo._vgg19.layers import LAYERS
+from skpneumo._vgg19.weights import load_layers
 from skpneumo.datasets import make_chest_xrays
 
 # The backend that Keras is asked to run on; a test of TensorFlow's own manners is skipped on others.

@@ -15,11 +15,12 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score, cross_validate
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone
+from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._examples import Examples
 from skpneumo._images import decoding as _images
 from skpneumo._images.augmentation import SHIFTED, XRAY, Augmentation
-from skpneumo._weights import load_layers
+from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._vgg19.weights import load_layers
 from skpneumo.datasets import make_chest_xrays
 from skpneumo.exceptions import ImageReadError, WeightsError
 from skpneumo.model_selection import PatientGroupKFold, patient_ids

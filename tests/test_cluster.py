@@ -10,8 +10,9 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _cluster, _shelf
-from skpneumo._weights import load_layers
+from skpneumo import PneumoniaClassifier, VGG19Features, _cluster, _shelf
+from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._vgg19.weights import load_layers
 from skpneumo.exceptions import ImageReadError, WeightsError
 
 distributed = pytest.importorskip("distributed")

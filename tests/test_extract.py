@@ -15,9 +15,10 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _extract, _keras
+from skpneumo import PneumoniaClassifier, VGG19Features, _extract, _keras
 from skpneumo._images import sources as _sources
 from skpneumo._store import FeatureStore, _Table
+from skpneumo._vgg19 import backbone as _backbone
 from skpneumo.exceptions import ImageReadError
 
 PATIENCE = 120  # seconds after which a test has failed
@@ -25,7 +26,8 @@ PATIENCE = 120  # seconds after which a test has failed
 # A program that extracts features, four images a batch, and says in a file which images passed its network.
 PROGRAM = f"""
 import os, sys, time
-from skpneumo import VGG19Features, _backbone, _keras
+from skpneumo import VGG19Features, _keras
+from skpneumo._vgg19 import backbone as _backbone
 store, log, hang, *paths = sys.argv[1:]
 _keras.batch_size = lambda *_: 4
 forward = _backbone.Backbone.forward

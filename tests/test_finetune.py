@@ -13,13 +13,14 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, _backbone, _keras, _maps
+from skpneumo import PneumoniaClassifier, _keras, _maps
 from skpneumo._examples import Examples
 from skpneumo._finetune import Tuning
 from skpneumo._images import decoding as _images
 from skpneumo._images.augmentation import XRAY
 from skpneumo._utils.progress import progress_bar
-from skpneumo._weights import half, load_layers
+from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._vgg19.weights import half, load_layers
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, UntrainedLayersWarning, WeightsError
 from skpneumo.model_selection import PatientGroupKFold
 

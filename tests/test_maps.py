@@ -191,7 +191,7 @@ def test_unreadable_images_of_all_parts_are_named_once_in_one_error(
 
 
 def test_after_an_unreadable_image_the_other_parts_pass_no_network(paths, store, tmp_path, monkeypatch):
-    from skpneumo._backbone import Backbone
+    from skpneumo._vgg19.backbone import Backbone
 
     passed, forward = [], Backbone.forward
     monkeypatch.setattr(

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 import skpneumo.inspection
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
-from skpneumo._weights import load_layers
+from skpneumo._vgg19.weights import load_layers
 from skpneumo.inspection import model_card
 from skpneumo.inspection._evaluation import evaluate
 from skpneumo.inspection._markdown import plain, prose

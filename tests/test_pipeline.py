@@ -4,8 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from skpneumo import VGG19Features, _backbone, _keras, _pipeline, _shelf
+from skpneumo import VGG19Features, _keras, _pipeline, _shelf
 from skpneumo._images import decoding as _images
+from skpneumo._vgg19 import backbone as _backbone
 
 PATIENCE = 60  # seconds after which a test has failed
 

@@ -7,7 +7,7 @@ from conftest import TINY
 from skpneumo import VGG19Features
 from skpneumo._head import Head
 from skpneumo._tail import TAILS, TailShape
-from skpneumo._weights import load_layers
+from skpneumo._vgg19.weights import load_layers
 
 SHAPE = TailShape(n_frozen=2, n_layers=4, image_size=32, grid=2, device="cpu", precision="float32")
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
-from skpneumo._network import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
+from skpneumo._vgg19.layers import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
 from skpneumo.export._parts import Parts, take_apart
 
 # Said to each layer, so that the host's global settings of Keras stay out; as do Python's random numbers, which Keras's

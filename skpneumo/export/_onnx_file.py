@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._network import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
 from skpneumo._version import __version__
+from skpneumo._vgg19.layers import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
 from skpneumo.export._graph import Graph, import_onnx
 from skpneumo.export._parts import Parts, take_apart
 from skpneumo.export._resample import add_squares

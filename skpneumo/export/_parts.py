@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.decoding import Square
-from skpneumo._network import map_side, pooling_matrix
+from skpneumo._vgg19.layers import map_side, pooling_matrix
 
 _INNER = (
     "Of an estimator around one, export the one inside, such as the attribute estimator_ of a tuned threshold or "

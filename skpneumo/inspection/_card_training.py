@@ -7,7 +7,7 @@ from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.sources import shortened
-from skpneumo._network import CHANNEL_MEANS
+from skpneumo._vgg19.layers import CHANNEL_MEANS
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._facts import (
     NOT_REMEMBERED,

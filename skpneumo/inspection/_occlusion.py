@@ -9,7 +9,7 @@ from sklearn.utils import check_scalar
 
 from skpneumo._images.decoding import Square
 from skpneumo._images.inputs import as_images
-from skpneumo._network import grid_side
+from skpneumo._vgg19.layers import grid_side
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._heat import check_images, classes_of_interest, log_odds, placed
 from skpneumo.inspection._inner import check_inner

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from skpneumo import VGG19Features
-from skpneumo._backbone import backbone
 from skpneumo._images.decoding import Square
 from skpneumo._keras import keras as import_keras
+from skpneumo._vgg19.backbone import backbone
 from tests.benchmarks import machine
 from tests.benchmarks.data import Setting, large_films
 from tests.benchmarks.table import Figures, Row, compare, seconds

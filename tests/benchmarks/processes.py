@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._backbone import Backbone
+from skpneumo._vgg19.backbone import Backbone
 from tests.benchmarks import fresh
 from tests.benchmarks.data import Setting, large_films, search
 from tests.benchmarks.table import Figures, Row, compare, seconds

@@ -11,8 +11,8 @@ import joblib
 import numpy as np
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._backbone import backbone
 from skpneumo._images.decoding import Square
+from skpneumo._vgg19.backbone import backbone
 from tests.benchmarks import fresh
 from tests.benchmarks.data import Setting, large_films
 from tests.benchmarks.table import Figures, Row, compare, seconds

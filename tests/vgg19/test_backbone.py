@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from skpneumo import VGG19Features, _keras
-from skpneumo._backbone import backbone
+from skpneumo._vgg19.backbone import backbone
 
 
 def settle(**changes):

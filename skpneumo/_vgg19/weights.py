@@ -1,4 +1,4 @@
-"""Weights of VGG19: read from files of any kind, drawn, or carried by a model; named by digest and found by it."""
+"""Weights of VGG19: read from files of any kind, drawn, or carried by a model; named by digest."""
 
 import functools
 import hashlib
@@ -9,16 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from skpneumo import _keras
-from skpneumo._network import LARGEST_FLOAT16, LAYERS, shapes
+from skpneumo._vgg19.layers import LARGEST_FLOAT16, LAYERS, shapes
 from skpneumo.exceptions import WeightsError
 
 SUFFIXES = (".npz", ".h5", ".keras")
-ENVIRONMENT_VARIABLE = "SKPNEUMO_WEIGHTS"
 
 _UNTRAINED_SEED = 19
 
@@ -106,7 +105,7 @@ def weights_digest(source: WeightsSource, n_layers: int, verbose: bool = False) 
 
 def _held_by(source: str | None, n_layers: int, verbose: bool) -> bytes | str:
     if source == "imagenet":
-        cached = str(_cached_by_keras())
+        cached = str(cached_by_keras())
         with suppress(_UnusableError):  # Keras downloads what is broken anew
             return _held(cached, _stamp(cached), n_layers, verbose)
     return _held(source, _stamp(source), n_layers, verbose)
@@ -132,84 +131,12 @@ def _stamp(source: str | None) -> tuple[int, int] | None:
     return stat.st_size, stat.st_mtime_ns
 
 
-# Finding
-
-
-class _Place(NamedTuple):
-    name: str
-    source: str | None = None
-    fault: str = ""
-
-
-def find_weights(weights: WeightsSource, digest: bytes, n_layers: int, verbose: bool = False) -> WeightsSource:
-    """Look for the weights whose first `n_layers` layers have this digest; take the first that is right.
-
-    `weights` is where they were when a model was fitted. After that come the file, or the files of the folder, that
-    the environment variable names, Keras's cache, and for "imagenet" Keras's download.
-
-    Raises
-    ------
-    WeightsError
-        They are nowhere; it says what is in each place.
-    """
-    if isinstance(weights, Bundle) or n_layers == 0:
-        return weights
-    looked: list[str] = []
-    for place in _places(weights):
-        held = place.fault or _held_or_fault(place.source, n_layers, verbose)
-        if held == digest:
-            return place.source if looked else weights
-        looked.append(f"  {place.name}: {held if isinstance(held, str) else f'other weights, {held.hex()}'}")
-    first, last = LAYERS[0][0], LAYERS[n_layers - 1][0]
-    raise WeightsError(
-        f"The weights of VGG19 that the model was fitted with are not here. It needs {n_layers} of the layers, {first} "
-        f"to {last}, whose digest is {digest.hex()}. These places were looked at:\n"
-        + "\n".join(looked)
-        + f"\nPut the file in its place again; or let the environment variable {ENVIRONMENT_VARIABLE} name it, or its "
-        "folder; or call bundle_weights() on a machine that has the file, and bring the model that it returns. If "
-        "n_layers was changed after the fit, restore it."
-    )
-
-
-def _held_or_fault(source: str | None, n_layers: int, verbose: bool) -> bytes | str:
+def digest_or_fault(source: str | None, n_layers: int, verbose: bool) -> bytes | str:
     """Return the digest, or why there is none."""
     try:
         return _held_by(source, n_layers, verbose)
     except _UnusableError as error:
         return str(error)
-
-
-def _places(weights: str | None) -> Iterator[_Place]:
-    cached = str(_cached_by_keras())
-    if weights == "imagenet":
-        yield _Place(f"weights='imagenet', {cached!r}", cached)
-    else:
-        yield _Place(f"weights={weights!r}", weights)
-    yield from _named_by_environment()
-    if weights == "imagenet":
-        yield _Place("Keras's download", "imagenet")
-    else:
-        yield _Place(f"Keras's cache, {cached!r}", cached)
-
-
-def _named_by_environment() -> Iterator[_Place]:
-    named = os.environ.get(ENVIRONMENT_VARIABLE)
-    if not named:
-        yield _Place(ENVIRONMENT_VARIABLE, fault="not set")
-        return
-    path = os.path.abspath(os.path.expanduser(named))
-    if not os.path.isdir(path):
-        yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}", path)
-        return
-    try:
-        files = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
-    except OSError as error:
-        yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}", fault=f"cannot be read: {error.strerror}")
-        return
-    if not files:
-        yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}", fault=f"no file in it ends in {', '.join(SUFFIXES)}")
-    for name in files:
-        yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}, {name!r}", os.path.join(path, name))
 
 
 # Reading
@@ -355,7 +282,7 @@ def _layer_name(path: str, attribute: str) -> str | None:
     return None
 
 
-def _cached_by_keras() -> Path:
+def cached_by_keras() -> Path:
     """Where Keras keeps what it has downloaded."""
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     return home / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -363,7 +290,7 @@ def _cached_by_keras() -> Path:
 
 def _imagenet(verbose: bool) -> Arrays:
     """Keras's own file from Keras's own cache, which Keras itself fills."""
-    cached = _cached_by_keras()
+    cached = cached_by_keras()
     if cached.is_file():
         try:
             return _read_file(str(cached))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
-from skpneumo._network import Stretch, grid_side, n_channels
-from skpneumo._weights import Arrays, Bundle, WeightsSource, find_weights, load_layers, source_of, weights_digest
+from skpneumo._vgg19.layers import Stretch, grid_side, n_channels
+from skpneumo._vgg19.weights import Arrays, Bundle, WeightsSource, load_layers, source_of, weights_digest
+from skpneumo._vgg19.weights_search import find_weights
 from skpneumo.exceptions import WeightsError
 
 _lock = threading.RLock()

@@ -9,10 +9,13 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from conftest import TINY, write_keras_vgg19
-from skpneumo import PneumoniaClassifier, VGG19Features, _backbone, _keras, _weights
+from skpneumo import PneumoniaClassifier, VGG19Features, _keras
 from skpneumo._images.augmentation import XRAY
-from skpneumo._network import shapes
-from skpneumo._weights import Bundle, find_weights, half, load_layers, load_trainable, source_of, weights_digest
+from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._vgg19 import weights as _weights
+from skpneumo._vgg19.layers import shapes
+from skpneumo._vgg19.weights import Bundle, half, load_layers, load_trainable, source_of, weights_digest
+from skpneumo._vgg19.weights_search import find_weights
 from skpneumo.exceptions import WeightsError
 
 
@@ -187,7 +190,7 @@ def test_imagenet_weights_come_from_keras_own_cache_without_keras(tmp_path):
     folder.mkdir()
     write_keras_vgg19(folder / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5")
     code = (
-        "import sys; from skpneumo._backbone import backbone;"
+        "import sys; from skpneumo._vgg19.backbone import backbone;"
         "b = backbone(weights='imagenet', n_layers=16, image_size=32, pool_grid=1, device='cpu', precision='float32');"
         "print(b.weights_digest.hex(), 'keras' in sys.modules)"
     )
@@ -231,7 +234,7 @@ def refused(monkeypatch):
         calls.append(verbose)
         raise OSError("no network")
 
-    monkeypatch.setattr("skpneumo._weights.download_vgg19", download)
+    monkeypatch.setattr("skpneumo._vgg19.weights.download_vgg19", download)
     return calls
 
 
@@ -272,7 +275,7 @@ def test_imagenet_weights_are_looked_for_in_keras_cache_at_first_and_downloaded_
     assert not refused
     with pytest.raises(WeightsError, match=r"download: .*no network"):
         find("imagenet")
-    monkeypatch.setattr("skpneumo._weights.download_vgg19", lambda verbose: load_layers(None, 16))
+    monkeypatch.setattr("skpneumo._vgg19.weights.download_vgg19", lambda verbose: load_layers(None, 16))
     assert find("imagenet") == "imagenet"
 
 

@@ -1,0 +1,1 @@
+"""VGG19: its layers, its weights and the frozen forward pass."""
