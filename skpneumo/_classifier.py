@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skpneumo._checks import FLOATS, check_examples, check_parameters, check_prevalence
 from skpneumo._examples import Examples
 from skpneumo._extract import contents
+from skpneumo._feature_store.store import open_store
 from skpneumo._features import VGG19Features
 from skpneumo._head import Head
 from skpneumo._images.augmentation import XRAY, Augmentation
@@ -29,7 +30,6 @@ from skpneumo._persistence import check_preprocessing, opened, sealed
 from skpneumo._pipeline import Way
 from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._seen import row_digests, warn_of_seen
-from skpneumo._store import open_store
 from skpneumo._training import OTHER_FEATURES, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin

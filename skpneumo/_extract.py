@@ -9,12 +9,11 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from skpneumo._cluster import is_cluster, spread
+from skpneumo._feature_store.store import FeatureStore, StoreNamespace
 from skpneumo._images.decoding import look
 from skpneumo._images.sources import Source, digest, label_of, read_bytes, reason, stamp
 from skpneumo._keras import n_cores
 from skpneumo._pipeline import Reasons, Way, ahead, chunks, passed, threads
-from skpneumo._shelf import Shelf
-from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 
 _FILES_A_TASK = 32
@@ -66,7 +65,7 @@ class _Extraction:
         self.way = way
         self.files = _Files(sources, store)
         backbone = way.backbone
-        self.shelf = Shelf(store, way.key(), backbone.n_features, backbone.dtype)
+        self.stored = StoreNamespace(store, way.key(), backbone.n_features, backbone.dtype)
         self.matrix = _Matrix(len(sources) * len(way.views), backbone.n_features, backbone.dtype)
         self.unfit: Reasons = {}
         self._items: dict[int, bytes] = {}
@@ -79,7 +78,7 @@ class _Extraction:
         """Take from the store what it knows of files that are remembered, all in one go."""
         for position, content in self.files.contents.items():
             self._add(position, content)
-        self.matrix.place(self.shelf.known(list(self.matrix.left), hold=self.way.backbone.pool_grid is not None))
+        self.matrix.place(self.stored.known(list(self.matrix.left), hold=self.way.backbone.pool_grid is not None))
 
     def compute(self, n_threads: int) -> None:
         """Compute what no other process computes at this moment, and wait for the rest."""
@@ -90,15 +89,15 @@ class _Extraction:
                 while True:
                     n_before, elsewhere = len(self.matrix.left), list[bytes]()
                     self._pass(self._claimed(items, elsewhere), n_threads)
-                    self.matrix.place(self.shelf.known(elsewhere))
+                    self.matrix.place(self.stored.known(elsewhere))
                     items = [item for item in elsewhere if item in self.matrix.left]
                     if not items:
                         return
-                    self.shelf.release_all()  # what is not stored by now never will be, and others may wait for it
+                    self.stored.release_all()  # what is not stored by now never will be, and others may wait for it
                     pause = _FIRST_PAUSE if len(self.matrix.left) < n_before else min(2 * pause, _LONGEST_PAUSE)
                     time.sleep(pause)
             finally:
-                self.shelf.release_all()
+                self.stored.release_all()
 
     def compute_on_cluster(self, device: str, n_jobs: int | None) -> None:
         """Let workers compute, and store what they bring back as it comes."""
@@ -109,7 +108,7 @@ class _Extraction:
             self._pass(items, n_threads)  # is only decoded, so that one error names all
         elif items:
             for rows, unfit in spread(items, self.files.source_of, self.way, device=device, n_jobs=n_jobs):
-                self.shelf.put(rows)
+                self.stored.put(rows)
                 self.matrix.place(rows)
                 self.unfit |= unfit
 
@@ -117,8 +116,8 @@ class _Extraction:
         """Return the matrix, or raise the one error that names all that is missing in it."""
         n_views = len(self.way.views)
         unfit = {i // n_views: why for item, why in self.unfit.items() for i in self.matrix.where(item)}
-        self.shelf.remember(self.files.digests)
-        self.shelf.forget([state for i in unfit if (state := self.files.stamps[i])])  # may be wrong about these
+        self.stored.remember(self.files.digests)
+        self.stored.forget([state for i in unfit if (state := self.files.stamps[i])])  # may be wrong about these
         failures = self.files.failures | unfit
         if failures:
             raise ImageReadError([(i, label_of(self.files.sources[i]), why) for i, why in failures.items()])
@@ -130,7 +129,7 @@ class _Extraction:
         with closing(self.files.read(n_threads)) as read:
             for some in chunks(read, _CONTENTS_A_LOOKUP):
                 new = [item for position, content in some for item in self._add(position, content)]
-                self.matrix.place(self.shelf.known(new))
+                self.matrix.place(self.stored.known(new))
                 yield from (item for item in new if item in self.matrix.left)
 
     def _add(self, position: int, content: bytes) -> list[bytes]:
@@ -142,9 +141,9 @@ class _Extraction:
     def _claimed(self, items: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
         """Yield those of `items` that nobody else computes; the others go to `elsewhere`."""
         for some in chunks(items, self.way.backbone.batch_size):
-            mine = self.shelf.take(some) if self._is_useful() else some
+            mine = self.stored.take(some) if self._is_useful() else some
             elsewhere += set(some).difference(mine)
-            self.matrix.place(self.shelf.known(mine))  # what another has stored since it was looked up
+            self.matrix.place(self.stored.known(mine))  # what another has stored since it was looked up
             yield from (item for item in mine if item in self.matrix.left)
 
     def _pass(self, items: Iterable[bytes], n_threads: int) -> None:
@@ -153,7 +152,7 @@ class _Extraction:
             self.files.source_of,
             self.way,
             n_threads=n_threads,
-            put=self.shelf.put,
+            put=self.stored.put,
             is_useful=self._is_useful,
         ):
             self.matrix.place(rows)
@@ -161,7 +160,7 @@ class _Extraction:
 
     def _is_useful(self) -> bool:
         """Tell whether what passes the network will be of use: returned, or at least stored."""
-        return not self.files.failures and (self.shelf.is_writable or not self.unfit)
+        return not self.files.failures and (self.stored.is_writable or not self.unfit)
 
 
 class _Files:

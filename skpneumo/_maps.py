@@ -10,10 +10,9 @@ import numpy as np
 
 from skpneumo._examples import Examples
 from skpneumo._extract import extract
+from skpneumo._feature_store.store import FeatureStore, StoreNamespace
 from skpneumo._images.sources import Source, label_of
 from skpneumo._pipeline import Way, ahead, content_of, threads
-from skpneumo._shelf import Shelf
-from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 
 _BYTES_AT_ONCE = 2**26  # of maps in memory while they are computed
@@ -80,7 +79,7 @@ class Maps:
         self.images, self.way, self.settings = list(images), way, settings
         self.positions = range(len(images)) if positions is None else positions
         self.store = store if way.backbone.n_layers else None
-        self.shelf = Shelf(self.store, way.key(), way.backbone.n_features, way.backbone.dtype)
+        self.stored = StoreNamespace(self.store, way.key(), way.backbone.n_features, way.backbone.dtype)
         self.items: list[bytes] = []
 
     def __len__(self) -> int:
@@ -126,7 +125,7 @@ class Maps:
         wanted: dict[bytes, list[int]] = {}
         for place, number in enumerate(numbers):
             wanted.setdefault(self.items[number], []).append(place)
-        for item, row in self.shelf.known(wanted):
+        for item, row in self.stored.known(wanted):
             rows[wanted.pop(item)] = row
         missing = np.array(sorted(place for places in wanted.values() for place in places), int)
         images, views = np.divmod(np.asarray(numbers)[missing], len(self.way.views))

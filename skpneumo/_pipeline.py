@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from skpneumo._feature_store.store import Rows
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.decoding import Square
 from skpneumo._images.sources import DIGEST_SIZE, Source, digest, read_bytes, reason
-from skpneumo._shelf import Rows
 from skpneumo._vgg19.backbone import Backbone
 
 T = TypeVar("T")

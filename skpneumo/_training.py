@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from skpneumo._checks import hidden_layer_sizes
 from skpneumo._examples import Examples
+from skpneumo._feature_store.store import open_store
 from skpneumo._finetune import Tuning, features_of_rows, finetune
 from skpneumo._head import Head, fit_dense, fit_probe, prior_shift, standardize
 from skpneumo._images.augmentation import SHIFTED, Augmentation
@@ -24,7 +25,6 @@ from skpneumo._reference import fit_reference, log_ratio, merged
 from skpneumo._sampling import Drawn, Resampler, makes_features
 from skpneumo._seen import Seen, names_of, remember, row_digests
 from skpneumo._stopping import EarlyStopping
-from skpneumo._store import open_store
 from skpneumo._utils.callbacks import FitTasks
 from skpneumo.exceptions import ImageReadError
 

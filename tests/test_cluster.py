@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _cluster, _shelf
+from skpneumo import PneumoniaClassifier, VGG19Features, _cluster
+from skpneumo._feature_store.store import StoreNamespace
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.exceptions import ImageReadError, WeightsError
@@ -107,14 +108,14 @@ def test_weights_that_differ_between_machines_are_an_error(features):
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
 def test_a_worker_that_dies_costs_time_and_nothing_else(passed_here, paths, matrix, monkeypatch):
-    put = _shelf.Shelf.put
+    put = StoreNamespace.put
 
-    def put_and_kill(shelf, rows):
+    def put_and_kill(stored, rows):
         while victims:
             os.kill(victims.pop(), signal.SIGKILL)
-        return put(shelf, rows)
+        return put(stored, rows)
 
-    monkeypatch.setattr(_shelf.Shelf, "put", put_and_kill)
+    monkeypatch.setattr(StoreNamespace, "put", put_and_kill)
     monkeypatch.setattr(_cluster, "_BATCHES_A_CHUNK", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 2)
     with start() as client, joblib.parallel_config("dask"):

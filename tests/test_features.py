@@ -16,8 +16,8 @@ from PIL import Image, ImageFile
 
 from conftest import TINY
 from skpneumo import VGG19Features, _extract, _keras
+from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import decoding as _images
-from skpneumo._store import FeatureStore
 from skpneumo._utils import progress as _progress
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsError

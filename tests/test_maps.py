@@ -7,10 +7,10 @@ import pytest
 
 from conftest import TINY
 from skpneumo import VGG19Features, _maps
+from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import decoding as _images
 from skpneumo._images.augmentation import XRAY
 from skpneumo._maps import Maps, room_for_maps
-from skpneumo._store import FeatureStore
 from skpneumo.exceptions import ImageReadError
 
 

@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from skpneumo import VGG19Features, _keras, _pipeline, _shelf
+from skpneumo import VGG19Features, _keras, _pipeline
+from skpneumo._feature_store.store import StoreNamespace
 from skpneumo._images import decoding as _images
 from skpneumo._vgg19 import backbone as _backbone
 
@@ -34,7 +35,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
     """Each step of the first batch waits until the step before it has gone on to a later one."""
     decoded, passed = threading.Semaphore(0), threading.Semaphore(0)
     first = {"forward": True, "put": True}
-    decode, forward, put = _images.Square.gray, _backbone.Backbone.forward, _shelf.Shelf.put
+    decode, forward, put = _images.Square.gray, _backbone.Backbone.forward, StoreNamespace.put
 
     def counted_decode(square, data):
         decoded.release()
@@ -49,15 +50,15 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
 
         return run
 
-    def waiting_put(shelf, rows):
+    def waiting_put(stored, rows):
         if first.pop("put", False):
             assert all(passed.acquire(timeout=PATIENCE) for _ in range(2))
-        return put(shelf, rows)
+        return put(stored, rows)
 
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
     monkeypatch.setattr(_images.Square, "gray", counted_decode)
     monkeypatch.setattr(_backbone.Backbone, "forward", waiting_forward)
-    monkeypatch.setattr(_shelf.Shelf, "put", waiting_put)
+    monkeypatch.setattr(StoreNamespace, "put", waiting_put)
     rows = features.set_params(memory=tmp_path).fit_transform(paths)
     assert not first
     monkeypatch.undo()

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from skpneumo._database import Database
+from skpneumo._feature_store.leases import Leases
+from skpneumo._feature_store.sqlite import Database
 from skpneumo._images.sources import DIGEST_SIZE
 from skpneumo._utils.lru_cache import Cache
 from skpneumo.exceptions import FeatureStoreWarning
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
+
+Rows = list[tuple[bytes, np.ndarray]]  # views of images, and the features of each
 
 _FOLDER, _DIGESTS_FILE = "skpneumo-features", "digests.sqlite"
 _ROWS_A_QUERY = 500
@@ -104,6 +107,65 @@ class FeatureStore:
             FeatureStoreWarning,
             stacklevel=3,
         )
+
+
+class StoreNamespace:
+    """The rows of a store of one preprocessing and one backbone, by image and view; leases on those to come.
+
+    Parameters
+    ----------
+    store : FeatureStore or None
+        None: nothing is known, nothing is kept, and nobody else computes anything.
+    prefix : bytes
+        Names the preprocessing and the backbone; keys begin with it.
+    n_features : int
+        Length of a row.
+    dtype : str
+        Type of its numbers.
+    """
+
+    def __init__(self, store: FeatureStore | None, prefix: bytes, n_features: int, dtype: str = "<f4") -> None:
+        self.store, self.prefix, self.n_features, self.dtype = store, prefix, n_features, dtype
+        self.is_writable = store is not None
+        self.leases = None if store is None or store.is_read_only else Leases(store.folder)
+
+    def known(self, items: Iterable[bytes], *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
+        """Yield what is there; `hold` it in the memory of the process for the next time."""
+        if self.store is not None:
+            for key, row in self.store.get(self._keys(items), self.n_features, dtype=self.dtype, hold=hold):
+                yield key[len(self.prefix) :], row
+
+    def put(self, rows: Rows) -> None:
+        """Keep rows, and end the leases on them."""
+        keys = self._keys(item for item, _ in rows)
+        if self.store is not None and self.is_writable:  # a store that fails has said why, and is not tried again
+            self.is_writable = self.store.put(zip(keys, (row for _, row in rows), strict=True), dtype=self.dtype)
+        if self.leases is not None:
+            self.leases.release(keys)
+
+    def remember(self, digests: Mapping[bytes, bytes]) -> None:
+        """Keep what files hold, by their state."""
+        if self.store is not None and self.is_writable and digests:
+            self.store.remember(digests.items())
+
+    def forget(self, stamps: Sequence[bytes]) -> None:
+        """Do away with what files in these states are said to hold."""
+        if self.store is not None and stamps:
+            self.store.forget(stamps)
+
+    def take(self, items: Sequence[bytes]) -> list[bytes]:
+        """Lease `items`; return those that nobody else computes."""
+        if self.leases is None:
+            return list(items)
+        return [key[len(self.prefix) :] for key in self.leases.take(self._keys(items))]
+
+    def release_all(self) -> None:
+        """End all leases."""
+        if self.leases is not None:
+            self.leases.release_all()
+
+    def _keys(self, items: Iterable[bytes]) -> list[bytes]:
+        return [self.prefix + item for item in items]
 
 
 class _Table:

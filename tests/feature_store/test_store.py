@@ -9,8 +9,8 @@ import joblib
 import numpy as np
 import pytest
 
-from skpneumo._database import Database
-from skpneumo._store import FeatureStore, open_store
+from skpneumo._feature_store.sqlite import Database
+from skpneumo._feature_store.store import FeatureStore, open_store
 from skpneumo.exceptions import FeatureStoreWarning
 
 KEYS = [bytes([i]) * 40 for i in range(5)]
@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_made_costs_a_warning_and_no_more(tmp_path, rows
 def test_many_processes_write_at_once_and_nothing_is_lost(tmp_path):
     code = """
     import sys, numpy as np
-    from skpneumo._store import FeatureStore
+    from skpneumo._feature_store.store import FeatureStore
     store, me = FeatureStore(sys.argv[1]), int(sys.argv[2])
     for i in range(20):
         store.put([(bytes([me, i]), np.full(8, 100 * me + i, np.float32)), (b"both", np.zeros(8, np.float32))])

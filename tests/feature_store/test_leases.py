@@ -6,14 +6,14 @@ import textwrap
 
 import pytest
 
-from skpneumo import _claims
-from skpneumo._claims import Claims
+from skpneumo._feature_store import leases
+from skpneumo._feature_store.leases import Leases
 
 KEYS = [bytes([i]) * 40 for i in range(50)]
 
 
 def test_what_one_has_claimed_another_does_not_get_until_it_is_released(tmp_path):
-    one, other = Claims(tmp_path), Claims(tmp_path)
+    one, other = Leases(tmp_path), Leases(tmp_path)
     assert one.take(KEYS[:3]) == KEYS[:3]
     assert other.take(KEYS[:5]) == KEYS[3:5]
     other.release(KEYS[:1])  # not its own
@@ -26,10 +26,10 @@ def test_what_one_has_claimed_another_does_not_get_until_it_is_released(tmp_path
 def test_each_key_goes_to_one_of_many_processes(tmp_path):
     code = """
     import os, sys
-    from skpneumo._claims import Claims
-    claims = Claims(sys.argv[1])
+    from skpneumo._feature_store.leases import Leases
+    leases = Leases(sys.argv[1])
     keys = [bytes([i]) * 40 for i in range(50)]
-    mine = [key[0] for i in range(0, 50, 5) for key in claims.take(keys[i : i + 5])]
+    mine = [key[0] for i in range(0, 50, 5) for key in leases.take(keys[i : i + 5])]
     print(*mine, flush=True)
     sys.stdin.read()  # lives until all have taken what they get
     """
@@ -43,18 +43,18 @@ def test_each_key_goes_to_one_of_many_processes(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks for a process by its number")
-def test_claims_of_a_process_that_has_ended_are_taken_over_at_once(tmp_path):
-    code = "import sys; from skpneumo._claims import Claims; Claims(sys.argv[1]).take([b'a'])"
+def test_leases_of_a_process_that_has_ended_are_taken_over_at_once(tmp_path):
+    code = "import sys; from skpneumo._feature_store.leases import Leases; Leases(sys.argv[1]).take([b'a'])"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    assert Claims(tmp_path).take([b"a"]) == [b"a"]
+    assert Leases(tmp_path).take([b"a"]) == [b"a"]
 
 
-def test_claims_from_another_machine_are_taken_over_when_there_is_no_sign_of_life(tmp_path, monkeypatch):
-    far, near = Claims(tmp_path), Claims(tmp_path)
+def test_leases_from_another_machine_are_taken_over_when_there_is_no_sign_of_life(tmp_path, monkeypatch):
+    far, near = Leases(tmp_path), Leases(tmp_path)
     far.owner = "another-machine 1 0"
     far.take([b"a"])
     assert near.take([b"a"]) == []
-    monkeypatch.setattr(_claims, "_LIFELESS", 0.0)
+    monkeypatch.setattr(leases, "_LIFELESS", 0.0)
     far.take([b"b"])  # a sign of life
     assert near.take([b"a"]) == []
     assert near.take([b"a"]) == [b"a"]
@@ -62,31 +62,31 @@ def test_claims_from_another_machine_are_taken_over_when_there_is_no_sign_of_lif
 
 def test_where_there_can_be_no_file_everything_is_granted(tmp_path):
     (tmp_path / "file").touch()
-    for claims in (Claims(tmp_path / "file"), Claims(tmp_path / "file" / "folder")):
-        assert claims.take(KEYS) == KEYS
-        claims.release(KEYS)
-        claims.release_all()
+    for mine in (Leases(tmp_path / "file"), Leases(tmp_path / "file" / "folder")):
+        assert mine.take(KEYS) == KEYS
+        mine.release(KEYS)
+        leases.release_all()
 
 
 def test_a_file_that_is_no_database_grants_everything(tmp_path):
-    claims = Claims(tmp_path)
-    claims.file.write_bytes(b"no database at all" * 100)
-    assert claims.take(KEYS) == KEYS
+    leases = Leases(tmp_path)
+    leases.file.write_bytes(b"no database at all" * 100)
+    assert leases.take(KEYS) == KEYS
 
 
 def test_the_file_is_readable_by_its_owner_only(tmp_path):
-    claims = Claims(tmp_path)
-    claims.take(KEYS)
-    assert stat.S_IMODE(claims.file.stat().st_mode) == 0o600
+    leases = Leases(tmp_path)
+    leases.take(KEYS)
+    assert stat.S_IMODE(leases.file.stat().st_mode) == 0o600
 
 
 def test_threads_of_one_process_keep_the_lock_that_another_thread_holds(tmp_path):
     """A file that is opened and closed beside SQLite drops all locks of the process on it."""
-    claims = Claims(tmp_path)
-    claims.take(KEYS[:1])
+    leases = Leases(tmp_path)
+    leases.take(KEYS[:1])
     elsewhere = f"""
     import sqlite3
-    db = sqlite3.connect({str(claims.file)!r}, timeout=0)
+    db = sqlite3.connect({str(leases.file)!r}, timeout=0)
     try:
         db.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
@@ -96,7 +96,7 @@ def test_threads_of_one_process_keep_the_lock_that_another_thread_holds(tmp_path
 
     def work(db):
         db.execute("BEGIN IMMEDIATE")
-        claims._database._make_file()  # as another thread does meanwhile
+        leases._database._make_file()  # as another thread does meanwhile
         assert "locked" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    claims._database.run(work)
+    leases._database.run(work)
