@@ -20,15 +20,15 @@ from skpneumo._examples import Examples
 from skpneumo._extract import contents
 from skpneumo._feature_store.store import open_store
 from skpneumo._features import VGG19Features
-from skpneumo._head import Head
+from skpneumo._heads.domain_adaptation import LEAST_IMAGES, carried_over, log_ratio
+from skpneumo._heads.head import Head
+from skpneumo._heads.novelty import p_values, smallest_p_value
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Source
 from skpneumo._line import Line
-from skpneumo._novelty import p_values, smallest_p_value
 from skpneumo._persistence import check_preprocessing, opened, sealed
 from skpneumo._pipeline import Way
-from skpneumo._reference import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._seen import row_digests, warn_of_seen
 from skpneumo._training import OTHER_FEATURES, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks

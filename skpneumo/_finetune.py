@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
-from skpneumo._head import Head, check_finite, stopped
+from skpneumo._heads.early_stopping import EarlyStopping
+from skpneumo._heads.head import Head, check_finite, stopped
+from skpneumo._heads.resampling import Drawn
 from skpneumo._maps import FeatureRows, Maps
-from skpneumo._sampling import Drawn
-from skpneumo._stopping import EarlyStopping
 from skpneumo._tail import TAILS, Tail, TailShape
 from skpneumo._vgg19.weights import half
 

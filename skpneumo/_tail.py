@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
-from skpneumo._dense import DenseLayers
-from skpneumo._head import Head
+from skpneumo._heads.head import Head
+from skpneumo._heads.mlp import DenseLayers
 from skpneumo._keras.model_pool import Pool
 from skpneumo._vgg19.layers import Stretch, map_side, n_channels
 

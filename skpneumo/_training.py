@@ -14,17 +14,17 @@ from skpneumo._checks import hidden_layer_sizes
 from skpneumo._examples import Examples
 from skpneumo._feature_store.store import open_store
 from skpneumo._finetune import Tuning, features_of_rows, finetune
-from skpneumo._head import Head, fit_dense, fit_probe, prior_shift, standardize
+from skpneumo._heads.domain_adaptation import fit_reference, log_ratio, merged
+from skpneumo._heads.early_stopping import EarlyStopping
+from skpneumo._heads.head import Head, fit_dense, fit_probe, prior_shift, standardize
+from skpneumo._heads.resampling import Drawn, Resampler, makes_features
 from skpneumo._images.augmentation import SHIFTED, Augmentation
 from skpneumo._keras import resolve_device
 from skpneumo._line import Line
 from skpneumo._maps import FeatureRows, room_for_maps
 from skpneumo._persistence import versions
 from skpneumo._pipeline import content_of
-from skpneumo._reference import fit_reference, log_ratio, merged
-from skpneumo._sampling import Drawn, Resampler, makes_features
 from skpneumo._seen import Seen, names_of, remember, row_digests
-from skpneumo._stopping import EarlyStopping
 from skpneumo._utils.callbacks import FitTasks
 from skpneumo.exceptions import ImageReadError
 

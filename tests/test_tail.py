@@ -5,7 +5,7 @@ import pytest
 
 from conftest import TINY
 from skpneumo import VGG19Features
-from skpneumo._head import Head
+from skpneumo._heads.head import Head
 from skpneumo._tail import TAILS, TailShape
 from skpneumo._vgg19.weights import load_layers
 

@@ -10,8 +10,8 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
+from skpneumo._heads.novelty import smallest_p_value
 from skpneumo._images.sources import base_name, shortened
-from skpneumo._novelty import smallest_p_value
 from skpneumo._persistence import checksum
 from skpneumo._seen import models_within
 from skpneumo.inspection._inner import inner_classifier, within

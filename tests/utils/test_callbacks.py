@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._dense import DenseLayers
+from skpneumo._heads.mlp import DenseLayers
 from skpneumo._utils.callbacks import FitTasks
 from skpneumo._utils.progress import progress_bar
 

@@ -4,7 +4,7 @@ from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from skpneumo._probe import solve_probe
+from skpneumo._heads.logistic_regression import solve_probe
 
 
 def correlated(random, n_samples, n_features):

@@ -5,7 +5,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
-from skpneumo._reference import carried_over, fit_reference, log_ratio, merged
+from skpneumo._heads.domain_adaptation import carried_over, fit_reference, log_ratio, merged
 
 
 @pytest.fixture

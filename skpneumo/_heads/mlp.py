@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
+from skpneumo._heads.resampling import Drawn
 from skpneumo._keras.model_pool import Pool
-from skpneumo._sampling import Drawn
 
 _IDLE_NETWORKS = 8
 _MAX_LEARNING_RATE = 1e38  # that float32 holds

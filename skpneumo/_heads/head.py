@@ -9,10 +9,10 @@ from scipy.optimize import brentq, minimize
 from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
-from skpneumo._dense import Weights, train_dense
-from skpneumo._probe import row_blocks, solve_probe
-from skpneumo._sampling import Drawn
-from skpneumo._stopping import EarlyStopping
+from skpneumo._heads.early_stopping import EarlyStopping
+from skpneumo._heads.logistic_regression import row_blocks, solve_probe
+from skpneumo._heads.mlp import Weights, train_dense
+from skpneumo._heads.resampling import Drawn
 from skpneumo._utils.blas import single_blas_thread
 
 _MAX_ITER = 10_000

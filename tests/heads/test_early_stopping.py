@@ -1,6 +1,6 @@
 import pytest
 
-from skpneumo._stopping import EarlyStopping
+from skpneumo._heads.early_stopping import EarlyStopping
 
 
 def run(scores, **settings):

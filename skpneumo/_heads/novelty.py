@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from scipy.linalg.lapack import dtrtri
 
-from skpneumo._probe import row_blocks
+from skpneumo._heads.logistic_regression import row_blocks
 from skpneumo._utils.blas import single_blas_thread
 
 _MOST_ROWS = 2_000
@@ -43,7 +43,7 @@ def fit_novelty(standardized: np.ndarray, groups: np.ndarray) -> dict[str, np.nd
     Examples
     --------
     >>> import numpy as np
-    >>> from skpneumo._novelty import fit_novelty, p_values
+    >>> from skpneumo._heads.novelty import fit_novelty, p_values
     >>> images = np.random.RandomState(0).standard_normal((99, 20))
     >>> reference = fit_novelty(images, groups=np.arange(99))
     >>> p_values(reference, np.array([[0.0] * 20, [5.0] * 20]))

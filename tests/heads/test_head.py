@@ -10,9 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._dense import train_dense
-from skpneumo._head import standardize
-from skpneumo._sampling import Drawn
+from skpneumo._heads.head import standardize
+from skpneumo._heads.mlp import train_dense
+from skpneumo._heads.resampling import Drawn
 from skpneumo._utils import progress as _progress
 
 DENSE = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0}

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from skpneumo._novelty import fit_novelty, p_values
+from skpneumo._heads.novelty import fit_novelty, p_values
 
 
 def films(random, n_patients, n_features, n_each=2, axes=None):

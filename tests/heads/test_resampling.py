@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
-from skpneumo._sampling import Drawn, Resampler, check_sampler
+from skpneumo._heads.resampling import Drawn, Resampler, check_sampler
 
 N_RARE, N_COMMON = 12, 48
 
