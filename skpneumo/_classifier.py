@@ -15,8 +15,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skpneumo._checks import FLOATS, check_examples, check_parameters, check_prevalence
-from skpneumo._examples import Examples
 from skpneumo._extract import contents
 from skpneumo._feature_store.store import open_store
 from skpneumo._features import VGG19Features
@@ -30,7 +28,9 @@ from skpneumo._line import Line
 from skpneumo._persistence import check_preprocessing, opened, sealed
 from skpneumo._pipeline import Way
 from skpneumo._seen import row_digests, warn_of_seen
-from skpneumo._training import OTHER_FEATURES, Training
+from skpneumo._training.checks import FLOATS, check_examples, check_parameters, check_prevalence
+from skpneumo._training.dataset import Examples
+from skpneumo._training.training import OTHER_FEATURES, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar

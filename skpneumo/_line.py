@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skpneumo._examples import Examples
 from skpneumo._feature_store.store import FeatureStore, open_store
 from skpneumo._features import VGG19Features
-from skpneumo._finetune import tail_features
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.sources import Source
 from skpneumo._maps import FeatureRows, Maps
 from skpneumo._pipeline import Way
 from skpneumo._tail import TailShape
+from skpneumo._training.dataset import Examples
+from skpneumo._training.finetune import tail_features
 from skpneumo._vgg19.layers import grid_side, map_side, shapes
 from skpneumo._vgg19.weights import Bundle, half, load_trainable, source_of
 from skpneumo._vgg19.weights_search import find_weights

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._examples import Examples
 from skpneumo._extract import extract
 from skpneumo._feature_store.store import FeatureStore, StoreNamespace
 from skpneumo._images.sources import Source, label_of
 from skpneumo._pipeline import Way, ahead, content_of, threads
+from skpneumo._training.dataset import Examples
 from skpneumo.exceptions import ImageReadError
 
 _BYTES_AT_ONCE = 2**26  # of maps in memory while they are computed

@@ -16,9 +16,9 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_score, cross
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._examples import Examples
 from skpneumo._images import decoding as _images
 from skpneumo._images.augmentation import SHIFTED, XRAY, Augmentation
+from skpneumo._training.dataset import Examples
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.datasets import make_chest_xrays

@@ -204,7 +204,7 @@ def test_what_is_held_out_is_not_resampled_and_weighs_as_the_classes_are_drawn(r
     X, y = rare
     parameters = {"hidden_layer_sizes": (4,), "max_iter": 1, "early_stopping": True, "random_state": 0}
     over = PneumoniaClassifier(**parameters, sampler="over", validation_fraction=0.3).fit(X, y)
-    from skpneumo._checks import check_examples
+    from skpneumo._training.checks import check_examples
 
     train, held = check_examples(over, X, y, None).hold_out(0.3, np.random.RandomState(0))
     weight = compute_sample_weight("balanced", train.codes)

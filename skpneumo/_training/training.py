@@ -10,10 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skpneumo._checks import hidden_layer_sizes
-from skpneumo._examples import Examples
 from skpneumo._feature_store.store import open_store
-from skpneumo._finetune import Tuning, features_of_rows, finetune
 from skpneumo._heads.domain_adaptation import fit_reference, log_ratio, merged
 from skpneumo._heads.early_stopping import EarlyStopping
 from skpneumo._heads.head import Head, fit_dense, fit_probe, prior_shift, standardize
@@ -25,6 +22,9 @@ from skpneumo._maps import FeatureRows, room_for_maps
 from skpneumo._persistence import versions
 from skpneumo._pipeline import content_of
 from skpneumo._seen import Seen, names_of, remember, row_digests
+from skpneumo._training.checks import hidden_layer_sizes
+from skpneumo._training.dataset import Examples
+from skpneumo._training.finetune import Tuning, features_of_rows, finetune
 from skpneumo._utils.callbacks import FitTasks
 from skpneumo.exceptions import ImageReadError
 

@@ -10,9 +10,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
-from skpneumo._examples import Examples
 from skpneumo._heads.resampling import check_sampler, refuse_makers
 from skpneumo._images.inputs import as_images, check_column, object_array, patients_by_name
+from skpneumo._training.dataset import Examples
 
 FLOATS = (np.float64, np.float32)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from skpneumo._examples import Examples
+from skpneumo._training.dataset import Examples
 
 
 def examples(codes, groups=None, weight=None, classes=None):

@@ -14,10 +14,10 @@ from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, _keras, _maps
-from skpneumo._examples import Examples
-from skpneumo._finetune import Tuning
 from skpneumo._images import decoding as _images
 from skpneumo._images.augmentation import XRAY
+from skpneumo._training.dataset import Examples
+from skpneumo._training.finetune import Tuning
 from skpneumo._utils.progress import progress_bar
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo._vgg19.weights import half, load_layers
