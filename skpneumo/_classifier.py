@@ -15,7 +15,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skpneumo._extract import contents
+from skpneumo._encoder.batches import Way
+from skpneumo._encoder.encoder import Line
+from skpneumo._encoder.extract import contents
 from skpneumo._feature_store.store import open_store
 from skpneumo._features import VGG19Features
 from skpneumo._heads.domain_adaptation import LEAST_IMAGES, carried_over, log_ratio
@@ -24,9 +26,7 @@ from skpneumo._heads.novelty import p_values, smallest_p_value
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Source
-from skpneumo._line import Line
 from skpneumo._persistence import check_preprocessing, opened, sealed
-from skpneumo._pipeline import Way
 from skpneumo._seen import row_digests, warn_of_seen
 from skpneumo._training.checks import FLOATS, check_examples, check_parameters, check_prevalence
 from skpneumo._training.dataset import Examples

@@ -11,14 +11,14 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skpneumo._extract import extract
+from skpneumo._encoder.batches import Way
+from skpneumo._encoder.extract import extract
 from skpneumo._feature_store.store import open_store
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.decoding import ASPECTS, CONTRASTS, Square
 from skpneumo._images.inputs import as_images, check_column
 from skpneumo._images.sources import Source
 from skpneumo._keras import DEVICES, PRECISIONS
-from skpneumo._pipeline import Way
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar

@@ -17,7 +17,9 @@ from PIL import Image
 from sklearn.model_selection import cross_val_score
 
 from conftest import TINY, on_tensorflow
-from skpneumo import PneumoniaClassifier, VGG19Features, _pipeline, _tail
+from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo._encoder import batches as _pipeline
+from skpneumo._encoder import trainable as _tail
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo._vgg19.layers import Stretch
 from skpneumo.exceptions import ImageReadError

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from conftest import TINY
-from skpneumo import VGG19Features, _extract, _keras
+from skpneumo import VGG19Features, _keras
+from skpneumo._encoder import extract as _extract
 from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import decoding as _images
 from skpneumo._utils import progress as _progress

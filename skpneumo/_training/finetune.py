@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
+from skpneumo._encoder.feature_maps import FeatureRows, Maps
+from skpneumo._encoder.trainable import TAILS, Tail, TailShape
 from skpneumo._heads.early_stopping import EarlyStopping
 from skpneumo._heads.head import Head, check_finite, stopped
 from skpneumo._heads.resampling import Drawn
-from skpneumo._maps import FeatureRows, Maps
-from skpneumo._tail import TAILS, Tail, TailShape
 from skpneumo._vgg19.weights import half
 
 _predicting = threading.Lock()  # threads that predict share one tail: each takes the whole device anyway

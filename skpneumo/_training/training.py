@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skpneumo._encoder.batches import content_of
+from skpneumo._encoder.encoder import Line
+from skpneumo._encoder.feature_maps import FeatureRows, room_for_maps
 from skpneumo._feature_store.store import open_store
 from skpneumo._heads.domain_adaptation import fit_reference, log_ratio, merged
 from skpneumo._heads.early_stopping import EarlyStopping
@@ -17,10 +20,7 @@ from skpneumo._heads.head import Head, fit_dense, fit_probe, prior_shift, standa
 from skpneumo._heads.resampling import Drawn, Resampler, makes_features
 from skpneumo._images.augmentation import SHIFTED, Augmentation
 from skpneumo._keras import resolve_device
-from skpneumo._line import Line
-from skpneumo._maps import FeatureRows, room_for_maps
 from skpneumo._persistence import versions
-from skpneumo._pipeline import content_of
 from skpneumo._seen import Seen, names_of, remember, row_digests
 from skpneumo._training.checks import hidden_layer_sizes
 from skpneumo._training.dataset import Examples

@@ -7,10 +7,10 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
+from skpneumo._encoder.batches import Way
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.decoding import VERSION, Square
 from skpneumo._images.sources import base_name
-from skpneumo._pipeline import Way
 from skpneumo._training.checks import check_parameters
 from skpneumo._version import __version__
 from skpneumo._vgg19.backbone import Backbone

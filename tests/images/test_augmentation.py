@@ -8,9 +8,9 @@ from PIL import Image
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo._encoder.batches import Way
 from skpneumo._images.augmentation import XRAY, Augmentation, View
 from skpneumo._images.decoding import Square
-from skpneumo._pipeline import Way
 
 NONE = Augmentation(rotation=0, area=1, margin=0, aspect=0, gamma=0, contrast=0, brightness=0, blur=0, noise=0, flip=0)
 PLAIN = View(0, 1, 1, (0, 0), 1, 1, 0, 0, 0, 0, False)

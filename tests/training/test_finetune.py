@@ -13,7 +13,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, _keras, _maps
+from skpneumo import PneumoniaClassifier, _keras
+from skpneumo._encoder import feature_maps as _maps
 from skpneumo._images import decoding as _images
 from skpneumo._images.augmentation import XRAY
 from skpneumo._training.dataset import Examples

@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from skpneumo import VGG19Features, _keras, _pipeline
+from skpneumo import VGG19Features, _keras
+from skpneumo._encoder import batches as _pipeline
 from skpneumo._feature_store.store import StoreNamespace
 from skpneumo._images import decoding as _images
 from skpneumo._vgg19 import backbone as _backbone

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 
-from skpneumo._cluster import is_cluster, spread
+from skpneumo._encoder.batches import Reasons, Way, ahead, chunks, passed, threads
+from skpneumo._encoder.distributed import is_cluster, spread
 from skpneumo._feature_store.store import FeatureStore, StoreNamespace
 from skpneumo._images.decoding import look
 from skpneumo._images.sources import Source, digest, label_of, read_bytes, reason, stamp
 from skpneumo._keras import n_cores
-from skpneumo._pipeline import Reasons, Way, ahead, chunks, passed, threads
 from skpneumo.exceptions import ImageReadError
 
 _FILES_A_TASK = 32

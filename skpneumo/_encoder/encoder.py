@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils import gen_batches
 
+from skpneumo._encoder.batches import Way
+from skpneumo._encoder.feature_maps import FeatureRows, Maps
+from skpneumo._encoder.trainable import TailShape
 from skpneumo._feature_store.store import FeatureStore, open_store
 from skpneumo._features import VGG19Features
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.sources import Source
-from skpneumo._maps import FeatureRows, Maps
-from skpneumo._pipeline import Way
-from skpneumo._tail import TailShape
 from skpneumo._training.dataset import Examples
 from skpneumo._training.finetune import tail_features
 from skpneumo._vgg19.layers import grid_side, map_side, shapes

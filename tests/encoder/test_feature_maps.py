@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from conftest import TINY
-from skpneumo import VGG19Features, _maps
+from skpneumo import VGG19Features
+from skpneumo._encoder import feature_maps as _maps
+from skpneumo._encoder.feature_maps import Maps, room_for_maps
 from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import decoding as _images
 from skpneumo._images.augmentation import XRAY
-from skpneumo._maps import Maps, room_for_maps
 from skpneumo.exceptions import ImageReadError
 
 

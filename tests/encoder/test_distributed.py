@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _cluster
+from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo._encoder import distributed as _cluster
 from skpneumo._feature_store.store import StoreNamespace
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo._vgg19.weights import load_layers

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._extract import extract
+from skpneumo._encoder.batches import Way, ahead, content_of, threads
+from skpneumo._encoder.extract import extract
 from skpneumo._feature_store.store import FeatureStore, StoreNamespace
 from skpneumo._images.sources import Source, label_of
-from skpneumo._pipeline import Way, ahead, content_of, threads
 from skpneumo._training.dataset import Examples
 from skpneumo.exceptions import ImageReadError
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
+from skpneumo._encoder.batches import Reasons, Way, chunks, content_of, passed
 from skpneumo._feature_store.store import Rows
 from skpneumo._images.sources import Source
 from skpneumo._keras import n_cores
-from skpneumo._pipeline import Reasons, Way, chunks, content_of, passed
 
 _BATCHES_A_CHUNK = 4  # at most; a chunk is what is lost with a worker
 

@@ -5,8 +5,8 @@ import pytest
 
 from conftest import TINY
 from skpneumo import VGG19Features
+from skpneumo._encoder.trainable import TAILS, TailShape
 from skpneumo._heads.head import Head
-from skpneumo._tail import TAILS, TailShape
 from skpneumo._vgg19.weights import load_layers
 
 SHAPE = TailShape(n_frozen=2, n_layers=4, image_size=32, grid=2, device="cpu", precision="float32")

@@ -15,7 +15,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, VGG19Features, _extract, _keras
+from skpneumo import PneumoniaClassifier, VGG19Features, _keras
+from skpneumo._encoder import extract as _extract
 from skpneumo._feature_store.store import FeatureStore, _Table
 from skpneumo._images import sources as _sources
 from skpneumo._vgg19 import backbone as _backbone
