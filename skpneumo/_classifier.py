@@ -26,8 +26,8 @@ from skpneumo._heads.novelty import p_values, smallest_p_value
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Source
-from skpneumo._persistence import check_preprocessing, opened, sealed
-from skpneumo._seen import row_digests, warn_of_seen
+from skpneumo._leakage import row_digests, warn_of_seen
+from skpneumo._model_state import check_preprocessing, opened, sealed
 from skpneumo._training.checks import FLOATS, check_examples, check_parameters, check_prevalence
 from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, Training

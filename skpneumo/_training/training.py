@@ -20,8 +20,8 @@ from skpneumo._heads.head import Head, fit_dense, fit_probe, prior_shift, standa
 from skpneumo._heads.resampling import Drawn, Resampler, makes_features
 from skpneumo._images.augmentation import SHIFTED, Augmentation
 from skpneumo._keras import resolve_device
-from skpneumo._persistence import versions
-from skpneumo._seen import Seen, names_of, remember, row_digests
+from skpneumo._leakage import Seen, names_of, remember, row_digests
+from skpneumo._model_state import versions
 from skpneumo._training.checks import hidden_layer_sizes
 from skpneumo._training.dataset import Examples
 from skpneumo._training.finetune import Tuning, features_of_rows, finetune

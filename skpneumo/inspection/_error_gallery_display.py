@@ -10,7 +10,7 @@ from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import base_name, name_of
-from skpneumo._seen import warn_of_seen
+from skpneumo._leakage import warn_of_seen
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._axes import grid_of_axes, literal, written
 from skpneumo.inspection._grad_cam import grad_cam

@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_pos_label_consistency, _num_samples,
 from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import etiology
 from skpneumo._images.sources import base_name, name_of, shortened, some_of
-from skpneumo._seen import can_compare, seen_by, warn_of
+from skpneumo._leakage import can_compare, seen_by, warn_of
 from skpneumo.inspection._facts import digest_of_judged
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report

@@ -12,8 +12,8 @@ from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
 from skpneumo._heads.novelty import smallest_p_value
 from skpneumo._images.sources import base_name, shortened
-from skpneumo._persistence import checksum
-from skpneumo._seen import models_within
+from skpneumo._leakage import models_within
+from skpneumo._model_state import checksum
 from skpneumo.inspection._inner import inner_classifier, within
 
 NOVEL = 0.01  # p-values up to this count as novel; of images like those of the training, as many are

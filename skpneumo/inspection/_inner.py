@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
-from skpneumo._seen import models_within
+from skpneumo._leakage import models_within
 
 _ADVICE = {
     "CalibratedClassifierCV": "Make the calibration of one model: CalibratedClassifierCV(ensemble=False), or one "

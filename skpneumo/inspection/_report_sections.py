@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skpneumo._images.sources import base_name, shortened, some_of
-from skpneumo._persistence import versions
+from skpneumo._model_state import versions
 from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._facts import (
     NOT_REMEMBERED,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
-from skpneumo._seen import warn_of_seen
+from skpneumo._leakage import warn_of_seen
 from skpneumo.inspection._axes import (
     BLUE,
     DASH_DOTTED,

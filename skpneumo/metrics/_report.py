@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
-from skpneumo._seen import warn_of_seen
+from skpneumo._leakage import warn_of_seen
 from skpneumo.metrics._calibration import (
     expected_calibration_error,
     intercept_interval,

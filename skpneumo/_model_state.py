@@ -227,7 +227,7 @@ def checksum(value: Any) -> str:
     Examples
     --------
     >>> import numpy as np
-    >>> from skpneumo._persistence import checksum
+    >>> from skpneumo._model_state import checksum
     >>> checksum({"a": np.arange(2, dtype="<i8"), "b": 1.0}) == checksum({"b": 1.0, "a": np.arange(2, dtype=">i8")})
     True
     """

@@ -15,9 +15,10 @@ from sklearn.base import clone
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier, _persistence
+from skpneumo import PneumoniaClassifier
+from skpneumo import _model_state as _persistence
 from skpneumo._images import decoding as _images
-from skpneumo._persistence import FORMAT, checksum, opened, sealed
+from skpneumo._model_state import FORMAT, checksum, opened, sealed
 from skpneumo.exceptions import ModelFileError
 
 HEADS = {

@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
-from skpneumo._seen import models_within, names_of, recognise, remember, warn_of_seen
+from skpneumo._leakage import models_within, names_of, recognise, remember, warn_of_seen
 from skpneumo.exceptions import LeakageWarning
 from skpneumo.model_selection import PatientGroupKFold, patient_ids
 
