@@ -32,6 +32,7 @@ def run(code, *arguments, **environment):
         "skpneumo.exceptions",
         "skpneumo.export",
         "skpneumo.inspection",
+        "skpneumo.reporting",
         "skpneumo.metrics",
         "skpneumo.model_selection",
         "skpneumo.serving",

@@ -4,9 +4,7 @@ from skpneumo.inspection._error_gallery_display import ErrorGalleryDisplay
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._grad_cam_display import GradCAMDisplay
 from skpneumo.inspection._image_views import image_views
-from skpneumo.inspection._model_card import model_card
 from skpneumo.inspection._occlusion import occlusion_map
-from skpneumo.inspection._report import report
 from skpneumo.inspection._threshold_display import ThresholdDisplay
 from skpneumo.inspection._training_curve_display import TrainingCurveDisplay
 
@@ -17,7 +15,5 @@ __all__ = [
     "TrainingCurveDisplay",
     "grad_cam",
     "image_views",
-    "model_card",
     "occlusion_map",
-    "report",
 ]

@@ -12,12 +12,12 @@ from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import base_name, name_of
 from skpneumo._leakage import warn_of_seen
 from skpneumo.exceptions import ImageReadError
-from skpneumo.inspection._axes import grid_of_axes, literal, written
 from skpneumo.inspection._grad_cam import grad_cam
-from skpneumo.inspection._heat import check_images, spread
+from skpneumo.inspection._heat_map_utils import check_images, spread
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._inner import check_inner, square_of
 from skpneumo.inspection._overlay import COLORS, overlay
+from skpneumo.inspection._plot_utils import grid_of_axes, literal, written
 from skpneumo.metrics._calls import surest_errors
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study

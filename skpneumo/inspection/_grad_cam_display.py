@@ -8,12 +8,12 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
-from skpneumo.inspection._axes import grid_of_axes, literal, written
 from skpneumo.inspection._grad_cam import grad_cam
-from skpneumo.inspection._heat import check_images, classes_of_interest, spread
+from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, spread
 from skpneumo.inspection._inner import check_inner
 from skpneumo.inspection._overlay import COLORS, overlay
-from skpneumo.inspection._squares import read_films
+from skpneumo.inspection._plot_utils import grid_of_axes, literal, written
+from skpneumo.inspection._read_images import read_films
 
 _LONGEST = 512  # pixels of a film that is shown
 _SIDE, _HEAD, _BAR = 2.4, 0.5, 1.11  # inches: of an image, of what stands above it, of the colour bar

@@ -12,7 +12,7 @@ from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.decoding import Square
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import digest
-from skpneumo.inspection._squares import read
+from skpneumo.inspection._read_images import read
 
 
 def image_views(

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
 from skpneumo._leakage import warn_of_seen
-from skpneumo.inspection._axes import (
+from skpneumo.inspection._plot_utils import (
     BLUE,
     DASH_DOTTED,
     DASHED,

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
-from skpneumo.inspection._axes import BLUE, DASHED, SOLID, VERMILLION, grid_of_axes
 from skpneumo.inspection._inner import check_inner
+from skpneumo.inspection._plot_utils import BLUE, DASHED, SOLID, VERMILLION, grid_of_axes
 
 _MOST_MARKERS = 30
 _WIDE = 10  # of the largest loss to the smallest

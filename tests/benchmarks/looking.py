@@ -8,7 +8,7 @@ import numpy as np
 
 from skpneumo import PneumoniaClassifier
 from skpneumo.exceptions import LeakageWarning
-from skpneumo.inspection import report
+from skpneumo.reporting import report
 from tests.benchmarks.data import Setting, large_films
 from tests.benchmarks.table import Figures, Row, compare, seconds
 

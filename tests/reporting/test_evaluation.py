@@ -10,8 +10,8 @@ from sklearn.svm import SVC
 
 from conftest import TINY
 from skpneumo import VGG19Features
-from skpneumo.inspection import model_card, report
-from skpneumo.inspection._evaluation import evaluate
+from skpneumo.reporting import model_card, report
+from skpneumo.reporting._evaluation import evaluate
 
 N = 40
 

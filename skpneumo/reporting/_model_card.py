@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.sources import shortened
-from skpneumo.inspection import _card_facts as facts
-from skpneumo.inspection import _card_performance as performance
-from skpneumo.inspection import _card_training as training
-from skpneumo.inspection._evaluation import Evaluation
-from skpneumo.inspection._facts import digest_of_judged, sees_images
 from skpneumo.inspection._inner import check_inner
-from skpneumo.inspection._markdown import plain, prose, yaml
-from skpneumo.inspection._write import write_whole
+from skpneumo.reporting import _card_model as facts
+from skpneumo.reporting import _card_performance as performance
+from skpneumo.reporting import _card_training as training
+from skpneumo.reporting._atomic_write import write_whole
+from skpneumo.reporting._evaluation import Evaluation
+from skpneumo.reporting._markdown import plain, prose, yaml
+from skpneumo.reporting._model_facts import digest_of_judged, sees_images
 
 _ASK_FOR_REPORT = "pass what report returns for test images as evaluation"
 _LICENSE = "License"
@@ -132,7 +132,7 @@ def model_card(
     --------
     >>> import numpy as np
     >>> from skpneumo import PneumoniaClassifier
-    >>> from skpneumo.inspection import model_card
+    >>> from skpneumo.reporting import model_card
     >>> features = np.random.RandomState(0).rand(20, 3)
     >>> clf = PneumoniaClassifier().fit(features, np.arange(20) % 2)
     >>> card = model_card(clf, sections={"Model Card Contact": "the radiology research group"})

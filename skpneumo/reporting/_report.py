@@ -13,16 +13,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._images.inputs import images_if_any
 from skpneumo._version import __version__
-from skpneumo.inspection import _report_sections as sections
-from skpneumo.inspection._evaluation import Evaluation, evaluate
-from skpneumo.inspection._films import SIDE, data_uri, place_of_most, squares_of
 from skpneumo.inspection._grad_cam import grad_cam
-from skpneumo.inspection._heat import spread
+from skpneumo.inspection._heat_map_utils import spread
 from skpneumo.inspection._inner import inner_classifier
 from skpneumo.inspection._overlay import overlay
-from skpneumo.inspection._report_pictures import pictures
-from skpneumo.inspection._report_tables import Number, decimal, figure_rows
-from skpneumo.inspection._write import check_parent, write_whole
+from skpneumo.reporting import _report_sections as sections
+from skpneumo.reporting._atomic_write import check_parent, write_whole
+from skpneumo.reporting._evaluation import Evaluation, evaluate
+from skpneumo.reporting._report_figures import pictures
+from skpneumo.reporting._report_tables import Number, decimal, figure_rows
+from skpneumo.reporting._thumbnails import SIDE, data_uri, place_of_most, squares_of
 
 
 def report(
@@ -138,7 +138,7 @@ def report(
     >>> from pathlib import Path
     >>> from skpneumo import PneumoniaClassifier
     >>> from skpneumo.datasets import make_chest_xrays
-    >>> from skpneumo.inspection import report
+    >>> from skpneumo.reporting import report
     >>> from skpneumo.model_selection import patient_train_test_split
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     X, y = make_chest_xrays(40, folder, random_state=0, return_X_y=True)
@@ -256,7 +256,7 @@ def _page(**contents: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("skpneumo.inspection"),
+        loader=jinja2.PackageLoader("skpneumo.reporting"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

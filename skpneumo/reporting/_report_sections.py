@@ -11,8 +11,10 @@ import numpy as np
 
 from skpneumo._images.sources import base_name, shortened, some_of
 from skpneumo._model_state import versions
-from skpneumo.inspection._evaluation import Evaluation
-from skpneumo.inspection._facts import (
+from skpneumo.inspection._inner import inner_classifier
+from skpneumo.metrics._calls import surest_errors
+from skpneumo.reporting._evaluation import Evaluation
+from skpneumo.reporting._model_facts import (
     NOT_REMEMBERED,
     NOVEL,
     can_be_novel,
@@ -23,9 +25,7 @@ from skpneumo.inspection._facts import (
     parameters_of,
     sees_images,
 )
-from skpneumo.inspection._inner import inner_classifier
-from skpneumo.inspection._report_tables import Figure, Number, count, cut, decimal, figure
-from skpneumo.metrics._calls import surest_errors
+from skpneumo.reporting._report_tables import Figure, Number, count, cut, decimal, figure
 
 _SUBGROUP_FIGURES = ("sensitivity", "specificity", "roc_auc")
 _PAIRS_LISTED = 20

@@ -8,8 +8,9 @@ from sklearn.calibration import CalibratedClassifierCV
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.sources import shortened
 from skpneumo._vgg19.layers import CHANNEL_MEANS
-from skpneumo.inspection._evaluation import Evaluation
-from skpneumo.inspection._facts import (
+from skpneumo.reporting._evaluation import Evaluation
+from skpneumo.reporting._markdown import bullets, plain, table
+from skpneumo.reporting._model_facts import (
     NOT_REMEMBERED,
     chain,
     forgets,
@@ -20,7 +21,6 @@ from skpneumo.inspection._facts import (
     sees_images,
     without_folders,
 )
-from skpneumo.inspection._markdown import bullets, plain, table
 
 _WAYS = {
     "crop": "its short side is scaled and its centre cropped",

@@ -16,8 +16,9 @@ from skpneumo._version import __version__
 from skpneumo._vgg19.backbone import Backbone
 from skpneumo._vgg19.layers import LAYERS, grid_side, map_side, n_channels, shapes
 from skpneumo._vgg19.weights import weights_digest
-from skpneumo.inspection._evaluation import Evaluation
-from skpneumo.inspection._facts import (
+from skpneumo.reporting._evaluation import Evaluation
+from skpneumo.reporting._markdown import bullets, plain, table
+from skpneumo.reporting._model_facts import (
     chain,
     class_name,
     digest_of_learnt,
@@ -26,7 +27,6 @@ from skpneumo.inspection._facts import (
     percent,
     sees_images,
 )
-from skpneumo.inspection._markdown import bullets, plain, table
 
 _SHAPING = ("aspect", "contrast", "image_size", "n_layers", "n_trainable_layers", "pool_grid", "weights")
 

@@ -1,7 +1,7 @@
-"""Pictures are compared with kept ones, ``tests/baseline/*.png``, at a low resolution and without texts.
+"""Pictures are compared with kept ones, ``tests/inspection/baseline/*.png``, at a low resolution and without texts.
 
-After a change that is meant, ``SKPNEUMO_WRITE_PICTURES=1 python -m pytest tests/test_*_display.py`` writes them anew;
-look at each before it is committed.
+After a change that is meant, ``SKPNEUMO_WRITE_PICTURES=1 python -m pytest tests/inspection`` writes them anew; look at
+each before it is committed.
 """
 
 import os

@@ -15,7 +15,7 @@ from pictures import assert_looks_like
 from skpneumo import VGG19Features
 from skpneumo.exceptions import ImageReadError, LeakageWarning
 from skpneumo.inspection import ErrorGalleryDisplay, grad_cam, image_views
-from skpneumo.inspection._heat import spread
+from skpneumo.inspection._heat_map_utils import spread
 from skpneumo.inspection._overlay import overlay
 from skpneumo.metrics import diagnostic_report
 

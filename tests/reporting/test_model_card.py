@@ -16,17 +16,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 
-import skpneumo.inspection
+import skpneumo.reporting
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
 from skpneumo._vgg19.weights import load_layers
-from skpneumo.inspection import model_card
-from skpneumo.inspection._evaluation import evaluate
-from skpneumo.inspection._markdown import plain, prose
+from skpneumo.reporting import model_card
+from skpneumo.reporting._evaluation import evaluate
+from skpneumo.reporting._markdown import plain, prose
 
 MARK = "[To be filled in: "
-PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "model_card.rst"
-REPORT = Path(skpneumo.inspection.__file__).parent / "templates" / "report.html"
+PAGE = Path(__file__).parents[2] / "docs" / "user_guide" / "model_card.rst"
+REPORT = Path(skpneumo.reporting.__file__).parent / "templates" / "report.html"
 OF_PERFORMANCE = ["Testing Data", "Metrics", "Results", "Calibration", "Subgroups", "Failure Analysis"]
 KERMANY = "Training Population", "Reference Standard", "Image Acquisition", "Availability"
 

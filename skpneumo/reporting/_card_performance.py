@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo.inspection._evaluation import Evaluation, Subgroup
-from skpneumo.inspection._facts import NOVEL, can_be_novel, class_name, origin_of_threshold, percent
-from skpneumo.inspection._markdown import bullets, plain, table
 from skpneumo.metrics._estimators import threshold_of
 from skpneumo.metrics._interval import Interval
 from skpneumo.metrics._report import WORDS, _written
+from skpneumo.reporting._evaluation import Evaluation, Subgroup
+from skpneumo.reporting._markdown import bullets, plain, table
+from skpneumo.reporting._model_facts import NOVEL, can_be_novel, class_name, origin_of_threshold, percent
 
 _PROBABILITIES = {"brier_score", "calibration_slope", "calibration_intercept", "expected_calibration_error"}
 

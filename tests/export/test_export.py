@@ -191,7 +191,7 @@ def test_an_onnx_file_is_written_without_keras(fitted, paths, tmp_path):
 
 
 def run_in(folder, code, *arguments):
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r})\n{textwrap.dedent(code)}", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

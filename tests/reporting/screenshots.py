@@ -1,6 +1,6 @@
 """Pictures of a report as people meet it: on a desk, on a phone, in the dark, on paper.
 
-Run from the root of the repository: ``python -m tests.screenshots REPORT.html FOLDER``.
+Run from the root of the repository: ``python -m tests.reporting.screenshots REPORT.html FOLDER``.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from skpneumo.inspection._axes import BLUE, GREEN, PURPLE, VERMILLION
+from skpneumo.inspection._plot_utils import BLUE, GREEN, PURPLE, VERMILLION
 
 INK, QUIET, LINE = "#111213", "#575859", "#d1d2d3"
 SERIES = tuple(ink.lower() for ink in (BLUE, VERMILLION, GREEN, PURPLE))

@@ -33,12 +33,13 @@ from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo.datasets import audit_xrays, make_chest_xrays
 from skpneumo.exceptions import LeakageWarning
-from skpneumo.inspection import grad_cam, image_views, report
-from skpneumo.inspection._films import data_uri, place_of_most
-from skpneumo.inspection._report_pictures import pictures, thinned
-from skpneumo.inspection._report_sections import dots_of_hundred, of_hundred
+from skpneumo.inspection import grad_cam, image_views
 from skpneumo.metrics import diagnostic_report
 from skpneumo.model_selection import PatientGroupKFold, check_splits, patient_ids, patient_train_test_split
+from skpneumo.reporting import report
+from skpneumo.reporting._report_figures import pictures, thinned
+from skpneumo.reporting._report_sections import dots_of_hundred, of_hundred
+from skpneumo.reporting._thumbnails import data_uri, place_of_most
 
 VOID = {"meta", "link", "img", "br"}
 PALETTE = ("paper", "raised", "ink", "quiet", "accent")

@@ -15,12 +15,12 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from skpneumo.inspection import _report_tables as tables
-from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.inspection._inner import inner_classifier
-from skpneumo.inspection._svg import INK, QUIET, SERIES, inks, to_svg
 from skpneumo.inspection._threshold_display import ThresholdDisplay
 from skpneumo.inspection._training_curve_display import TrainingCurveDisplay
+from skpneumo.reporting import _report_tables as tables
+from skpneumo.reporting._evaluation import Evaluation
+from skpneumo.reporting._svg import INK, QUIET, SERIES, inks, to_svg
 
 _SIZE, _TALL = (4.6, 3.4), (4.6, 5.2)  # inches of 72 units of the page
 _MOST_POINTS = 200

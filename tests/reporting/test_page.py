@@ -15,8 +15,8 @@ from PIL import Image
 from conftest import TINY
 from screenshots import A4_WIDTH, blank, chromium
 from skpneumo import PneumoniaClassifier
-from skpneumo.inspection import report
 from skpneumo.model_selection import patient_train_test_split
+from skpneumo.reporting import report
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from skpneumo.inspection._evaluation import Evaluation
 from skpneumo.metrics import sensitivity_at_specificity
 from skpneumo.metrics._calibration import bins_of
 from skpneumo.metrics._calls import shares_of_calls
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._report import WORDS
 from skpneumo.metrics._study import Study, check_study
+from skpneumo.reporting._evaluation import Evaluation
 
 _MEANINGS = {
     "sensitivity": "of the ill, the share that is called ill",

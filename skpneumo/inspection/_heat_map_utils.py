@@ -10,7 +10,7 @@ from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.decoding import sides
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import Source, shortened
-from skpneumo.inspection._squares import read
+from skpneumo.inspection._read_images import read
 
 COORDINATES = ("image", "square", "grid")
 
