@@ -65,7 +65,7 @@ def test_where_there_can_be_no_file_everything_is_granted(tmp_path):
     for mine in (Leases(tmp_path / "file"), Leases(tmp_path / "file" / "folder")):
         assert mine.take(KEYS) == KEYS
         mine.release(KEYS)
-        leases.release_all()
+        mine.release_all()
 
 
 def test_a_file_that_is_no_database_grants_everything(tmp_path):
