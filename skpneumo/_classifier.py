@@ -2,10 +2,10 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from inspect import signature
-from numbers import Integral, Real
+from numbers import Real
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,26 +15,23 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skpneumo._encoder.batches import Way
-from skpneumo._encoder.encoder import Line
+from skpneumo._encoder.encoder import Encoder
 from skpneumo._encoder.extract import contents
 from skpneumo._feature_store.store import open_store
-from skpneumo._features import VGG19Features
 from skpneumo._heads.domain_adaptation import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._heads.head import Head
 from skpneumo._heads.novelty import p_values, smallest_p_value
-from skpneumo._images.augmentation import XRAY, Augmentation
+from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
-from skpneumo._images.sources import Source
+from skpneumo._images.sources import Images
 from skpneumo._leakage import row_digests, warn_of_seen
-from skpneumo._model_state import check_preprocessing, opened, sealed
+from skpneumo._model_state import check_preprocessing, opened, sealed, versions
 from skpneumo._training.checks import FLOATS, check_examples, check_parameters, check_prevalence
 from skpneumo._training.dataset import Examples
-from skpneumo._training.training import OTHER_FEATURES, Training
+from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar
-from skpneumo._vgg19.weights import Bundle
 
 _ROWS_AT_ONCE = 1024
 
@@ -348,13 +345,13 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         """
         check_parameters(self)
         examples = check_examples(self, X, y, sample_weight, groups)
-        start = self._trained() if self.warm_start and hasattr(self, "coefs_") else None
-        if start is not None and not np.array_equal(self.classes_, examples.classes):
+        goes_on = self.warm_start and hasattr(self, "coefs_")
+        if goes_on and not np.array_equal(self.classes_, examples.classes):
             raise ValueError(
                 f"warm_start=True goes on with the classes of the last fit, {self.classes_}, but y has "
                 f"{examples.classes}."
             )
-        self._train(examples, start, FitTasks(self, self._bar()), is_partial=False)
+        self._train(examples, FitTasks(self, self._bar()), goes_on=goes_on, is_partial=False)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "PneumoniaClassifier":
@@ -393,13 +390,13 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
                 f"partial_fit does not support class_weight={self.class_weight!r}, which needs all labels: pass a "
                 "dict, such as sklearn.utils.class_weight.compute_class_weight makes, or sample_weight."
             )
-        start = self._trained() if hasattr(self, "coefs_") else None
-        if start is None and classes is None:
+        goes_on = hasattr(self, "coefs_")
+        if not goes_on and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        if start is not None and classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
+        if goes_on and classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_}.")
-        examples = check_examples(self, X, y, sample_weight, classes=self.classes_ if start else np.unique(classes))
-        self._train(examples, start, FitTasks(None, self._bar()), is_partial=True)
+        examples = check_examples(self, X, y, sample_weight, classes=self.classes_ if goes_on else np.unique(classes))
+        self._train(examples, FitTasks(None, self._bar()), goes_on=goes_on, is_partial=True)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -418,7 +415,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         check_is_fitted(self)
         return self._logits(*self._rows(X, self.n_views_predict))
 
-    def predict(self, X: Any, *, abstain_below: float | None = None) -> np.ndarray:
+    def predict(self, X: Any) -> np.ndarray:
         """Name the class of each image that `decision_function` speaks for.
 
         Without class weights and sampler that is the most probable class. With them it is the class that would be the
@@ -429,28 +426,45 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         ----------
         X : as in `fit`
             Images, or features.
-        abstain_below : float, default=None
-            Of images whose `novelty` is at most this, such as 0.01, nothing is said.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            Labels out of `classes_`. With `abstain_below`, its type is object, and None stands where nothing is said.
+            Labels out of `classes_`.
+        """
+        return self._labels(self.decision_function(X))
+
+    def predict_or_abstain(self, X: Any, *, level: float = 0.01) -> np.ndarray:
+        """Predict class labels, and None for images that are too unlike those of the training.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Images, or features.
+        level : float, default=0.01
+            No label is predicted for images whose `novelty` is at most this.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), object
+            Labels out of `classes_`, or None.
+
+        Raises
+        ------
+        ValueError
+            With so few training images no `novelty` is as low as `level`.
         """
         check_is_fitted(self)
+        check_scalar(level, "level", Real, min_val=0, max_val=1)
+        lowest = smallest_p_value(self._known_reference())
+        if level < lowest:
+            raise ValueError(
+                f"level={level}, but with so few training images and patients no novelty is below {lowest:.2g}: choose "
+                "a larger one, or call predict."
+            )
         features, n_views = self._rows(X, self.n_views_predict)
-        logits = self._logits(features, n_views)
-        labels = self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]
-        if abstain_below is not None:
-            check_scalar(abstain_below, "abstain_below", Real, min_val=0, max_val=1)
-            lowest = smallest_p_value(self._known_reference())
-            if abstain_below < lowest:
-                raise ValueError(
-                    f"abstain_below={abstain_below}, but with so few training images and patients no novelty is below "
-                    f"{lowest:.2g}: choose a larger one, or leave it out."
-                )
-            labels = labels.astype(object)
-            labels[self._novelty(features[::n_views]) <= abstain_below] = None
+        labels = self._labels(self._logits(features, n_views)).astype(object)
+        labels[self._novelty(features[::n_views]) <= level] = None
         return labels
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -507,6 +521,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         LeakageWarning
             Images were in the training, or others of the same patients by the names of the files.
         """
+        images = as_images(X)
+        X = X if images is None else images
         accuracy = super().score(X, y, sample_weight)
         warn_of_seen(self, X)
         return float(accuracy)
@@ -609,13 +625,11 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
                 "The model was fitted on features, so it does not know the weights that these were made with: fit it "
                 "on images."
             )
-        way = self._line_of_fit().way(1, XRAY, self.tuned_layers_)
-        bundle = Bundle.of(way.backbone.layers(), dtype)
-        way = replace(way, backbone=way.backbone.carrying(bundle))
-        bundled = self._copy()
-        bundled.bundled_weights_ = bundle.arrays
-        bundled.weights_digest_ = way.backbone.needs
-        bundled.backbone_fingerprint_ = way.fingerprint()
+        encoder = self._fitted_encoder().bundled(dtype)
+        spec, bundled = encoder.spec(), self._copy()
+        bundled.bundled_weights_ = dict(encoder.weights.arrays)
+        bundled.weights_digest_ = spec.backbone.needs
+        bundled.backbone_fingerprint_ = spec.fingerprint()
         return bundled
 
     def novelty(self, X: Any) -> np.ndarray:
@@ -683,18 +697,16 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         """
         check_is_fitted(self)
         if self.backbone_fingerprint_ is not None:
-            line = self._line_of_fit(memory=None)
-            n_images = self._way(line, 1).backbone.batch_size
-            blank = np.zeros((n_images, self.image_size, self.image_size), np.uint8)
-            blank[:, 0, :4] = np.arange(n_images, dtype=np.uint32).view(np.uint8).reshape(-1, 4)  # all different
-            for X in (blank[:1], blank):
-                self._features_of_images(line, as_images(X) or [], 1)
+            self._fitted_encoder().warm_up(self._bar())
         return self
 
     def _logits(self, features: np.ndarray, n_views: int) -> np.ndarray:
-        logits = self._trained().logits(features)
+        logits = self._head().logits(features)
         logits = logits.reshape(-1, n_views, logits.shape[1]).mean(axis=1)
         return logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def _labels(self, logits: np.ndarray) -> np.ndarray:
+        return self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]
 
     def _novelty(self, plain: np.ndarray) -> np.ndarray:
         parts = [
@@ -723,17 +735,25 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             )
         return self.reference_
 
-    def _train(self, examples: Examples, start: Head | None, tasks: FitTasks, *, is_partial: bool) -> None:
-        if start is not None:
+    def _train(self, examples: Examples, tasks: FitTasks, *, goes_on: bool, is_partial: bool) -> None:
+        previous = None
+        if goes_on:
             check_preprocessing(self.versions_)
-        line = self._line() if examples.is_images else None
-        training = Training(self, line, examples, tasks, start, is_partial=is_partial)
-        attributes, self._before = training.run()
-        for name, value in attributes.items():
-            setattr(self, name, value)
+            previous = PreviousFit(
+                self._head(),
+                self.backbone_fingerprint_,
+                self.reference_,
+                self.seen_,
+                self.training_summary_,
+                getattr(self, "_before", None),
+            )
+        encoder = self._encoder() if examples.is_images else None
+        training = Training(FitConfig.of(self), encoder, examples, tasks, _attributes, previous, is_partial=is_partial)
+        result, self._before = training.run()
+        _assign(self, result)
         training.end()
 
-    def _trained(self) -> Head:
+    def _head(self) -> Head:
         """Put together from the attributes what was learnt."""
         return Head(
             self.feature_mean_,
@@ -744,16 +764,19 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             moments=before.moments if (before := getattr(self, "_before", None)) else None,
         )
 
-    def _line_of_fit(self, **others: Any) -> Line:
-        """Return the line with the weights that `fit` saw, wherever they are now; its extractor may have `others`."""
+    def _encoder(self) -> Encoder:
+        return Encoder.from_params(self.get_params(deep=False))
+
+    def _fitted_encoder(self) -> Encoder:
+        """Return the encoder with the weights that `fit` saw, wherever they are now."""
         check_preprocessing(self.versions_)
-        line, layers, fitted = self._line(**others), self.tuned_layers_, self.backbone_fingerprint_
-        if fitted is not None and layers and not line.holds(layers):
+        encoder, layers, fitted = self._encoder(), self.tuned_layers_, self.backbone_fingerprint_
+        if fitted is not None and layers and not encoder.has_trainable(layers):
             raise ValueError(OTHER_FEATURES)
-        line = line.found(self.weights_digest_, self.bundled_weights_, layers)
-        if fitted is not None and line.way(1, XRAY, layers).fingerprint() != fitted:
+        encoder = encoder.with_layers(layers).located(self.weights_digest_, self.bundled_weights_)
+        if fitted is not None and encoder.spec().fingerprint() != fitted:
             raise ValueError(OTHER_FEATURES)
-        return line
+        return encoder
 
     def _copy(self) -> "PneumoniaClassifier":
         """Copy all but the weights that it carries, which are large and nobody changes."""
@@ -764,13 +787,6 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)
-
-    def _line(self, **others: Any) -> Line:
-        parameters = {name: getattr(self, name) for name in VGG19Features().get_params()} | others
-        extractor = VGG19Features(**parameters).set_output(transform="default")
-        extractor._check_parameters()
-        check_scalar(self.n_trainable_layers, "n_trainable_layers", Integral, min_val=0, max_val=self.n_layers)
-        return Line(extractor, self.n_trainable_layers)
 
     def _rows(self, X: Any, n_views: int) -> tuple[np.ndarray, int]:
         """Features of new images and their views, or the matrix `X` itself, checked; and how many rows an image has."""
@@ -787,8 +803,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             features = check_array(X, dtype=FLOATS, estimator=self)
         else:
             if fitted_on_images:
-                check_column(self, X, images, reset=False)
-            features = self._features_of_images(self._line_of_fit(), images, n_views)
+                check_column(self, images, reset=False)
+            features = self._features_of_images(images, n_views)
         if features.shape[1] != len(self.feature_mean_):
             raise ValueError(
                 f"X {'gives' if images else 'has'} {features.shape[1]} features, but {type(self).__name__} is "
@@ -796,11 +812,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             )
         return features, n_views
 
-    def _way(self, line: Line, n_views: int) -> Way:
-        return line.way(n_views, Augmentation.of(self.augmentation), self.tuned_layers_)
-
-    def _features_of_images(self, line: Line, images: list[Source], n_views: int) -> np.ndarray:
-        return line.features(images, self._way(line, n_views), self.tuned_layers_, self._bar())
+    def _features_of_images(self, images: Images, n_views: int) -> np.ndarray:
+        views = Augmentation.of(self.augmentation)
+        return self._fitted_encoder().extract(images, n_views, views, progress=self._bar()).features
 
     @property
     def threshold_(self) -> float | None:
@@ -824,3 +838,48 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
 def _two_columns(logits: np.ndarray) -> np.ndarray:
     return np.column_stack([-logits, logits])
+
+
+def encoder_and_head(clf: PneumoniaClassifier) -> tuple[Encoder, Head]:
+    """Return what a fitted classifier predicts by, with the weights that `fit` saw, wherever they are now.
+
+    Raises
+    ------
+    ValueError
+        The parameters that shape features are others than in `fit`.
+    WeightsError
+        The weights are not found.
+    """
+    return clf._fitted_encoder(), clf._head()
+
+
+def _assign(clf: Any, fit: FitResult) -> None:
+    """Give a classifier the attributes of a fit."""
+    head, has_stopping = fit.head, fit.head.best_iter is not None
+    clf.classes_ = fit.classes
+    clf.feature_mean_ = head.mean
+    clf.feature_scale_ = head.scale
+    clf.backbone_fingerprint_ = fit.fingerprint
+    clf.weights_digest_ = fit.weights_digest
+    clf.bundled_weights_ = {}
+    clf.coefs_ = head.coefs
+    clf.intercepts_ = head.intercepts
+    clf.tuned_layers_ = fit.layers
+    clf.n_iter_ = head.n_iter
+    clf.loss_curve_ = head.loss_curve
+    clf.accuracy_curve_ = head.accuracy_curve
+    clf.validation_scores_ = head.validation_scores if has_stopping else None
+    clf.validation_accuracy_curve_ = head.validation_accuracies if has_stopping else None
+    clf.best_iter_ = head.best_iter
+    clf.prior_shift_ = fit.prior_shift
+    clf.reference_ = fit.reference
+    clf.seen_ = fit.seen
+    clf.training_summary_ = fit.summary
+    clf.versions_ = versions()
+
+
+def _attributes(fit: FitResult) -> dict[str, Any]:
+    """Return them as callbacks of scikit-learn take them."""
+    clf = SimpleNamespace()
+    _assign(clf, fit)
+    return vars(clf)

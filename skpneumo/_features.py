@@ -1,29 +1,20 @@
 """VGG19Features: images in, one row of features an image out; each image is computed once, ever."""
 
-import os
 from collections.abc import Callable
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skpneumo._encoder.batches import Way
-from skpneumo._encoder.extract import extract
-from skpneumo._feature_store.store import open_store
-from skpneumo._images.augmentation import XRAY, Augmentation
-from skpneumo._images.decoding import ASPECTS, CONTRASTS, Square
+from skpneumo._encoder.encoder import Encoder
 from skpneumo._images.inputs import as_images, check_column
-from skpneumo._images.sources import Source
-from skpneumo._keras import DEVICES, PRECISIONS
+from skpneumo._images.sources import Images
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar
-from skpneumo._vgg19.backbone import Backbone, backbone
-from skpneumo._vgg19.layers import LAYERS, grid_side, n_channels
+from skpneumo._vgg19.layers import grid_side, n_channels
 
 
 class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
@@ -139,7 +130,7 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         VGG19Features
             Itself.
         """
-        self._check_parameters()
+        self._encoder()
         self._check_images(X, reset=True)
         tasks = FitTasks(self, self._bar())
         tasks.begin(X=X, y=y)
@@ -162,11 +153,11 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         ndarray of shape (n_samples, n_features), float32
             As of `transform`.
         """
-        self._check_parameters()
+        encoder = self._encoder()
         images = self._check_images(X, reset=True)
         tasks = FitTasks(self, self._bar())
         tasks.begin(X=X, y=y)
-        features, _ = self._extract(images, tasks)
+        features = encoder.extract(images, progress=tasks).features
         tasks.end(X=X, y=y)
         return features
 
@@ -191,8 +182,8 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
             The weights cannot be reached, or do not fit.
         """
         check_is_fitted(self)
-        self._check_parameters()
-        return self._extract(self._check_images(X, reset=False), self._bar())[0]
+        encoder = self._encoder()
+        return encoder.extract(self._check_images(X, reset=False), progress=self._bar()).features
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features by row and column of their cell, from the upper left, and by channel.
@@ -208,80 +199,27 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
             Such as "vgg19_0_3_17".
         """
         check_is_fitted(self)
-        self._check_parameters()
+        self._encoder()
         # Not asked of the backbone, whose weights may be a long download away: scikit-learn's picture shows the names.
         cells = range(grid_side(self.n_layers, self.image_size, self.pool_grid))
         channels = range(n_channels(self.n_layers))
         names = [f"vgg19_{i}_{j}_{channel}" for i in cells for j in cells for channel in channels]
         return np.asarray(names, dtype=object)
 
-    def _extract(
-        self, images: list[Source], progress: Callable[..., Any], way: Way | None = None
-    ) -> tuple[np.ndarray, list[bytes]]:
-        """Return the rows, and what each is of."""
-        return extract(
-            images,
-            way or self._way(),
-            open_store(self.memory),
-            device=self.device,
-            n_jobs=self.n_jobs,
-            progress=progress,
-        )
-
-    def _way(self, n_views: int = 1, augmentation: Augmentation = XRAY, n_frozen: int | None = None) -> Way:
-        """From an image to the features of its first `n_views` views, or to the maps of the first `n_frozen` layers."""
-        cut = (self.n_layers, self.pool_grid) if n_frozen is None else (n_frozen, None)
-        return Way(self._square(), self._backbone(*cut), tuple(range(n_views)), augmentation)
+    def _encoder(self) -> Encoder:
+        return Encoder.from_params(self.get_params(deep=False))
 
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)
 
-    def _square(self) -> Square:
-        return Square(self.image_size, self.aspect, self.contrast)
-
-    def _backbone(self, n_layers: int, pool_grid: int | None) -> Backbone:
-        return backbone(
-            weights=self.weights,
-            n_layers=n_layers,
-            image_size=self.image_size,
-            pool_grid=pool_grid,
-            device=self.device,
-            precision=self.precision,
-            verbose=self.verbose,
-        )
-
-    def _check_parameters(self) -> None:
-        check_scalar(self.n_layers, "n_layers", Integral, min_val=1, max_val=len(LAYERS))
-        check_scalar(self.image_size, "image_size", Integral, min_val=32)
-        check_scalar(self.pool_grid, "pool_grid", Integral, min_val=1)
-        choices = {
-            "aspect": ASPECTS,
-            "contrast": CONTRASTS,
-            "device": DEVICES,
-            "precision": PRECISIONS,
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}, but it must be one of {', '.join(map(repr, allowed))}."
-                )
-        if self.weights is not None and (not isinstance(self.weights, (str, os.PathLike)) or not str(self.weights)):
-            raise TypeError(f"weights must be 'imagenet', a path or None; got {self.weights!r}.")
-        location = getattr(self.memory, "location", self.memory)
-        if location is not None and (not isinstance(location, (str, os.PathLike)) or not str(location)):
-            raise TypeError(f"memory must be 'auto', None, a path or a joblib Memory; got {self.memory!r}.")
-        if self.n_jobs is not None:
-            check_scalar(self.n_jobs, "n_jobs", Integral)
-        check_scalar(self.verbose, "verbose", Integral)
-
-    def _check_images(self, X: Any, reset: bool) -> list[Source]:
+    def _check_images(self, X: Any, reset: bool) -> Images:
         images = as_images(X)
         if images is None:
             raise ValueError(
                 f"{type(self).__name__} takes images; got {type(X).__name__} without any. Features already "
                 "extracted go straight to the next step."
             )
-        check_column(self, X, images, reset=reset)
+        check_column(self, images, reset=reset)
         return images
 
     def __sklearn_is_fitted__(self) -> bool:

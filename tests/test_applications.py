@@ -18,8 +18,8 @@ from sklearn.model_selection import cross_val_score
 
 from conftest import TINY, on_tensorflow
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._encoder import batches as _pipeline
-from skpneumo._encoder import trainable as _tail
+from skpneumo._encoder import trainable
+from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo._vgg19.layers import Stretch
 from skpneumo.exceptions import ImageReadError
@@ -86,13 +86,13 @@ def test_images_in_memory_pass_cross_validation(clf, pngs, y):
 
 def test_features_are_stored_by_content_whatever_the_image_came_as(features, pngs, monkeypatch):
     before = features.fit_transform(pngs)
-    monkeypatch.setattr(_pipeline.Way, "squares", None)
+    monkeypatch.setattr(FeatureSpec, "squares", None)
     np.testing.assert_array_equal(features.transform(bytes_of(pngs)), before)
 
 
 def test_arrays_are_stored_by_content_too(features, pngs, monkeypatch):
     before = features.fit_transform(arrays(pngs))
-    monkeypatch.setattr(_pipeline.Way, "squares", None)
+    monkeypatch.setattr(FeatureSpec, "squares", None)
     np.testing.assert_array_equal(features.transform(np.stack(arrays(pngs))), before)
 
 
@@ -165,8 +165,8 @@ def test_threads_predict_as_one_does_and_share_one_network(clf, paths, y, params
             super().__init__(*args)
 
     monkeypatch.setattr(_backbone, "Stretch", Counted)
-    monkeypatch.setattr(_tail, "Stretch", Counted)
-    monkeypatch.setattr(_tail.TAILS, "_idle", type(_tail.TAILS._idle)())
+    monkeypatch.setattr(trainable, "Stretch", Counted)
+    monkeypatch.setattr(trainable.TRAINABLE, "_idle", type(trainable.TRAINABLE._idle)())
     _backbone._forward.cache_clear()
     start = Barrier(8)
 
@@ -193,11 +193,11 @@ def test_threads_may_share_one_lazy_pil_image(fitted, pngs):
 def test_after_warming_up_nothing_is_built_or_read(clf, paths, y, params, monkeypatch):
     clf.set_params(**params).fit(paths, y)
     expected = clf.set_params(memory=None).predict_proba(paths)
-    monkeypatch.setattr(_tail.TAILS, "_idle", type(_tail.TAILS._idle)())
+    monkeypatch.setattr(trainable.TRAINABLE, "_idle", type(trainable.TRAINABLE._idle)())
     _backbone._forward.cache_clear()
     assert clf.warm_up() is clf
     monkeypatch.setattr(_backbone, "Stretch", None)
-    monkeypatch.setattr(_tail, "Stretch", None)
+    monkeypatch.setattr(trainable, "Stretch", None)
     np.testing.assert_allclose(clf.predict_proba(paths), expected, rtol=1e-5)
 
 

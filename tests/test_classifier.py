@@ -18,6 +18,7 @@ from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._images import decoding as _images
 from skpneumo._images.augmentation import SHIFTED, XRAY, Augmentation
+from skpneumo._images.inputs import as_images
 from skpneumo._training.dataset import Examples
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo._vgg19.weights import load_layers
@@ -231,8 +232,10 @@ def test_a_random_state_instance_is_drawn_from(paths, y):
 @pytest.fixture
 def decoded(monkeypatch):
     """What is decoded."""
-    images, gray = [], _images.Square.gray
-    monkeypatch.setattr(_images.Square, "gray", lambda square, data: (images.append(data), gray(square, data))[1])
+    images, gray = [], _images.Preprocessing.gray
+    monkeypatch.setattr(
+        _images.Preprocessing, "gray", lambda square, data: (images.append(data), gray(square, data))[1]
+    )
     return images
 
 
@@ -249,7 +252,7 @@ def passed(monkeypatch):
 def features_of_views(paths, n_views, augmentation=XRAY):
     """One matrix a view."""
     extractor = VGG19Features(**TINY, memory=None)
-    rows, _ = extractor._extract(paths, extractor._bar(), extractor._way(n_views, augmentation))
+    rows = extractor._encoder().extract(as_images(paths), n_views, augmentation, progress=extractor._bar()).features
     return [rows[view::n_views] for view in range(n_views)]
 
 
@@ -404,9 +407,8 @@ def test_a_tuned_model_has_the_best_weights_too(clf, paths, y, sides):
     tuning = {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 4, "tune_learning_rate": 3e-3}
     clf.set_params(**tuning, **STOPS | {"hidden_layer_sizes": ()}).fit(paths, y)
     _, held = sides[0]
-    line, layers = clf._line(), clf.tuned_layers_
-    features = line.features(list(held.X), line.way(3, SHIFTED, layers), layers, clf._bar())
-    score, accuracy = held.repeat(3).judge(clf._trained().logits(features))
+    features = clf._fitted_encoder().extract(held.X, 3, SHIFTED, progress=clf._bar()).features
+    score, accuracy = held.repeat(3).judge(clf._head().logits(features))
     assert score == pytest.approx(max(clf.validation_scores_), rel=2e-2)
     assert clf.best_iter_ == np.argmax(clf.validation_scores_)
     assert clf.validation_accuracy_curve_[clf.best_iter_] == pytest.approx(accuracy, abs=1 / 36)
@@ -687,7 +689,7 @@ def test_novelty_of_images_that_come_in_parts_is_that_beside_the_largest(clf, pa
 def test_nothing_is_said_of_novel_images_on_request(clf, paths, y, strange):
     labels = np.array(["healthy", "ill"])[y]
     clf.fit(paths, labels)
-    said = clf.predict([*paths, *strange], abstain_below=0.04)
+    said = clf.predict_or_abstain([*paths, *strange], level=0.04)
     assert said.dtype == object
     assert list(said[-3:]) == [None] * 3
     is_said = clf.novelty(paths) > 0.04
@@ -699,14 +701,14 @@ def test_nothing_is_said_of_novel_images_on_request(clf, paths, y, strange):
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5])
 def test_abstaining_takes_a_share(clf, paths, y, wrong):
-    with pytest.raises(ValueError, match="abstain_below"):
-        clf.fit(paths, y).predict(paths, abstain_below=wrong)
+    with pytest.raises(ValueError, match="level"):
+        clf.fit(paths, y).predict_or_abstain(paths, level=wrong)
 
 
 def test_a_share_that_no_image_can_come_below_is_refused(clf, paths, y):
     clf.fit(paths, y)
     with pytest.raises(ValueError, match=r"no novelty is below 0\.024"):
-        clf.predict(paths, abstain_below=0.01)
+        clf.predict_or_abstain(paths)
     clf.fit(paths, y, groups=[7] * len(y))
     with pytest.raises(ValueError, match="no novelty is below 1"):
-        clf.predict(paths, abstain_below=0.5)
+        clf.predict_or_abstain(paths, level=0.5)

@@ -19,6 +19,7 @@ from skpneumo import VGG19Features, _keras
 from skpneumo._encoder import extract as _extract
 from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import decoding as _images
+from skpneumo._images import sources as _sources
 from skpneumo._utils import progress as _progress
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsError
@@ -28,7 +29,7 @@ from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsErro
 def count(monkeypatch):
     """Count images decoded, images that pass the network, and networks asked for, while the real ones work."""
     counts = {"decoded": 0, "passed": 0, "networks": 0}
-    decode, forward = _images.Square.gray, _backbone.Backbone.forward
+    decode, forward = _images.Preprocessing.gray, _backbone.Backbone.forward
 
     lock = threading.Lock()  # images are decoded in several threads
 
@@ -47,7 +48,7 @@ def count(monkeypatch):
 
         return counted
 
-    monkeypatch.setattr(_images.Square, "gray", counted_decode)
+    monkeypatch.setattr(_images.Preprocessing, "gray", counted_decode)
     monkeypatch.setattr(_backbone.Backbone, "forward", counted_forward)
     return counts
 
@@ -227,12 +228,25 @@ def test_images_that_are_known_are_not_looked_at_again_when_another_is_missing(f
     assert count["decoded"] == 40
 
 
-def test_a_file_that_changes_while_it_is_read_is_never_stored_under_its_old_content(
-    features, monkeypatch, tmp_path, count
-):
-    path = write(tmp_path / "film.png", seed=0)
-    look = _extract.look
+@pytest.fixture
+def replaced(monkeypatch, tmp_path):
+    """A file that is replaced just after it has been read for the first time."""
+    path, look = write(tmp_path / "film.png", seed=0), _extract.look
     monkeypatch.setattr(_extract, "look", lambda data: (look(data), write(path, seed=1)))
+    return path
+
+
+def test_what_was_read_is_what_is_decoded_and_stored(features, replaced, tmp_path):
+    expected = features.set_params(memory=None).fit_transform([replaced.read_bytes()])
+    write(replaced, seed=0)
+    np.testing.assert_array_equal(features.set_params(memory=tmp_path).fit_transform([replaced]), expected)
+
+
+def test_a_file_that_changes_before_it_is_read_again_is_never_stored_under_its_old_content(
+    features, replaced, monkeypatch, tmp_path, count
+):
+    path = replaced
+    monkeypatch.setattr(_sources.Reads, "keep", lambda *_: None)  # as if there were no room for it
     with pytest.raises(ImageReadError, match="changed while it was being read"):
         features.set_params(memory=tmp_path).fit_transform([path])
     assert count["passed"] == 0

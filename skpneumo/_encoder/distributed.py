@@ -8,10 +8,12 @@ from dataclasses import replace
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
-from skpneumo._encoder.batches import Reasons, Way, chunks, content_of, passed
+from skpneumo._encoder.batches import Reasons, passed
+from skpneumo._encoder.spec import FeatureSpec, content_of
 from skpneumo._feature_store.store import Rows
-from skpneumo._images.sources import Source
+from skpneumo._images.sources import Source, read_content
 from skpneumo._keras import n_cores
+from skpneumo._utils.executor import chunks
 
 _BATCHES_A_CHUNK = 4  # at most; a chunk is what is lost with a worker
 
@@ -25,24 +27,30 @@ def is_cluster(n_jobs: int | None) -> bool:
 
 
 def spread(
-    items: Sequence[bytes], sources: Mapping[bytes, Source], way: Way, *, device: str, n_jobs: int | None
+    items: Sequence[bytes], sources: Mapping[bytes, Source], spec: FeatureSpec, *, device: str, n_jobs: int | None
 ) -> Iterator[tuple[Rows, Reasons]]:
     """Spread chunks of images over the workers, and yield what they bring back, by value."""
-    size = min(_BATCHES_A_CHUNK * way.backbone.batch_size, -(-len(items) // (2 * effective_n_jobs(n_jobs))))
+    size = min(_BATCHES_A_CHUNK * spec.backbone.batch_size, -(-len(items) // (2 * effective_n_jobs(n_jobs))))
     backend, _ = get_active_backend()
     parallel = Parallel(n_jobs, batch_size=1, return_as="generator" if backend.supports_return_generator else "list")
     yield from parallel(
-        delayed(compute)(chunk, {content: sources[content] for content in map(content_of, chunk)}, way, device)
+        delayed(compute)(chunk, {content: sources[content] for content in map(content_of, chunk)}, spec, device)
         for chunk in chunks(items, size)
     )
 
 
-def compute(items: Sequence[bytes], sources: Mapping[bytes, Source], way: Way, device: str) -> tuple[Rows, Reasons]:
+def compute(
+    items: Sequence[bytes], sources: Mapping[bytes, Source], spec: FeatureSpec, device: str
+) -> tuple[Rows, Reasons]:
     """Compute features of images on the machine where this is called; say also what cannot be decoded, and why."""
-    way = replace(way, backbone=way.backbone.here(device))
+    spec = replace(spec, backbone=spec.backbone.here(device))
     rows: Rows = []
     reasons: Reasons = {}
-    for some, unfit in passed(items, sources, way, n_threads=n_cores()):
+
+    def load(content: bytes) -> bytes:
+        return read_content(sources[content], content)
+
+    for some, unfit in passed(items, load, spec, n_threads=n_cores()):
         rows += some
         reasons |= {item: f"{why} (on {platform.node()})" for item, why in unfit.items()}
     return rows, reasons

@@ -1,49 +1,111 @@
-"""The line from images to what a head sees: frozen layers from the store, and trainable layers above them."""
+"""The encoder of an estimator: from its parameters to what shapes features, and from images to rows of them."""
 
-import copy
+import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import gen_batches
+from sklearn.utils import check_scalar, gen_batches
 
-from skpneumo._encoder.batches import Way
-from skpneumo._encoder.feature_maps import FeatureRows, Maps
-from skpneumo._encoder.trainable import TailShape
+from skpneumo._encoder.extract import contents, extract
+from skpneumo._encoder.feature_maps import FeatureMaps
+from skpneumo._encoder.spec import FeatureSpec
+from skpneumo._encoder.trainable import TrainableSpec, trainable_features
 from skpneumo._feature_store.store import FeatureStore, open_store
-from skpneumo._features import VGG19Features
 from skpneumo._images.augmentation import XRAY, Augmentation
-from skpneumo._images.sources import Source
-from skpneumo._training.dataset import Examples
-from skpneumo._training.finetune import tail_features
-from skpneumo._vgg19.layers import grid_side, map_side, shapes
+from skpneumo._images.decoding import ASPECTS, CONTRASTS, Preprocessing
+from skpneumo._images.inputs import as_images
+from skpneumo._images.sources import Images
+from skpneumo._keras import DEVICES, PRECISIONS
+from skpneumo._vgg19.backbone import Backbone, backbone
+from skpneumo._vgg19.layers import LAYERS, grid_side, map_side, shapes
 from skpneumo._vgg19.weights import Bundle, half, load_trainable, source_of
 from skpneumo._vgg19.weights_search import find_weights
-from skpneumo.exceptions import ImageReadError, UntrainedLayersWarning
+from skpneumo.exceptions import UntrainedLayersWarning
 
 Layers = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Line:
-    """The layers of a classifier.
-
-    Where `layers` are asked for below, an empty mapping says that all layers are frozen.
+class Encoded:
+    """Features of images, row by row, and what each row is of.
 
     Parameters
     ----------
-    extractor : VGG19Features
-        All of them, frozen.
-    n_trainable_layers : int
-        How many of the last of them are not.
+    features : ndarray of shape (n_rows, n_features)
+        One row a view of an image; the views of an image are neighbours.
+    items : list of bytes
+        The digest of the image and the name of the view of each row.
+    maps : FeatureMaps or None
+        What trainable layers made the features of. None: there are no such layers.
     """
 
-    extractor: VGG19Features
-    n_trainable_layers: int
+    features: np.ndarray
+    items: list[bytes]
+    maps: FeatureMaps | None = None
 
-    def found(self, digest: str | None, bundled: Layers, layers: Layers) -> "Line":
+
+@dataclass(frozen=True)
+class Encoder:
+    """Frozen layers, whose rows are stored, and trainable layers above them.
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+        From an image to what the network sees.
+    weights : str, path, Bundle or None
+        As the parameter of the estimators; or what a model carries.
+    n_layers, pool_grid, memory, device, precision, n_jobs, verbose
+        As the parameters of the estimators.
+    n_trainable_layers : int
+        How many of the last layers are not frozen in training.
+    layers : mapping of str to ndarray
+        Weights of these, once there are any. Empty: all layers are frozen.
+    """
+
+    preprocessing: Preprocessing
+    weights: Any
+    n_layers: int
+    pool_grid: int
+    memory: Any
+    device: str
+    precision: str
+    n_jobs: int | None
+    verbose: int
+    n_trainable_layers: int = 0
+    layers: Layers = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "Encoder":
+        """Make the encoder of the parameters of an estimator, which are checked here.
+
+        Raises
+        ------
+        ValueError, TypeError
+            A parameter is none of those allowed.
+        """
+        check_params(params)
+        return cls(
+            preprocessing=Preprocessing(params["image_size"], params["aspect"], params["contrast"]),
+            weights=params["weights"],
+            n_layers=params["n_layers"],
+            pool_grid=params["pool_grid"],
+            memory=params["memory"],
+            device=params["device"],
+            precision=params["precision"],
+            n_jobs=params["n_jobs"],
+            verbose=params["verbose"],
+            n_trainable_layers=params.get("n_trainable_layers", 0),
+        )
+
+    def with_layers(self, layers: Layers) -> "Encoder":
+        """Return the same with these weights of the trainable layers; with none of them, all layers are frozen."""
+        return replace(self, layers=layers)
+
+    def located(self, digest: str | None, bundled: Layers) -> "Encoder":
         """Return the same with the frozen weights of this digest: `bundled` ones, or wherever they are found.
 
         Raises
@@ -53,106 +115,157 @@ class Line:
         """
         if digest is None:
             return self
-        extractor, wanted = copy.copy(self.extractor), bytes.fromhex(digest)
+        wanted = bytes.fromhex(digest)
         if bundled:
-            extractor.weights = Bundle(wanted, bundled)
-        else:
-            n_layers = self._n_frozen if layers else extractor.n_layers
-            source = source_of(extractor.weights)
-            extractor.weights = find_weights(source, wanted, n_layers, bool(extractor.verbose))
-        return replace(self, extractor=extractor)
+            return replace(self, weights=Bundle(wanted, bundled))
+        return replace(self, weights=find_weights(source_of(self.weights), wanted, self._n_frozen, bool(self.verbose)))
 
-    def way(self, n_views: int, augmentation: Augmentation, layers: Layers) -> Way:
-        """From an image to the features of its views, or to the maps from which `layers` make them."""
-        return self.extractor._way(n_views, augmentation, n_frozen=self._n_frozen if layers else None)
+    def bundled(self, dtype: str) -> "Encoder":
+        """Return the same with a bundle of its frozen weights, "float32" as they are or rounded to "float16"."""
+        return replace(self, weights=Bundle.of(self.spec().backbone.layers(), dtype))
 
-    def rows(
+    def warm_up(self, progress: Callable[..., Any]) -> None:
+        """Compile the network for one image and for a full batch; nothing is stored."""
+        encoder = replace(self, memory=None)
+        n_images, size = encoder.spec().backbone.batch_size, self.preprocessing.size
+        blank = np.zeros((n_images, size, size), np.uint8)
+        blank[:, 0, :4] = np.arange(n_images, dtype=np.uint32).view(np.uint8).reshape(-1, 4)  # all different
+        for some in (blank[:1], blank):
+            encoder.extract(as_images(some) or Images([]), progress=progress)
+
+    def at_full_resolution(self) -> "Encoder":
+        """Return the same with a grid as fine as the maps: features are the last maps themselves."""
+        return replace(self, pool_grid=map_side(self.n_layers, self.preprocessing.size))
+
+    def spec(self, n_views: int = 1, augmentation: Augmentation = XRAY) -> FeatureSpec:
+        """Return what shapes the features of views, or the maps from which `layers` make them."""
+        pool_grid = None if self.layers else self.pool_grid
+        return FeatureSpec(
+            self.preprocessing, self._backbone(self._n_frozen, pool_grid), tuple(range(n_views)), augmentation
+        )
+
+    def extract(
         self,
-        examples: Examples,
-        n_views: int,
-        augmentation: Augmentation,
-        layers: Layers,
+        images: Images,
+        n_views: int = 1,
+        augmentation: Augmentation = XRAY,
         *,
-        store: FeatureStore | None,
         progress: Callable[..., Any],
-    ) -> FeatureRows:
-        """Compute, or look up, the features of all views of examples; `store` is for their maps.
+        maps_store: FeatureStore | None = None,
+    ) -> Encoded:
+        """Compute, or look up, the features of all views of images.
+
+        Parameters
+        ----------
+        images : Images
+            The images.
+        n_views, augmentation : int, Augmentation
+            Which views of them.
+        progress : callable
+            Opens a task of a total, a description and a unit.
+        maps_store : FeatureStore, default=None
+            Where the maps of trainable layers lie. None: those that are stored are used, and no others are kept.
 
         Raises
         ------
         ImageReadError
-            Names every image that cannot be read, by its position in what `fit` was given.
+            Names every image that cannot be read.
         """
-        images, way = list(examples.X), self.way(n_views, augmentation, layers)
-        if layers:
-            maps = self._maps(images, way, store, examples.positions)
-            features = tail_features(self.tail_shape(), layers, maps.first_pass(progress))
-            return FeatureRows(
-                examples.repeat(n_views), features, way.fingerprint(), maps.items, maps, way.backbone.needs
-            )
-        try:
-            features, items = self.extractor._extract(images, progress, way)
-        except ImageReadError as error:
-            failures = [(int(examples.positions[i]), path, why) for i, path, why in error.failures]
-            raise ImageReadError(failures) from None
-        return FeatureRows(
-            examples.repeat(n_views), features, way.fingerprint(), items, weights_digest=way.backbone.needs
-        )
+        spec = self.spec(n_views, augmentation)
+        if not self.layers:
+            store = open_store(self.memory)
+            return Encoded(*extract(images, spec, store, device=self.device, n_jobs=self.n_jobs, progress=progress))
+        store = maps_store or open_store(self.memory, "maps", is_read_only=True)
+        maps = FeatureMaps(images, spec, store, device=self.device, n_jobs=self.n_jobs)
+        features = trainable_features(self.trainable_spec(), self.layers, maps.first_pass(progress))
+        return Encoded(features, maps.items, maps)
 
-    def features(self, images: list[Source], way: Way, layers: Layers, progress: Callable[..., Any]) -> np.ndarray:
-        """Compute, or look up, the features of new images, whose maps are not kept."""
-        if not layers:
-            return self.extractor._extract(images, progress, way)[0]
-        store = open_store(self.extractor.memory, "maps", is_read_only=True)
-        return tail_features(self.tail_shape(), layers, self._maps(images, way, store).first_pass(progress))
+    def digests(self, images: Images) -> dict[int, bytes]:
+        """Return the digests of images by position; there is none of what cannot be read."""
+        return contents(images, open_store(self.memory), keep=True)
 
-    def features_of_squares(self, squares: np.ndarray, layers: Layers) -> np.ndarray:
-        """Compute the features of squares, (n, image_size, image_size) uint8; nothing is looked up or stored."""
-        backbone = self.way(1, XRAY, layers).backbone
-        rows = (backbone.forward()(squares[some]) for some in gen_batches(len(squares), backbone.batch_size))
-        return tail_features(self.tail_shape(), layers, rows) if layers else np.concatenate(list(rows))
-
-    def ungridded(self) -> "Line":
-        """Return the same with a grid as fine as the maps: features are the last maps themselves."""
-        extractor = copy.copy(self.extractor)
-        extractor.pool_grid = map_side(extractor.n_layers, extractor.image_size)
-        return replace(self, extractor=extractor)
+    def features_of_preprocessed(self, images: np.ndarray) -> np.ndarray:
+        """Compute the features of preprocessed images, (n, size, size) uint8; nothing is looked up or stored."""
+        frozen = self.spec().backbone
+        rows = (frozen.forward()(images[some]) for some in gen_batches(len(images), frozen.batch_size))
+        if self.layers:
+            return trainable_features(self.trainable_spec(), self.layers, rows)
+        return np.concatenate(list(rows))
 
     def load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
-        """Read the trainable layers, rounded as they will be kept, and say which of them the weights lack."""
-        self.tail_shape()  # frozen layers that are missing are an error
-        weights, n_layers = self.extractor.weights, self.extractor.n_layers
-        layers, missing = load_trainable(weights, self._n_frozen, n_layers, random)
+        """Read the trainable layers, rounded as they will be kept; warn of those that the weights lack."""
+        self.trainable_spec()  # frozen layers that are missing are an error
+        layers, missing = load_trainable(self.weights, self._cut, self.n_layers, random)
         if missing:
             warnings.warn(
-                f"weights={weights!r} hold no {', '.join(missing)}: these layers are trained from random weights (He's "
-                "initialisation).",
+                f"weights={self.weights!r} hold no {', '.join(missing)}: these layers are trained from random weights "
+                "(He's initialisation).",
                 UntrainedLayersWarning,
                 stacklevel=5,
             )
         return {name: half(array) for name, array in layers.items()}
 
-    def holds(self, layers: Layers) -> bool:
+    def has_trainable(self, layers: Layers) -> bool:
         """Tell whether these are the trainable layers, by name."""
-        return set(layers) == set(shapes(self._n_frozen, self.extractor.n_layers))
+        return set(layers) == set(shapes(self._cut, self.n_layers))
 
-    def tail_shape(self) -> TailShape:
+    def trainable_spec(self) -> TrainableSpec:
         """Describe the trainable layers."""
-        extractor = self.extractor
-        backbone = extractor._way(n_frozen=self._n_frozen).backbone
-        return TailShape(
-            n_frozen=self._n_frozen,
-            n_layers=extractor.n_layers,
-            image_size=extractor.image_size,
-            grid=grid_side(extractor.n_layers, extractor.image_size, extractor.pool_grid),
-            device=backbone.device,
-            # Slopes drown in float16.
-            precision="float32" if backbone.precision == "float16" else backbone.precision,
+        frozen, size = self._backbone(self._cut, None), self.preprocessing.size
+        return TrainableSpec(
+            n_frozen=self._cut,
+            n_layers=self.n_layers,
+            image_size=size,
+            grid=grid_side(self.n_layers, size, self.pool_grid),
+            device=frozen.device,
+            # Gradients underflow in float16.
+            precision="float32" if frozen.precision == "float16" else frozen.precision,
         )
 
     @property
-    def _n_frozen(self) -> int:
-        return self.extractor.n_layers - self.n_trainable_layers
+    def _cut(self) -> int:
+        return self.n_layers - self.n_trainable_layers
 
-    def _maps(self, images: list[Source], way: Way, store: FeatureStore | None, positions: Any = None) -> Maps:
-        return Maps(images, way, store, positions, device=self.extractor.device, n_jobs=self.extractor.n_jobs)
+    @property
+    def _n_frozen(self) -> int:
+        return self._cut if self.layers else self.n_layers
+
+    def _backbone(self, n_layers: int, pool_grid: int | None) -> Backbone:
+        return backbone(
+            weights=self.weights,
+            n_layers=n_layers,
+            image_size=self.preprocessing.size,
+            pool_grid=pool_grid,
+            device=self.device,
+            precision=self.precision,
+            verbose=self.verbose,
+        )
+
+
+def check_params(params: Mapping[str, Any]) -> None:
+    """Check the parameters that shape features, and those of their extraction.
+
+    Raises
+    ------
+    ValueError, TypeError
+        One of them is none of those allowed.
+    """
+    check_scalar(params["n_layers"], "n_layers", Integral, min_val=1, max_val=len(LAYERS))
+    check_scalar(params["image_size"], "image_size", Integral, min_val=32)
+    check_scalar(params["pool_grid"], "pool_grid", Integral, min_val=1)
+    choices = {"aspect": ASPECTS, "contrast": CONTRASTS, "device": DEVICES, "precision": PRECISIONS}
+    for name, allowed in choices.items():
+        if params[name] not in allowed:
+            raise ValueError(f"{name}={params[name]!r}, but it must be one of {', '.join(map(repr, allowed))}.")
+    weights, location = params["weights"], getattr(params["memory"], "location", params["memory"])
+    if weights is not None and (not isinstance(weights, (str, os.PathLike)) or not str(weights)):
+        raise TypeError(f"weights must be 'imagenet', a path or None; got {weights!r}.")
+    if location is not None and (not isinstance(location, (str, os.PathLike)) or not str(location)):
+        raise TypeError(f"memory must be 'auto', None, a path or a joblib Memory; got {params['memory']!r}.")
+    if params["n_jobs"] is not None:
+        check_scalar(params["n_jobs"], "n_jobs", Integral)
+    check_scalar(params["verbose"], "verbose", Integral)
+    if "n_trainable_layers" in params:
+        check_scalar(
+            params["n_trainable_layers"], "n_trainable_layers", Integral, min_val=0, max_val=params["n_layers"]
+        )

@@ -3,17 +3,20 @@
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
 
-from skpneumo._encoder.batches import Reasons, Way, ahead, chunks, passed, threads
+from skpneumo._encoder.batches import Reasons, passed
 from skpneumo._encoder.distributed import is_cluster, spread
+from skpneumo._encoder.spec import FeatureSpec, content_of
 from skpneumo._feature_store.store import FeatureStore, StoreNamespace
 from skpneumo._images.decoding import look
-from skpneumo._images.sources import Source, digest, label_of, read_bytes, reason, stamp
+from skpneumo._images.sources import Images, Source, digest, label_of, read_bytes, read_content, reason, stamp
 from skpneumo._keras import n_cores
+from skpneumo._utils.executor import ahead, chunks, threads
 from skpneumo.exceptions import ImageReadError
 
 _FILES_A_TASK = 32
@@ -23,8 +26,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between looks at what other 
 
 
 def extract(
-    sources: Sequence[Source],
-    way: Way,
+    images: Images,
+    spec: FeatureSpec,
     store: FeatureStore | None,
     *,
     device: str = "auto",
@@ -39,10 +42,10 @@ def extract(
         Names every image that cannot be read. Nothing more passes the network once a look at a file tells that there
         will be an error; what is seen in decoding alone costs the other images nothing, they are stored.
     """
-    extraction = _Extraction(sources, way, store)
+    extraction = _Extraction(images, spec, store)
     extraction.look_up()
     if n_left := len(extraction.matrix.features) - extraction.matrix.n_placed:
-        with progress(n_left, "features", "image" if len(way.views) == 1 else "view") as task:
+        with progress(n_left, "features", "image" if len(spec.views) == 1 else "view") as task:
             extraction.matrix.on_place = task.update
             if is_cluster(n_jobs):
                 extraction.compute_on_cluster(device, n_jobs)
@@ -51,22 +54,25 @@ def extract(
     return extraction.result(), extraction.items()
 
 
-def contents(sources: Sequence[Source], store: FeatureStore | None) -> dict[int, bytes]:
-    """Return the digests of images by position; there is none of what cannot be read."""
-    files = _Files(sources, store)
-    with closing(files.read(_decoding_threads(None) if len(sources) > 1 else 0)) as read:
+def contents(images: Images, store: FeatureStore | None, *, keep: bool = False) -> dict[int, bytes]:
+    """Return the digests of images by position; there is none of what cannot be read.
+
+    With `keep`, bytes that had to be read are kept for an extraction in the same call.
+    """
+    files = _Files(images, store)
+    with closing(files.read(_decoding_threads(None) if len(images) > 1 else 0, keep=keep)) as read:
         return {**files.contents, **dict(read)}
 
 
 class _Extraction:
     """One call: what its files hold, what the store knows of it, what has come and what cannot come."""
 
-    def __init__(self, sources: Sequence[Source], way: Way, store: FeatureStore | None) -> None:
-        self.way = way
-        self.files = _Files(sources, store)
-        backbone = way.backbone
-        self.stored = StoreNamespace(store, way.key(), backbone.n_features, backbone.dtype)
-        self.matrix = _Matrix(len(sources) * len(way.views), backbone.n_features, backbone.dtype)
+    def __init__(self, images: Images, spec: FeatureSpec, store: FeatureStore | None) -> None:
+        self.spec = spec
+        self.files = _Files(images, store)
+        backbone = spec.backbone
+        self.stored = StoreNamespace(store, spec.key(), backbone.n_features, backbone.dtype)
+        self.matrix = _Matrix(len(images) * len(spec.views), backbone.n_features, backbone.dtype)
         self.unfit: Reasons = {}
         self._items: dict[int, bytes] = {}
 
@@ -78,7 +84,7 @@ class _Extraction:
         """Take from the store what it knows of files that are remembered, all in one go."""
         for position, content in self.files.contents.items():
             self._add(position, content)
-        self.matrix.place(self.stored.known(list(self.matrix.left), hold=self.way.backbone.pool_grid is not None))
+        self.matrix.place(self.stored.known(list(self.matrix.left), hold=self.spec.backbone.pool_grid is not None))
 
     def compute(self, n_threads: int) -> None:
         """Compute what no other process computes at this moment, and wait for the rest."""
@@ -102,45 +108,48 @@ class _Extraction:
     def compute_on_cluster(self, device: str, n_jobs: int | None) -> None:
         """Let workers compute, and store what they bring back as it comes."""
         n_threads = _decoding_threads(None)
-        with closing(self._arriving(n_threads)) as arriving:
+        with closing(self._arriving(n_threads, keep=False)) as arriving:
             items = list(arriving)
         if self.files.failures:
             self._pass(items, n_threads)  # is only decoded, so that one error names all
         elif items:
-            for rows, unfit in spread(items, self.files.source_of, self.way, device=device, n_jobs=n_jobs):
+            for rows, unfit in spread(items, self.files.source_of, self.spec, device=device, n_jobs=n_jobs):
                 self.stored.put(rows)
                 self.matrix.place(rows)
                 self.unfit |= unfit
 
     def result(self) -> np.ndarray:
         """Return the matrix, or raise the one error that names all that is missing in it."""
-        n_views = len(self.way.views)
+        n_views = len(self.spec.views)
         unfit = {i // n_views: why for item, why in self.unfit.items() for i in self.matrix.where(item)}
         self.stored.remember(self.files.digests)
         self.stored.forget([state for i in unfit if (state := self.files.stamps[i])])  # may be wrong about these
-        failures = self.files.failures | unfit
+        self.files.drop(self.files.source_of)
+        images, failures = self.files.images, self.files.failures | unfit
         if failures:
-            raise ImageReadError([(i, label_of(self.files.sources[i]), why) for i, why in failures.items()])
+            raise ImageReadError([(images.positions[i], label_of(images[i]), why) for i, why in failures.items()])
         return self.matrix.features
 
-    def _arriving(self, n_threads: int) -> Generator[bytes, None, None]:
+    def _arriving(self, n_threads: int, *, keep: bool = True) -> Generator[bytes, None, None]:
         """Yield items that have no features yet: at first those that are remembered, then as files are read."""
         yield from list(self.matrix.left)
-        with closing(self.files.read(n_threads)) as read:
+        with closing(self.files.read(n_threads, keep=keep)) as read:
             for some in chunks(read, _CONTENTS_A_LOOKUP):
                 new = [item for position, content in some for item in self._add(position, content)]
                 self.matrix.place(self.stored.known(new))
-                yield from (item for item in new if item in self.matrix.left)
+                left = [item for item in new if item in self.matrix.left]
+                self.files.drop({content for _, content in some}.difference(map(content_of, left)))
+                yield from left
 
     def _add(self, position: int, content: bytes) -> list[bytes]:
         """Note what an image is and where its rows belong; return those of its views that are new."""
-        items = dict(enumerate(self.way.items(content), position * len(self.way.views)))
+        items = dict(enumerate(self.spec.items(content), position * len(self.spec.views)))
         self._items |= items
         return [item for row, item in items.items() if self.matrix.add(row, item)]
 
     def _claimed(self, items: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
         """Yield those of `items` that nobody else computes; the others go to `elsewhere`."""
-        for some in chunks(items, self.way.backbone.batch_size):
+        for some in chunks(items, self.spec.backbone.batch_size):
             mine = self.stored.take(some) if self._is_useful() else some
             elsewhere += set(some).difference(mine)
             self.matrix.place(self.stored.known(mine))  # what another has stored since it was looked up
@@ -149,8 +158,8 @@ class _Extraction:
     def _pass(self, items: Iterable[bytes], n_threads: int) -> None:
         for rows, unfit in passed(
             items,
-            self.files.source_of,
-            self.way,
+            self.files.load,
+            self.spec,
             n_threads=n_threads,
             put=self.stored.put,
             is_useful=self._is_useful,
@@ -166,35 +175,56 @@ class _Extraction:
 class _Files:
     """What the files of one call hold: as remembered where a file has not changed, by reading it otherwise."""
 
-    def __init__(self, sources: Sequence[Source], store: FeatureStore | None) -> None:
-        self.sources = sources
-        self.stamps = list(map(stamp, sources)) if store else [None] * len(sources)
+    def __init__(self, images: Images, store: FeatureStore | None) -> None:
+        self.images = images
+        self.stamps = list(map(stamp, images)) if store else [None] * len(images)
         remembered = store.recall({state for state in self.stamps if state}) if store else {}
-        self.contents = {i: remembered[state] for i, state in enumerate(self.stamps) if state in remembered}
-        self.source_of = {content: sources[i] for i, content in self.contents.items()}
+        known = images.reads.digests
+        known |= {images[i]: remembered[state] for i, state in enumerate(self.stamps) if state in remembered}
+        self.contents = {i: known[image] for i, image in enumerate(images) if image in known}
+        self.source_of = {content: images[i] for i, content in self.contents.items()}
         self.failures: dict[int, str] = {}  # why a file cannot be read, by position
         self.digests: dict[bytes, bytes] = {}  # content by state of the file, of those that were read
 
-    def read(self, n_threads: int) -> Generator[tuple[int, bytes], None, None]:
-        """Yield position and content of the files that are not remembered; all are read as soon as can be."""
-        unread = [i for i in range(len(self.sources)) if i not in self.contents]
+    def read(self, n_threads: int, *, keep: bool) -> Generator[tuple[int, bytes], None, None]:
+        """Yield position and content of the files that are not known; all are read as soon as can be.
+
+        With `keep`, their bytes are kept for `load`, as far as there is room.
+        """
+        unread: dict[Source, list[int]] = {}
+        for position, image in enumerate(self.images):
+            if position not in self.contents:
+                unread.setdefault(image, []).append(position)
+        read = partial(self._read, keep=keep)
         with threads(n_threads) as pool:
-            for some in ahead(pool, self._read, chunks(unread, _FILES_A_TASK), len(unread)):
+            for some in ahead(pool, read, chunks(unread.items(), _FILES_A_TASK), len(unread)):
                 yield from some
 
-    def _read(self, positions: Sequence[int]) -> list[tuple[int, bytes]]:
+    def load(self, content: bytes) -> bytes:
+        """Return the bytes of an image: those that were kept, or else what its file holds."""
+        return self.images.reads.take(content) or read_content(self.source_of[content], content)
+
+    def drop(self, contents: Iterable[bytes]) -> None:
+        """Keep bytes no longer that will not be decoded."""
+        for content in contents:
+            self.images.reads.take(content)
+
+    def _read(self, files: Sequence[tuple[Source, list[int]]], *, keep: bool) -> list[tuple[int, bytes]]:
         contents = []
-        for position in positions:
+        for source, positions in files:
             try:
-                data = read_bytes(self.sources[position])
+                data = read_bytes(source)
                 look(data)
             except (OSError, ValueError) as error:
-                self.failures[position] = reason(error)
+                self.failures |= dict.fromkeys(positions, reason(error))
                 continue
             content = digest(data)
-            contents.append((position, content))
-            self.source_of[content] = self.sources[position]
-            state = self.stamps[position]
+            if keep:
+                self.images.reads.keep(content, data)
+            self.images.reads.digests[source] = content
+            self.source_of[content] = source
+            contents += [(position, content) for position in positions]
+            state = self.stamps[positions[0]]
             if state is not None:
                 self.digests[state] = content
         return contents

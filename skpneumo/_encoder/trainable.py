@@ -1,12 +1,14 @@
-"""The trainable layers of VGG19 with the head behind them: what they make of maps, and a step of their training."""
+"""The trainable layers of VGG19 with the head behind them: the features that they make, and a step of training."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from skpneumo import _keras
+from skpneumo._encoder.feature_maps import FeatureMaps
 from skpneumo._heads.head import Head
 from skpneumo._heads.mlp import DenseLayers
 from skpneumo._keras.model_pool import Pool
@@ -17,13 +19,13 @@ _MAX_IDLE = 2  # their weights and moments take some 100 MB each
 
 
 @dataclass(frozen=True)
-class TailShape:
-    """What makes one compiled tail different from another.
+class TrainableSpec:
+    """What makes one compiled network different from another.
 
     Parameters
     ----------
     n_frozen, n_layers : int
-        The tail begins after the first and ends after the second number of layers.
+        It begins after the first and ends after the second number of layers.
     image_size, grid : int
         Side of the squares in pixels; side of the grid that the last maps are averaged over.
     device, precision : str
@@ -55,16 +57,16 @@ class TailShape:
         return _keras.batch_size(self.image_size, self.device)
 
 
-class Tail:
-    """A compiled tail of one shape; its weights are set before each use.
+class TrainableLayers:
+    """Compiled trainable layers of one shape; its weights are set before each use.
 
     Parameters
     ----------
-    shape : TailShape
+    shape : TrainableSpec
         What it is compiled for.
     """
 
-    def __init__(self, shape: TailShape) -> None:
+    def __init__(self, shape: TrainableSpec) -> None:
         self.shape = shape
         keras = _keras.keras()
         with _keras.place(shape.device):
@@ -112,4 +114,32 @@ class Tail:
         return self.head.objective((self.stretch(rows) - self.mean) / self.scale, codes, weights, alpha)
 
 
-TAILS = Pool(Tail, _MAX_IDLE)
+TRAINABLE = Pool(TrainableLayers, _MAX_IDLE)
+_predicting = threading.Lock()  # threads that predict share one: each takes the whole device anyway
+
+
+def trainable_features(
+    shape: TrainableSpec, layers: Mapping[str, np.ndarray], maps: Iterable[np.ndarray]
+) -> np.ndarray:
+    """Compute the features that `layers` make of maps, which come some rows at a time."""
+    parts = []
+    for rows in maps:
+        with _predicting, TRAINABLE.borrow(shape) as trainable:
+            trainable.load(layers)
+            parts.append(trainable.features(rows))
+    return np.concatenate(parts)
+
+
+def features_of_maps(
+    shape: TrainableSpec, layers: Mapping[str, np.ndarray], maps: FeatureMaps, numbers: np.ndarray
+) -> np.ndarray:
+    """Compute the features that `layers` make of some rows of `maps`, whose first pass is done."""
+    with TRAINABLE.borrow(shape) as trainable:
+        trainable.load(layers)
+        return features_of_rows(trainable, maps, numbers)
+
+
+def features_of_rows(trainable: TrainableLayers, maps: FeatureMaps, numbers: np.ndarray) -> np.ndarray:
+    """Compute the features of some rows of `maps` with the layers as they are."""
+    batches = np.array_split(numbers, -(-len(numbers) // trainable.shape.batch_size))
+    return np.concatenate([trainable.features(rows) for _, rows in maps.batches(batches)])

@@ -41,7 +41,7 @@ _SIDEWAYS = {_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 
 
 @dataclass(frozen=True)
-class Square:
+class Preprocessing:
     """The square that the network sees.
 
     Parameters
@@ -269,7 +269,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _square(gray: Image.Image, square: Square) -> Image.Image:
+def _square(gray: Image.Image, square: Preprocessing) -> Image.Image:
     sides = (square.size, square.size)
     if square.aspect == "crop":
         short = min(gray.size)

@@ -15,8 +15,8 @@ from skpneumo._images.decoding import pack
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import (
     MAX_FILE_BYTES,
-    MAX_KEPT_BYTES,
     Held,
+    Images,
     Lent,
     Source,
     fetch,
@@ -25,7 +25,6 @@ from skpneumo._images.sources import (
     shortened,
     without_secrets,
 )
-from skpneumo._utils.lru_cache import Cache
 
 _BYTES = (bytes, bytearray, memoryview)
 _PIXELS = ("uint8", "uint16")
@@ -38,8 +37,10 @@ _EXPECTED = (
 _FOR_ONE = "For one image pass a list:"
 
 
-def as_images(X: Any) -> list[Source] | None:
+def as_images(X: Any) -> Images | None:
     """Return the images that `X` holds, or None where it can only be numbers, which are features.
+
+    What is returned may be passed again, and is returned unchanged.
 
     Open files are read here and now, from their beginning, and left where they were.
 
@@ -48,22 +49,23 @@ def as_images(X: Any) -> list[Source] | None:
     ValueError
         A bare image, nothing at all, more than one column, or images mixed with other things.
     """
+    if isinstance(X, Images):
+        return X
     column = _column(X)
     if column is None:
         return None
-    kept: Cache[int] = Cache(MAX_KEPT_BYTES)
     sources, wrong = list[Source](), []
     for i, item in enumerate(column):
         try:
-            sources.append(_source(item, i, kept))
+            sources.append(_source(item))
         except ValueError as fault:
             wrong.append(f"X[{i}] is {fault}")
     if wrong:
         raise ValueError(f"{_EXPECTED}; {len(wrong)} of its {len(column)} items are none: {', '.join(wrong)}.")
-    return sources
+    return Images(sources, frame=X if hasattr(X, "columns") else None)
 
 
-def images_if_any(X: Any) -> list[Source] | None:
+def images_if_any(X: Any) -> Images | None:
     """Return the images that `X` holds, or None where it holds other things, whatever these are."""
     try:
         return as_images(X)
@@ -105,9 +107,9 @@ def patients_by_name(images: Sequence[Source]) -> np.ndarray:
     return np.array(keys, dtype=object)
 
 
-def check_column(estimator: Any, X: Any, images: list[Source], *, reset: bool) -> None:
-    """Let scikit-learn note, or compare, the one column of `X` and its name."""
-    column = X if hasattr(X, "columns") else object_array(images).reshape(-1, 1)
+def check_column(estimator: Any, images: Images, *, reset: bool) -> None:
+    """Let scikit-learn note, or compare, the one column of images and its name."""
+    column = object_array(images).reshape(-1, 1) if images.frame is None else images.frame
     validate_data(estimator, column, reset=reset, skip_check_array=True)
 
 
@@ -173,22 +175,24 @@ def _is_image(item: Any) -> bool:
     )
 
 
-def _source(item: Any, position: int, kept: Cache[int]) -> Source:
+def _source(item: Any) -> Source:  # noqa: PLR0911 - one a kind
     """Return where the bytes of an item come from, or raise ValueError with what is wrong with it."""
+    if isinstance(item, (Held, Lent)):
+        return item
     if _is_path(item):
         path = str(os.fspath(item))
         if not is_url(path):
             return path
         label = without_secrets(path)
-        return Lent(partial(fetch, path), label, label, kept, position)
+        return Lent(partial(fetch, path), label, label)
     if isinstance(item, _BYTES):
         return Held(bytes(item), "<bytes>")
     if isinstance(item, Image.Image):
         name = getattr(item, "filename", None)
-        return Lent(partial(pack, item), "<PIL image>", os.fspath(name) if name else None, kept, position)
+        return Lent(partial(pack, item), "<PIL image>", os.fspath(name) if name else None)
     if isinstance(item, np.ndarray) and item.ndim > 1:
         _check_pixels(item)
-        return Lent(partial(pack, item), f"<{_describe(item)}>", None, kept, position)
+        return Lent(partial(pack, item), f"<{_describe(item)}>")
     if _is_file(item):
         return _read(item)
     raise ValueError(_describe(item))

@@ -3,12 +3,11 @@
 import hashlib
 import os
 import re
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from skpneumo._utils.lru_cache import Cache
 
 MAX_FILE_BYTES = 2**30
 DIGEST_SIZE = 20  # bytes
@@ -44,11 +43,9 @@ class Held:
         return self.data
 
 
+@dataclass(frozen=True, eq=False)
 class Lent:
     """An image whose bytes have to be made, or fetched, at some cost.
-
-    It is read twice, to name it by its content and to decode it: what was read is kept from the first time to the
-    second, as long as all that is kept stays below a bound.
 
     Parameters
     ----------
@@ -56,36 +53,89 @@ class Lent:
         Returns the bytes, or raises ValueError with the reason why it cannot.
     label, name : str, str or None
         As of `Held`.
-    kept : Cache, default=None
-        Where bytes are kept meanwhile, under the number `key`.
+    """
+
+    make: Callable[[], bytes]
+    label: str
+    name: str | None = None
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        return self.make()
+
+
+Source = str | Held | Lent  # a str is a path, or a URL
+
+
+class Reads:
+    """What is known of images within one call: digests, and bytes that were read but not decoded yet, under a bound.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Bound of all bytes that are kept; what is beyond it is read again where it is decoded.
+    """
+
+    def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
+        self.digests: dict[Source, bytes] = {}
+        self.max_bytes = max_bytes
+        self._bytes: dict[bytes, bytes] = {}
+        self._n_bytes = 0
+        self._lock = threading.Lock()
+
+    def keep(self, content: bytes, data: bytes) -> None:
+        """Keep the bytes of an image under their digest, if they fit."""
+        with self._lock:
+            if content not in self._bytes and self._n_bytes + len(data) <= self.max_bytes:
+                self._bytes[content] = data
+                self._n_bytes += len(data)
+
+    def take(self, content: bytes) -> bytes | None:
+        """Return the bytes and keep them no longer; None where they are not kept."""
+        with self._lock:
+            data = self._bytes.pop(content, None)
+            self._n_bytes -= len(data or b"")
+        return data
+
+
+class Images(list[Source]):
+    """The images of one call, parsed; what is learnt of a file in the call is kept here, so that it is read once.
+
+    Parameters
+    ----------
+    sources : iterable of Source
+        Where the bytes of each come from.
+    positions : iterable of int, default=None
+        Where they stand in `X`, for errors. None: in this order.
+    frame : DataFrame or None, default=None
+        What they were a column of, for the name of this column.
+    reads : Reads, default=None
+        What the call knows already.
     """
 
     def __init__(
         self,
-        make: Callable[[], bytes],
-        label: str,
-        name: str | None = None,
-        kept: Cache[int] | None = None,
-        key: int = 0,
+        sources: Iterable[Source],
+        positions: Iterable[int] | None = None,
+        frame: Any = None,
+        reads: Reads | None = None,
     ) -> None:
-        self.make, self.label, self.name, self.kept, self.key = make, label, name, kept, key
+        super().__init__(sources)
+        self.positions = list(range(len(self)) if positions is None else positions)
+        self.frame = frame
+        self.reads = reads or Reads()
 
-    def read(self) -> bytes:
-        """Return the bytes."""
-        if self.kept is None:
-            return self.make()
-        if data := self.kept.get([self.key]).get(self.key):
-            self.kept.drop([self.key])
-            return data
-        data = self.make()
-        self.kept.put({self.key: data})
-        return data
+    def take(self, rows: Iterable[int]) -> "Images":
+        """Return some of them, in the same call."""
+        rows = list(rows)
+        return Images([self[i] for i in rows], [self.positions[i] for i in rows], reads=self.reads)
+
+    def anew(self) -> "Images":
+        """Return the same of which nothing is known: files may have changed."""
+        return Images(self, self.positions)
 
     def __reduce__(self) -> Any:
-        return Lent, (self.make, self.label, self.name)
-
-
-Source = str | Held | Lent  # a str is a path, or a URL
+        return Images, (list(self), self.positions, self.frame)
 
 
 def label_of(source: Source) -> str:
@@ -165,6 +215,14 @@ def fetch(url: str) -> bytes:
         raise ValueError("no such file") from None
     except Exception as error:  # each of its file systems has errors of its own
         raise ValueError(f"cannot be fetched: {f'{error}' or type(error).__name__}") from error
+
+
+def read_content(source: Source, content: bytes) -> bytes:
+    """Read an image that is known by its digest; one that has changed is refused."""
+    data = read_bytes(source)
+    if digest(data) != content:
+        raise ValueError("changed while it was being read")
+    return data
 
 
 def digest(data: bytes) -> bytes:

@@ -10,8 +10,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
+from skpneumo._encoder.encoder import check_params
 from skpneumo._heads.resampling import check_sampler, refuse_makers
-from skpneumo._images.inputs import as_images, check_column, object_array, patients_by_name
+from skpneumo._images.inputs import as_images, check_column, patients_by_name
 from skpneumo._training.dataset import Examples
 
 FLOATS = (np.float64, np.float32)
@@ -71,10 +72,10 @@ def check_examples(
         X, y = validate_data(clf, X, y, dtype=FLOATS, reset=is_first)
     else:
         y = validate_data(clf, X="no_validation", y=y)
-        check_column(clf, X, images, reset=is_first)
+        check_column(clf, images, reset=is_first)
         check_consistent_length(images, y)
     if images is not None:
-        clf._line()  # checks its parameters
+        check_params(clf.get_params(deep=False))
     elif clf.n_trainable_layers:
         raise ValueError(
             f"n_trainable_layers={clf.n_trainable_layers} needs images, but X holds features already extracted: "
@@ -101,7 +102,7 @@ def check_examples(
     if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
         raise ValueError(f"class_weight must be finite, not negative, and not 0 for all; got {clf.class_weight!r}.")
     return Examples(
-        X if images is None else object_array(images),
+        X if images is None else images,
         is_images=images is not None,
         classes=encoder.classes_,
         codes=encoder.transform(y),

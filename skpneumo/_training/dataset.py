@@ -1,7 +1,9 @@
 """Images or features with what is known of each: what a fit begins with, and what it holds out."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import log_expit, log_softmax
 
-from skpneumo._images.sources import Source, digest, label_of, read_bytes
+from skpneumo._encoder.feature_maps import FeatureMaps
+from skpneumo._images.sources import label_of
 from skpneumo.model_selection import patient_train_test_split
 
 
@@ -19,7 +22,7 @@ class Examples:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples,) or (n_samples, n_features)
+    X : Images, or ndarray of shape (n_samples, n_features)
         Images, or features.
     is_images : bool
         Which of these.
@@ -41,7 +44,7 @@ class Examples:
         Keywords of scikit-learn's callbacks: X, y, metadata, as they were given.
     """
 
-    X: np.ndarray
+    X: Any
     is_images: bool
     classes: np.ndarray
     codes: np.ndarray
@@ -60,7 +63,7 @@ class Examples:
         """Return some of them."""
         return replace(
             self,
-            X=self.X[rows],
+            X=self.X.take(rows) if self.is_images else self.X[rows],
             codes=self.codes[rows],
             sample_weight=self.sample_weight[rows],
             loss_weight=self.loss_weight[rows],
@@ -69,18 +72,23 @@ class Examples:
         )
 
     def hold_out(
-        self, fraction: float, random: np.random.RandomState, before: np.ndarray | None = None
+        self,
+        fraction: float,
+        random: np.random.RandomState,
+        before: np.ndarray | None = None,
+        contents: Mapping[int, bytes] = MappingProxyType({}),
     ) -> tuple["Examples", "Examples"]:
         """Split off a share of the patients, stratified; return the others and these.
 
         `before` are patients held out of a fit that this one goes on from: they are held out again, and no others.
+        `contents` are digests of images by position: patients who share an image stay on one side.
 
         Raises
         ------
         ValueError
             There are too few of a class for that.
         """
-        rows, groups = np.arange(len(self)), self._joined_groups()
+        rows, groups = np.arange(len(self)), self._joined_groups(contents)
         is_held = (
             np.isin(groups, groups[np.isin(self.groups, before)]) if before is not None else np.zeros(len(self), bool)
         )
@@ -106,14 +114,17 @@ class Examples:
             )
         return self.take(kept), self.take(held)
 
-    def _joined_groups(self) -> np.ndarray:
+    def _joined_groups(self, contents: Mapping[int, bytes]) -> np.ndarray:
         """Take patients for one who share an image, byte by byte."""
         _, groups = np.unique(self.groups, return_inverse=True)
         if not self.is_images:
             return groups
-        _, contents = np.unique(list(map(_content, self.X)), return_inverse=True)
-        n = max(groups.max(), contents.max()) + 1
-        shared = coo_array((np.ones(len(groups)), (groups, n + contents)), shape=(2 * n, 2 * n))
+        numbers: dict[Any, int] = {}
+        # An image that cannot be read is named where it is needed.
+        keys = [contents.get(i) or os.path.abspath(label_of(image)) for i, image in enumerate(self.X)]
+        of_image = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+        n = max(groups.max(), of_image.max()) + 1
+        shared = coo_array((np.ones(len(groups)), (groups, n + of_image)), shape=(2 * n, 2 * n))
         return connected_components(shared, directed=False)[1][groups]
 
     def repeat(self, n_views: int) -> "Examples":
@@ -154,8 +165,29 @@ class Examples:
         return self.score(logits), self.accuracy(logits)
 
 
-def _content(source: Source) -> str:
-    try:
-        return digest(read_bytes(source)).hex()
-    except (OSError, ValueError):  # which is said where the image is needed
-        return os.path.abspath(label_of(source))
+@dataclass(frozen=True)
+class FeatureRows:
+    """Features of examples, row by row, and what they come from.
+
+    Parameters
+    ----------
+    examples : Examples
+        What is known of each row.
+    features : ndarray of shape (n_rows, n_features)
+        What a head is trained on.
+    fingerprint : str or None
+        Of what shapes the features, or the maps. None: there were no images.
+    items : list of bytes
+        What each row is of: the digest of an image, and the name of a view. Empty: there were no images.
+    maps : FeatureMaps or None
+        What trainable layers make the features of. None: there are no such layers.
+    weights_digest : str or None
+        Of the weights of frozen layers that were read for them. None: there were none.
+    """
+
+    examples: Examples
+    features: np.ndarray
+    fingerprint: str | None = None
+    items: list[bytes] = field(default_factory=list)
+    maps: FeatureMaps | None = None
+    weights_digest: str | None = None

@@ -1,22 +1,20 @@
 """Training of the layers above the cut together with the head, which starts from the one that was solved before."""
 
 import math
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from skpneumo import _keras
-from skpneumo._encoder.feature_maps import FeatureRows, Maps
-from skpneumo._encoder.trainable import TAILS, Tail, TailShape
+from skpneumo._encoder.trainable import TRAINABLE, TrainableLayers, TrainableSpec, features_of_rows
 from skpneumo._heads.early_stopping import EarlyStopping
 from skpneumo._heads.head import Head, check_finite, stopped
 from skpneumo._heads.resampling import Drawn
+from skpneumo._training.dataset import FeatureRows
 from skpneumo._vgg19.weights import half
 
-_predicting = threading.Lock()  # threads that predict share one tail: each takes the whole device anyway
 _WARM_UP = 0.1  # share of the steps in which the learning rate rises
 
 
@@ -56,18 +54,8 @@ class Tuning:
         return self.learning_rate * (1 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up))) / 2
 
 
-def tail_features(shape: TailShape, layers: Mapping[str, np.ndarray], maps: Iterable[np.ndarray]) -> np.ndarray:
-    """Compute the features that `layers` make of maps, which come some rows at a time."""
-    parts = []
-    for rows in maps:
-        with _predicting, TAILS.borrow(shape) as tail:
-            tail.load(layers)
-            parts.append(tail.features(rows))
-    return np.concatenate(parts)
-
-
 def finetune(
-    shape: TailShape,
+    shape: TrainableSpec,
     start: Head,
     rows: FeatureRows,
     tuning: Tuning,
@@ -85,8 +73,8 @@ def finetune(
     """
     sizes = (len(start.mean), *(len(intercept) for intercept in start.intercepts))
     shape = replace(shape, sizes=sizes, dropout=tuning.dropout)
-    with TAILS.borrow(shape) as tail, _keras.place(shape.device):
-        run = _Run(tail, start, rows, tuning, draws, random)
+    with TRAINABLE.borrow(shape) as trainable, _keras.place(shape.device):
+        run = _Run(trainable, start, rows, tuning, draws, random)
         if stopping is not None and held is not None:
             score, accuracy = run.judge(start, held)
             stopping.add(score, start, accuracy)
@@ -101,7 +89,7 @@ def finetune(
                     is_over = stopping.add(score, head, accuracy)
                 if task.update(state=run.state) or is_over:
                     break
-        head = replace(run.state(), moments=tail.step.state())
+        head = replace(run.state(), moments=trainable.step.state())
     if stopping is not None:
         head = stopped(head, stopping, first=0)
     check_finite(head, "tune_learning_rate", tuning.learning_rate)
@@ -109,11 +97,11 @@ def finetune(
 
 
 class _Run:
-    """A tuning under way, in a tail that is borrowed for it."""
+    """A tuning under way, in layers that are borrowed for it."""
 
     def __init__(
         self,
-        tail: Tail,
+        trainable: TrainableLayers,
         start: Head,
         rows: FeatureRows,
         tuning: Tuning,
@@ -121,7 +109,7 @@ class _Run:
         random: np.random.RandomState,
     ) -> None:
         assert rows.maps is not None
-        self.tail, self.start, self.tuning, self.draws, self.random = tail, start, tuning, draws, random
+        self.trainable, self.start, self.tuning, self.draws, self.random = trainable, start, tuning, draws, random
         self.maps, self.drawn = rows.maps, next(draws)
         in_all = self.drawn.weights[self.drawn.rows]
         self.codes = self.drawn.codes.astype(np.int32)
@@ -132,7 +120,7 @@ class _Run:
         self.loss_curve: list[float] = []
         self.accuracy_curve: list[float] = []
         self.in_memory = _keras.InMemory()
-        tail.start(start, random)
+        trainable.start(start, random)
 
     def epoch(self) -> tuple[float, float]:
         """Take a step on each batch of an epoch; return loss and accuracy."""
@@ -151,12 +139,14 @@ class _Run:
 
     def state(self) -> Head:
         """Return what comes out if it ends here."""
-        coefs, intercepts = self.tail.head.weights()
+        coefs, intercepts = self.trainable.head.weights()
         return replace(
             self.start,
             coefs=[self._between(*pair) for pair in zip(self.start.coefs, coefs, strict=True)],
             intercepts=[self._between(*pair) for pair in zip(self.start.intercepts, intercepts, strict=True)],
-            layers={name: self._between(self.start.layers[name], array) for name, array in self.tail.arrays().items()},
+            layers={
+                name: self._between(self.start.layers[name], array) for name, array in self.trainable.arrays().items()
+            },
             n_iter=len(self.loss_curve),
             loss_curve=self.loss_curve[:],
             accuracy_curve=self.accuracy_curve[:],
@@ -165,30 +155,18 @@ class _Run:
     def judge(self, head: Head, held: FeatureRows) -> tuple[float, float]:
         """Return how a head and its layers do on rows that are held out: the score and the accuracy."""
         assert held.maps is not None
-        trained = self.tail.arrays()
-        self.tail.load(head.layers)
-        logits = head.logits(_features(self.tail, held.maps, np.arange(len(held.maps))))
-        self.tail.load(trained)
+        trained = self.trainable.arrays()
+        self.trainable.load(head.layers)
+        logits = head.logits(features_of_rows(self.trainable, held.maps, np.arange(len(held.maps))))
+        self.trainable.load(trained)
         return held.examples.judge(logits)
 
     def _step(self, rate: float, *batch: np.ndarray) -> np.ndarray:
         def step(*part: np.ndarray) -> np.ndarray:
-            return self.tail.step(*part, self.penalty, learning_rate=rate)
+            return self.trainable.step(*part, self.penalty, learning_rate=rate)
 
         return np.sum([n_rows * figures for n_rows, figures in self.in_memory(step, *batch)], axis=0)
 
     def _between(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         share = self.tuning.average
         return after if share == 1 else (before + share * (after - before)).astype(np.float32)
-
-
-def features_of_rows(shape: TailShape, layers: Mapping[str, np.ndarray], maps: Maps, numbers: np.ndarray) -> np.ndarray:
-    """Compute the features that `layers` make of some rows of `maps`, whose first pass is done."""
-    with TAILS.borrow(shape) as tail:
-        tail.load(layers)
-        return _features(tail, maps, numbers)
-
-
-def _features(tail: Tail, maps: Maps, numbers: np.ndarray) -> np.ndarray:
-    batches = np.array_split(numbers, -(-len(numbers) // tail.shape.batch_size))
-    return np.concatenate([tail.features(rows) for _, rows in maps.batches(batches)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skpneumo._encoder.batches import content_of
-from skpneumo._encoder.encoder import Line
-from skpneumo._encoder.feature_maps import FeatureRows, room_for_maps
-from skpneumo._feature_store.store import open_store
+from skpneumo._encoder.encoder import Encoder
+from skpneumo._encoder.feature_maps import maps_store
+from skpneumo._encoder.spec import content_of
+from skpneumo._encoder.trainable import features_of_maps
+from skpneumo._feature_store.store import FeatureStore, open_store
 from skpneumo._heads.domain_adaptation import fit_reference, log_ratio, merged
 from skpneumo._heads.early_stopping import EarlyStopping
 from skpneumo._heads.head import Head, fit_dense, fit_probe, prior_shift, standardize
@@ -21,15 +22,50 @@ from skpneumo._heads.resampling import Drawn, Resampler, makes_features
 from skpneumo._images.augmentation import SHIFTED, Augmentation
 from skpneumo._keras import resolve_device
 from skpneumo._leakage import Seen, names_of, remember, row_digests
-from skpneumo._model_state import versions
 from skpneumo._training.checks import hidden_layer_sizes
-from skpneumo._training.dataset import Examples
-from skpneumo._training.finetune import Tuning, features_of_rows, finetune
+from skpneumo._training.dataset import Examples, FeatureRows
+from skpneumo._training.finetune import Tuning, finetune
 from skpneumo._utils.callbacks import FitTasks
 from skpneumo.exceptions import ImageReadError
 
 OTHER_FEATURES = "The weights, or parameters that shape features, are others than in fit: restore them, or fit anew."
 _N_SHIFTED = 2  # shifted copies of each held-out image
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The parameters of a classifier that shape a fit, beside those of its encoder."""
+
+    n_layers: int
+    n_views: int
+    augmentation: Any
+    hidden_layer_sizes: tuple[int, ...]
+    alpha: float
+    dropout: float
+    learning_rate_init: float
+    batch_size: int | str
+    max_iter: int
+    n_trainable_layers: int
+    tune_learning_rate: float
+    tune_max_iter: int
+    tune_average: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float
+    warm_start: bool
+    class_weight: Any
+    sampler: Any
+    prior_correction: bool
+    memory: Any
+    device: str
+    random_state: Any
+
+    @classmethod
+    def of(cls, clf: Any) -> "FitConfig":
+        """Take them from a classifier whose parameters have been checked."""
+        params = {each.name: getattr(clf, each.name) for each in fields(cls)}
+        return cls(**params | {"hidden_layer_sizes": hidden_layer_sizes(clf)})
 
 
 class Before(NamedTuple):
@@ -40,79 +76,122 @@ class Before(NamedTuple):
     held_out: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class PreviousFit:
+    """What a fit goes on from: the head and what else the last one left."""
+
+    head: Head
+    fingerprint: str | None
+    reference: dict[str, np.ndarray]
+    seen: Seen
+    summary: dict[str, Any]
+    before: Before | None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit has learnt by the end, or by the end of an epoch."""
+
+    head: Head
+    classes: np.ndarray
+    fingerprint: str | None
+    weights_digest: str | None
+    layers: dict[str, np.ndarray]
+    seen: Seen
+    summary: dict[str, Any]
+    prior_shift: np.ndarray
+    reference: dict[str, np.ndarray]
+
+
 class Training:
     """One fit.
 
     Parameters
     ----------
-    clf : PneumoniaClassifier
-        Its parameters; and, if it goes on from `start`, its attributes.
-    line : Line or None
+    config : FitConfig
+        How it is done.
+    encoder : Encoder or None
         From images to features. None: the examples are features.
     examples : Examples
         What it is trained on.
     tasks : FitTasks
         Told of what is done.
-    start : Head or None
+    attributes : callable
+        Turns a result into the attributes of a fitted classifier, for callbacks.
+    previous : PreviousFit or None
         What it goes on from.
     is_partial : bool
         Whether it is one epoch of many.
     """
 
     def __init__(
-        self, clf: Any, line: Line | None, examples: Examples, tasks: FitTasks, start: Head | None, *, is_partial: bool
+        self,
+        config: FitConfig,
+        encoder: Encoder | None,
+        examples: Examples,
+        tasks: FitTasks,
+        attributes: Callable[[FitResult], dict[str, Any]],
+        previous: PreviousFit | None,
+        *,
+        is_partial: bool,
     ) -> None:
-        self.clf, self.line, self.examples, self.tasks = clf, line, examples, tasks
-        self.start, self.is_partial = start, is_partial
+        self.config, self.encoder, self.examples, self.tasks = config, encoder, examples, tasks
+        self.attributes, self.previous, self.is_partial = attributes, previous, is_partial
+        self.start = start = previous.head if previous else None
         self.data = dict(examples.for_callbacks)  # what callbacks are told
-        if start and "stated_share" in clf.reference_:
+        if previous and "stated_share" in previous.reference:
             raise ValueError("A copy that was adapted to another site cannot go on training: train the model itself.")
-        if start and start.layers and not (line and line.holds(start.layers)):
+        if start and start.layers and not (encoder and encoder.has_trainable(start.layers)):
             raise ValueError(
-                f"The last fit tuned other layers than n_layers={clf.n_layers} and "
-                f"n_trainable_layers={clf.n_trainable_layers} name: restore these, or fit anew with warm_start=False."
+                f"The last fit tuned other layers than n_layers={config.n_layers} and "
+                f"n_trainable_layers={config.n_trainable_layers} name: restore these, or fit anew with "
+                "warm_start=False."
             )
-        self.before: Before | None = getattr(clf, "_before", None) if start else None
-        self.random = self.before.random if self.before else check_random_state(clf.random_state)
-        self.resampler = Resampler(clf.sampler, examples.classes, clf.n_views if line else 1, self.random)
+        self.before = previous.before if previous else None
+        self.random = self.before.random if self.before else check_random_state(config.random_state)
+        self.resampler = Resampler(config.sampler, examples.classes, config.n_views if encoder else 1, self.random)
         self.drawn_count = np.zeros(len(examples.classes))
-        self.is_iterative = is_partial or clf.n_trainable_layers > 0 or len(hidden_layer_sizes(clf)) > 0
+        self.is_iterative = is_partial or config.n_trainable_layers > 0 or len(config.hidden_layer_sizes) > 0
 
-    def run(self) -> tuple[dict[str, Any], Before | None]:
-        """Train; return the fitted attributes, and what a fit that goes on will need besides."""
-        clf, line, examples = self.clf, self.line, self.examples
+    def run(self) -> tuple[FitResult, Before | None]:
+        """Train; return what was learnt, and what a fit that goes on will need besides."""
+        config, encoder, examples = self.config, self.encoder, self.examples
         data = self.data
         self.tasks.begin(**data)
         train, held_out = examples, None
-        if clf.early_stopping and self.is_iterative:
+        if config.early_stopping and self.is_iterative:
             before = self.before.held_out if self.before else None
-            train, held_out = examples.hold_out(clf.validation_fraction, self.random, before)
+            contents = encoder.digests(examples.X) if encoder else {}
+            train, held_out = examples.hold_out(config.validation_fraction, self.random, before, contents)
         self.n_held_out = len(held_out) if held_out else 0
         with ExitStack() as stack:
             layers: dict[str, np.ndarray] = {}
             store = None
-            if line and clf.n_trainable_layers:
-                layers = self.start.layers if self.start and self.start.layers else line.load_trainable(self.random)
-                if clf.n_trainable_layers < clf.n_layers:
-                    store = stack.enter_context(room_for_maps(open_store(clf.memory, "maps")))
-            parts: list[tuple[Examples, int, Augmentation]] = [(train, clf.n_views, Augmentation.of(clf.augmentation))]
+            if encoder and config.n_trainable_layers:
+                layers = self.start.layers if self.start and self.start.layers else encoder.load_trainable(self.random)
+                if config.n_trainable_layers < config.n_layers:
+                    store = stack.enter_context(maps_store(open_store(config.memory, "maps")))
+            parts: list[tuple[Examples, int, Augmentation]] = [
+                (train, config.n_views, Augmentation.of(config.augmentation))
+            ]
             if held_out:
                 parts.append((held_out, 1 + _N_SHIFTED, SHIFTED))
-            rows, *more = _rows(line, parts, layers, store=store, progress=self.tasks)
+            encoder = encoder and encoder.with_layers(layers)
+            rows, *more = _rows(encoder, parts, store=store, progress=self.tasks)
             held = more[0] if more else None
             if self.start and self.is_iterative:
                 self._check_start(self.start, rows)
-            if line and not layers and held is None:  # what predicts at once, without the images
-                data["X"] = rows.features[:: clf.n_views].copy() if self.tasks.wants("X") else None
+            if encoder and not layers and held is None:  # what predicts at once, without the images
+                data["X"] = rows.features[:: config.n_views].copy() if self.tasks.wants("X") else None
             seen = self._seen([rows, *more])
-            attributes = partial(self._attributes, rows=rows, layers=layers, seen=seen)
-            progress = partial(self.tasks, attributes=attributes, **data)
+            result = partial(self._result, rows=rows, layers=layers, seen=seen)
+            progress = partial(self.tasks, attributes=lambda head: self.attributes(result(head)), **data)
             if layers:
                 head, plain = self._tune(rows, held, layers, progress)
             else:
                 head, plain = self._fit_head(rows, held, self.start, progress)
-        learnt = attributes(head) | self._of_plain_images(head, plain, train)
-        return learnt, self._leave(head, held_out)
+        shift, reference = self._of_plain_images(head, plain, train)
+        return replace(result(head), prior_shift=shift, reference=reference), self._leave(head, held_out)
 
     def end(self) -> None:
         """Tell callbacks that the classifier is fitted."""
@@ -126,8 +205,8 @@ class Training:
         progress: Callable[..., Any],
     ) -> tuple[Head, np.ndarray]:
         """Train a head on features; return it, and the standardised ones of plain images."""
-        clf, examples, sizes = self.clf, rows.examples, hidden_layer_sizes(self.clf)
-        is_partial = self.is_partial and not clf.n_trainable_layers
+        config, examples, sizes = self.config, rows.examples, self.config.hidden_layer_sizes
+        is_partial = self.is_partial and not config.n_trainable_layers
         is_probe = not sizes and not is_partial
         if is_probe:
             start = None  # its one solution does not depend on where it starts
@@ -142,7 +221,7 @@ class Training:
                     "With trainable layers and no hidden layers, the first call of partial_fit needs images of every "
                     f"class, but there are none of {missing}."
                 )
-            head = fit_probe(drawn, mean, scale, alpha=clf.alpha)
+            head = fit_probe(drawn, mean, scale, alpha=config.alpha)
         else:
             head = fit_dense(
                 draws,
@@ -150,12 +229,12 @@ class Training:
                 scale,
                 n_classes=len(examples.classes),
                 hidden_layer_sizes=sizes,
-                alpha=clf.alpha,
-                dropout=clf.dropout,
-                learning_rate_init=clf.learning_rate_init,
-                batch_size=min(200, len(drawn.rows)) if clf.batch_size == "auto" else int(clf.batch_size),
-                max_iter=1 if is_partial else clf.max_iter,
-                device=resolve_device(clf.device),
+                alpha=config.alpha,
+                dropout=config.dropout,
+                learning_rate_init=config.learning_rate_init,
+                batch_size=min(200, len(drawn.rows)) if config.batch_size == "auto" else int(config.batch_size),
+                max_iter=1 if is_partial else config.max_iter,
+                device=resolve_device(config.device),
                 random=self.random,
                 start=start,
                 stopping=self._stopping() if held else None,
@@ -172,27 +251,27 @@ class Training:
         progress: Callable[..., Any],
     ) -> tuple[Head, np.ndarray]:
         """Train the trainable layers and the head together, from the head that was trained before; return likewise."""
-        assert self.line is not None
+        assert self.encoder is not None
         assert rows.maps is not None
-        clf = self.clf
+        config = self.config
         head = self.start or self._fit_head(rows, held, None, progress)[0]
         if not head.layers:  # Adam has gathered nothing of them
             head = replace(head, layers=layers, moments=None)
         tuning = Tuning(
-            max_iter=1 if self.is_partial else clf.tune_max_iter,
-            batch_size=min(32, len(rows.examples)) if clf.batch_size == "auto" else int(clf.batch_size),
-            learning_rate=float(clf.tune_learning_rate),
+            max_iter=1 if self.is_partial else config.tune_max_iter,
+            batch_size=min(32, len(rows.examples)) if config.batch_size == "auto" else int(config.batch_size),
+            learning_rate=float(config.tune_learning_rate),
             is_scheduled=not self.is_partial,
-            average=float(clf.tune_average),
-            alpha=clf.alpha,
-            dropout=clf.dropout,
+            average=float(config.tune_average),
+            alpha=config.alpha,
+            dropout=config.dropout,
         )
         features = rows.features
-        if self.start and clf.sampler is not None:  # otherwise they are standardised already
+        if self.start and config.sampler is not None:  # otherwise they are standardised already
             features, *_ = standardize(features, rows.examples.sample_weight, overwrite=True, start=head)
         _, draws, held = self._draws(features, rows.examples, held, only_picked=True)
         head = finetune(
-            self.line.tail_shape(),
+            self.encoder.trainable_spec(),
             head,
             rows,
             tuning,
@@ -203,23 +282,25 @@ class Training:
             progress=progress,
         )
         plain = np.arange(0, len(rows.maps), rows.examples.n_views)
-        features = features_of_rows(self.line.tail_shape(), head.layers, rows.maps, plain)
+        features = features_of_maps(self.encoder.trainable_spec(), head.layers, rows.maps, plain)
         return head, ((features - head.mean) / head.scale).astype(np.float32)
 
-    def _of_plain_images(self, head: Head, standardized: np.ndarray, train: Examples) -> dict[str, Any]:
-        """Return the attributes that are made of plain training images, once the head is trained."""
-        clf, shift = self.clf, np.zeros(len(head.intercepts[-1]))
+    def _of_plain_images(
+        self, head: Head, standardized: np.ndarray, train: Examples
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the prior shift and the reference, made of plain training images once the head is trained."""
+        config, shift = self.config, np.zeros(len(head.intercepts[-1]))
         reference = fit_reference(standardized, train.codes, len(train.classes), train.sample_weight, train.groups)
         reference["drawn_count"] = self.drawn_count
-        if self.is_partial and self.start and clf.reference_:
-            reference = merged(clf.reference_, reference, is_alike=not head.layers)
-        if clf.prior_correction and (clf.class_weight is not None or clf.sampler is not None):
+        if self.is_partial and self.previous and self.previous.reference:
+            reference = merged(self.previous.reference, reference, is_alike=not head.layers)
+        if config.prior_correction and (config.class_weight is not None or config.sampler is not None):
             if self.is_partial:  # the images of earlier calls are gone
                 shift = log_ratio(reference["class_count"], reference["drawn_count"])
             else:
                 logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(standardized)
                 shift = prior_shift(logits, train.codes, train.sample_weight)
-        return {"prior_shift_": shift, "reference_": reference}
+        return shift, reference
 
     def _draws(
         self, features: np.ndarray, examples: Examples, held: FeatureRows | None, *, only_picked: bool = False
@@ -229,43 +310,25 @@ class Training:
         drawn = next(draws)
         self.drawn_count = drawn.class_count(len(examples.classes))
         if only_picked and drawn.features is not features:
-            raise ValueError(makes_features(self.clf.sampler))
-        if held and self.clf.sampler is not None:
+            raise ValueError(makes_features(self.config.sampler))
+        if held and self.config.sampler is not None:
             count = examples.class_count(examples.loss_weight)
             held = replace(held, examples=held.examples.weighted_like(count, self.drawn_count))
         return drawn, chain([drawn], draws), held
 
-    def _attributes(
-        self,
-        head: Head,
-        *,
-        rows: FeatureRows,
-        layers: dict[str, np.ndarray],
-        seen: Seen,
-    ) -> dict[str, Any]:
-        """Return what a fit leaves on an estimator at any time."""
-        return {
-            "backbone_fingerprint_": rows.fingerprint,
-            "weights_digest_": rows.weights_digest,
-            "bundled_weights_": {},
-            "classes_": self.examples.classes,
-            "feature_mean_": head.mean,
-            "feature_scale_": head.scale,
-            "coefs_": head.coefs,
-            "intercepts_": head.intercepts,
-            "n_iter_": head.n_iter,
-            "loss_curve_": head.loss_curve,
-            "accuracy_curve_": head.accuracy_curve,
-            "validation_scores_": head.validation_scores if head.best_iter is not None else None,
-            "validation_accuracy_curve_": head.validation_accuracies if head.best_iter is not None else None,
-            "best_iter_": head.best_iter,
-            "tuned_layers_": head.layers or layers,
-            "prior_shift_": np.zeros(len(head.intercepts[-1])),
-            "reference_": {},
-            "seen_": seen,
-            "training_summary_": self._summary(),
-            "versions_": versions(),
-        }
+    def _result(self, head: Head, *, rows: FeatureRows, layers: dict[str, np.ndarray], seen: Seen) -> FitResult:
+        """Return what has been learnt at any time."""
+        return FitResult(
+            head=head,
+            classes=self.examples.classes,
+            fingerprint=rows.fingerprint,
+            weights_digest=rows.weights_digest,
+            layers=head.layers or layers,
+            seen=seen,
+            summary=self._summary(),
+            prior_shift=np.zeros(len(head.intercepts[-1])),
+            reference={},
+        )
 
     def _seen(self, parts: list[FeatureRows]) -> Seen:
         """Note the images and patients of this fit, those held out too, beside those of fits that it goes on from."""
@@ -276,7 +339,7 @@ class Training:
             contents = [content_of(item) for part in parts for item in part.items]
         else:
             contents = row_digests(examples.X)
-        return remember(contents, set().union(*names), self.clf.seen_ if self.start else None)
+        return remember(contents, set().union(*names), self.previous.seen if self.previous else None)
 
     def _summary(self) -> dict[str, Any]:
         """Tell in plain numbers what this fit saw."""
@@ -285,7 +348,7 @@ class Training:
         _, groups = np.unique(examples.groups.astype(str), return_inverse=True)
         pairs = np.unique(np.column_stack([groups, examples.codes]), axis=0)
         metadata = examples.for_callbacks["metadata"] or {}
-        before = self.clf.training_summary_ if self.start else {}
+        before = self.previous.summary if self.previous else {}
         return {
             "kind": "images" if examples.is_images else "features",
             "n_images": len(examples),
@@ -293,26 +356,26 @@ class Training:
             "n_patients": int(groups.max()) + 1 if is_named else None,
             "n_patients_by_class": np.bincount(pairs[:, 1], minlength=n_classes).tolist() if is_named else None,
             "n_held_out": self.n_held_out,
-            "n_views": int(self.clf.n_views) if examples.is_images else 1,
+            "n_views": int(self.config.n_views) if examples.is_images else 1,
             "total_weight": float(examples.sample_weight.sum()) if "sample_weight" in metadata else None,
             "n_calls": before.get("n_calls", 0) + 1,
         }
 
     def _leave(self, head: Head, held_out: Examples | None) -> Before | None:
-        if not (self.is_partial or self.clf.warm_start):
+        if not (self.is_partial or self.config.warm_start):
             return None
         return Before(self.random, head.moments, held_out.groups if held_out else None)
 
     def _check_start(self, start: Head, rows: FeatureRows) -> None:
         """Refuse to go on from weights that belong to other inputs."""
-        fingerprint = self.clf.backbone_fingerprint_
+        fingerprint = self.previous.fingerprint if self.previous else None
         if (
             None not in (rows.fingerprint, fingerprint)
             and bool(rows.maps) == bool(start.layers)
             and rows.fingerprint != fingerprint
         ):
             raise ValueError(OTHER_FEATURES)
-        n_features, hidden = rows.features.shape[1], hidden_layer_sizes(self.clf)
+        n_features, hidden = rows.features.shape[1], self.config.hidden_layer_sizes
         sizes = (len(start.mean), *map(len, start.intercepts[:-1]))
         if sizes != (n_features, *hidden):
             raise ValueError(
@@ -322,24 +385,37 @@ class Training:
             )
 
     def _stopping(self) -> EarlyStopping[Head]:
-        return EarlyStopping(self.clf.n_iter_no_change, self.clf.tol)
+        return EarlyStopping(self.config.n_iter_no_change, self.config.tol)
 
 
 def _rows(
-    line: Line | None,
+    encoder: Encoder | None,
     parts: list[tuple[Examples, int, Augmentation]],
-    layers: dict[str, np.ndarray],
-    **settings: Any,
+    *,
+    store: FeatureStore | None,
+    progress: Callable[..., Any],
 ) -> list[FeatureRows]:
     """Compute, or look up, the rows of each part; one error names what cannot be read in any of them."""
-    if line is None:
+    if encoder is None:
         return [FeatureRows(examples, examples.X) for examples, *_ in parts]
     rows, failures = [], []
-    for part in parts:
+    for examples, n_views, augmentation in parts:
         try:
-            rows.append(line.rows(*part, layers, **settings))
+            found = encoder.extract(examples.X, n_views, augmentation, maps_store=store, progress=progress)
         except ImageReadError as error:
             failures += error.failures
+            continue
+        spec = encoder.spec()
+        rows.append(
+            FeatureRows(
+                examples.repeat(n_views),
+                found.features,
+                spec.fingerprint(),
+                found.items,
+                found.maps,
+                spec.backbone.needs,
+            )
+        )
     if failures:
         raise ImageReadError(failures)
     return rows

@@ -11,7 +11,7 @@ import numpy as np
 
 from skpneumo import _keras
 from skpneumo._vgg19.layers import Stretch, grid_side, n_channels
-from skpneumo._vgg19.weights import Arrays, Bundle, WeightsSource, load_layers, source_of, weights_digest
+from skpneumo._vgg19.weights import Arrays, WeightsSource, load_layers, source_of, weights_digest
 from skpneumo._vgg19.weights_search import find_weights
 from skpneumo.exceptions import WeightsError
 
@@ -96,10 +96,6 @@ class Backbone:
             They are damaged, or have just changed.
         """
         return load_layers(self.weights, self.n_layers, self.weights_digest)
-
-    def carrying(self, bundle: Bundle) -> "Backbone":
-        """Return one of other weights."""
-        return replace(self, weights=bundle, weights_digest=bundle.digest)
 
     def forward(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the compiled pass: (n, image_size, image_size) uint8 -> (n, n_features)."""

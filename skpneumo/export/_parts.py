@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._images.decoding import Square
+from skpneumo._classifier import PneumoniaClassifier, encoder_and_head
+from skpneumo._images.decoding import Preprocessing
 from skpneumo._vgg19.layers import map_side, pooling_matrix
 
 _INNER = (
@@ -22,7 +22,7 @@ class Parts:
 
     Parameters
     ----------
-    square : Square
+    square : Preprocessing
         What the network sees of an image.
     n_layers : int
         Convolution layers of VGG19.
@@ -44,7 +44,7 @@ class Parts:
         As ``threshold_`` of the classifier.
     """
 
-    square: Square
+    square: Preprocessing
     n_layers: int
     rounded_after: int
     arrays: dict[str, np.ndarray]
@@ -93,12 +93,12 @@ def take_apart(clf: Any) -> Parts:
             f"n_views_predict={clf.n_views_predict}, but an exported model sees one view of each image: go on with "
             "set_params(n_views_predict=1), which changes the probabilities."
         )
-    way, tuned = clf._way(clf._line_of_fit(), 1), clf.tuned_layers_
-    n_frozen = way.backbone.n_layers
-    frozen = way.backbone.layers()
+    spec, tuned = encoder_and_head(clf)[0].spec(), clf.tuned_layers_
+    n_frozen = spec.backbone.n_layers
+    frozen = spec.backbone.layers()
     side = map_side(clf.n_layers, clf.image_size)
     return Parts(
-        square=way.square,
+        square=spec.preprocessing,
         n_layers=clf.n_layers,
         rounded_after=n_frozen if tuned else 0,
         arrays=frozen | {name: array.astype(np.float32) for name, array in tuned.items()},

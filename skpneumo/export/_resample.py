@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo.export._graph import Graph
 
 _ONE = np.float64(2**22)
@@ -30,7 +30,7 @@ class _Axis:
     offset: str
 
 
-def add_squares(graph: Graph, pixels: str, square: Square) -> str:
+def add_squares(graph: Graph, pixels: str, square: Preprocessing) -> str:
     """Add what turns `pixels`, (n, height, width) uint8, into squares, (n, size, size) int64."""
     shape = graph("Shape", pixels)
     height, width = (graph.cast(graph("Gather", shape, np.int64(axis)), "float64") for axis in (1, 2))
@@ -42,7 +42,7 @@ def add_squares(graph: Graph, pixels: str, square: Square) -> str:
     return _equalized(graph, squares, matrices, square.size) if square.contrast == "equalize" else squares
 
 
-def _axes(graph: Graph, height: str, width: str, square: Square) -> list[_Axis]:
+def _axes(graph: Graph, height: str, width: str, square: Preprocessing) -> list[_Axis]:
     size, zero = graph.constant(np.float64(square.size)), graph.constant(np.float64(0))
     if square.aspect == "stretch":
         return [_Axis(length, zero, length, size, zero) for length in (height, width)]

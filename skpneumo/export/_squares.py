@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from skpneumo._classifier import encoder_and_head
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import label_of, read_bytes, reason
 from skpneumo.exceptions import ImageReadError
@@ -52,7 +53,7 @@ def squares(clf: Any, X: Any) -> np.ndarray:
         raise ValueError(f"squares takes images; got {type(X).__name__} without any.")
     if clf.backbone_fingerprint_ is None:
         raise ValueError("this model was fitted on features: it does not know which squares they come from.")
-    square, found, failures = clf._line_of_fit().extractor._square(), [], []
+    square, found, failures = encoder_and_head(clf)[0].preprocessing, [], []
     for position, image in enumerate(images):
         try:
             found.append(square.decode(read_bytes(image)))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skpneumo._classifier import PneumoniaClassifier
+from skpneumo._classifier import PneumoniaClassifier, encoder_and_head
 from skpneumo._images.sources import Source
 from skpneumo._vgg19.layers import grid_side, pooling_matrix
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, placed, slopes_of_log_odds
@@ -100,27 +100,25 @@ def grad_cam(
     images = check_images(X, clf, coordinates)
     if detail not in DETAILS:
         raise ValueError(f"detail={detail!r}, but it must be one of {', '.join(map(repr, DETAILS))}.")
-    grids = contributions(clf, X, images, class_of_interest, detail)
+    grids = contributions(clf, images, class_of_interest, detail)
     return placed(grids, images, clf, coordinates)
 
 
-def contributions(
-    clf: PneumoniaClassifier, X: Any, images: list[Source], class_of_interest: Any, detail: str
-) -> np.ndarray:
+def contributions(clf: PneumoniaClassifier, images: list[Source], class_of_interest: Any, detail: str) -> np.ndarray:
     """Return what each place adds to the log odds, (n_samples, k, k)."""
-    features, head = clf.features(X), clf._trained()
+    features, (encoder, head) = clf.features(images), encoder_and_head(clf)
     logits = head.logits(features)
     codes = classes_of_interest(clf, class_of_interest, logits)
     slopes = head.slopes(features, slopes_of_log_odds(logits + clf.prior_shift_, codes))
     side, grid = (grid_side(clf.n_layers, clf.image_size, cells) for cells in (None, clf.pool_grid))
     if detail == "cells" or (detail == "auto" and grid > 1):
         return ((features - clf.feature_mean_) * slopes).reshape(len(images), grid, grid, -1).sum(axis=-1)
-    line, averages = clf._line_of_fit(memory=None).ungridded(), pooling_matrix(side, grid)
+    encoder, averages = encoder.at_full_resolution(), pooling_matrix(side, grid)
     mean = clf.feature_mean_.reshape(grid, grid, -1)
     parts = []
     for some in gen_batches(len(images), _IMAGES_AT_ONCE):
-        squares = read_squares(images[some], line.extractor._square(), first=some.start)
-        maps = line.features_of_squares(squares, clf.tuned_layers_).reshape(-1, side, side, mean.shape[-1])
+        squares = read_squares(images[some], encoder.preprocessing, first=some.start)
+        maps = encoder.features_of_preprocessed(squares).reshape(-1, side, side, mean.shape[-1])
         by_cell = slopes[some].reshape(-1, *mean.shape)
         at_mean = np.einsum("nghc,ghc->ngh", by_cell, mean)
         in_rows = np.einsum("gy,nghc->nyhc", averages, by_cell)

@@ -127,7 +127,7 @@ class GradCAMDisplay:
         grids = grad_cam(clf, X, class_of_interest=class_of_interest, detail=detail, coordinates="grid")
         films = read_films(images, _LONGEST)
         proba = np.asarray(clf.predict_proba(X))
-        codes = classes_of_interest(inner, class_of_interest, inner._trained().logits(inner.features(X)))
+        codes = classes_of_interest(inner, class_of_interest, inner._head().logits(inner.features(X)))
         labels = [None] * len(films) if y is None else y.tolist()
         titles = [
             f"probability of class {clf.classes_[code]}: {written(row[code])}"

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar
 
+from skpneumo._encoder.encoder import check_params
 from skpneumo._features import VGG19Features
 from skpneumo._images.augmentation import Augmentation
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import digest
 from skpneumo.inspection._read_images import read
@@ -59,8 +60,8 @@ def image_views(
     if images is None:
         raise ValueError(f"image_views takes images; got {type(X).__name__} without any.")
     check_scalar(n_views, "n_views", Integral, min_val=1)
-    VGG19Features(image_size=image_size, aspect=aspect, contrast=contrast)._check_parameters()
-    square, strengths = Square(image_size, aspect, contrast), Augmentation.of(augmentation)
+    check_params(VGG19Features(image_size=image_size, aspect=aspect, contrast=contrast).get_params())
+    square, strengths = Preprocessing(image_size, aspect, contrast), Augmentation.of(augmentation)
 
     def views(data: bytes) -> np.ndarray:
         gray, content = square.gray(data), digest(data)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar
 
-from skpneumo._images.decoding import Square
+from skpneumo._classifier import encoder_and_head
+from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.inputs import as_images
 from skpneumo._vgg19.layers import grid_side
 from skpneumo.exceptions import ImageReadError
@@ -83,19 +84,19 @@ def occlusion_map(
     """
     clf = check_inner(clf)
     images = check_images(X, clf, coordinates)
-    line = clf._line_of_fit(memory=None)
-    square = line.extractor._square()
+    encoder, head = encoder_and_head(clf)
+    preprocessing = encoder.preprocessing
     if grid is None:
         grid = grid_side(clf.n_layers, clf.image_size, clf.pool_grid)
     check_scalar(grid, "grid", Integral, min_val=1, max_val=clf.image_size)
-    covers = None if background is None else _covers(background, square)
+    covers = None if background is None else _covers(background, preprocessing)
     grid = int(grid)
-    edges, head = _edges(clf.image_size, grid), clf._trained()
+    edges = _edges(clf.image_size, grid)
     grids = []
-    for seen in read_squares(images, square):
+    for seen in read_squares(images, preprocessing):
         cover = np.full((1, *seen.shape), round(float(seen.mean())), np.uint8) if covers is None else covers
         parts = [seen[np.newaxis], *_covered(seen, cover, edges)]
-        logits = np.concatenate([head.logits(line.features_of_squares(part, clf.tuned_layers_)) for part in parts])
+        logits = np.concatenate([head.logits(encoder.features_of_preprocessed(part)) for part in parts])
         codes = np.repeat(classes_of_interest(clf, class_of_interest, logits[:1]), len(logits))
         before, *after = log_odds(logits + clf.prior_shift_, codes)
         grids.append(before - np.reshape(after, (grid, grid, -1)).mean(axis=-1))
@@ -112,7 +113,7 @@ def _as_background(background: Any) -> Any:
     return images
 
 
-def _covers(background: Any, square: Square) -> np.ndarray:
+def _covers(background: Any, square: Preprocessing) -> np.ndarray:
     """Decode the films that cover; an error calls them by their place among these, not in X."""
     images = _as_background(background)
     try:

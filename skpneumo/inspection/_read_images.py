@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.sources import Source, label_of, read_bytes, reason
 from skpneumo.exceptions import ImageReadError
 
 
-def read_squares(images: Sequence[Source], square: Square, first: int = 0) -> np.ndarray:
+def read_squares(images: Sequence[Source], square: Preprocessing, first: int = 0) -> np.ndarray:
     """Decode images, the first of which stands at position `first` of X; (n, size, size) uint8.
 
     Raises
@@ -30,7 +30,7 @@ def read_films(images: Sequence[Source], longest: int) -> list[np.ndarray]:
     """
 
     def film(data: bytes) -> np.ndarray:
-        gray = Square(longest).gray(data)
+        gray = Preprocessing(longest).gray(data)
         gray.thumbnail((longest, longest))
         return np.asarray(gray)
 

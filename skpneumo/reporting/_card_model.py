@@ -7,9 +7,10 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._encoder.batches import Way
+from skpneumo._encoder.encoder import check_params
+from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._images.augmentation import Augmentation
-from skpneumo._images.decoding import VERSION, Square
+from skpneumo._images.decoding import VERSION, Preprocessing
 from skpneumo._images.sources import base_name
 from skpneumo._training.checks import check_parameters
 from skpneumo._version import __version__
@@ -66,7 +67,7 @@ def _check_as_fit_does(inner: PneumoniaClassifier) -> None:
         check_parameters(inner)
     Augmentation.of(inner.augmentation)
     if sees_images(inner):
-        inner._line()
+        check_params(inner.get_params(deep=False))
     elif inner.n_trainable_layers:
         raise ValueError(f"n_trainable_layers={inner.n_trainable_layers}, but the model was fitted on features.")
 
@@ -84,8 +85,8 @@ def _gives_features_of_fit(inner: PneumoniaClassifier) -> bool:
     digest = weights_digest(None, n_layers) if known is None else bytes.fromhex(known)
     # Neither device nor precision is in the name of what a model was fitted on.
     backbone = Backbone(None, digest, n_layers, inner.image_size, pool_grid, device="", precision="")
-    square = Square(inner.image_size, inner.aspect, inner.contrast)
-    return Way(square, backbone).fingerprint() == inner.backbone_fingerprint_
+    square = Preprocessing(inner.image_size, inner.aspect, inner.contrast)
+    return FeatureSpec(square, backbone).fingerprint() == inner.backbone_fingerprint_
 
 
 def description(clf: Any, inner: PneumoniaClassifier) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import VGG19Features
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo._keras import keras as import_keras
 from skpneumo._vgg19.backbone import backbone
 from tests.benchmarks import machine
@@ -84,5 +84,5 @@ def _backbone() -> Any:
 def _films(setting: Setting, n_images: int) -> tuple[list[str], np.ndarray, Any]:
     """Return files, their squares and the bare pass; a GPU, which is done sooner, gets more of them."""
     paths, _ = large_films(setting, 16 * n_images if machine.device() == "gpu" else n_images)
-    squares = np.stack([Square(SIDE).decode(Path(path).read_bytes()) for path in paths])
+    squares = np.stack([Preprocessing(SIDE).decode(Path(path).read_bytes()) for path in paths])
     return paths, squares, _backbone().forward()

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo._keras import keras as import_keras
 from tests.benchmarks.data import Setting, large_films, search
 from tests.benchmarks.table import Figures, Row, compare, number, seconds
@@ -26,7 +26,7 @@ def rows(setting: Setting) -> list[Row]:
 def whole_search(setting: Setting) -> Figures:
     paths, y = large_films(setting, 40)
     side = setting.pick(96, 224)
-    squares = np.stack([Square(side).decode(Path(path).read_bytes()) for path in paths])
+    squares = np.stack([Preprocessing(side).decode(Path(path).read_bytes()) for path in paths])
     images = np.repeat(squares[..., None], 3, axis=-1).astype(np.float32)
     epochs: list[float] = []
 

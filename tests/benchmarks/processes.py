@@ -77,9 +77,9 @@ def seconds_of_search(folder: str, memory: str, n_jobs: int, settings: dict[str,
 class CountingClassifier(PneumoniaClassifier):
     """Writes down, in the folder of its store, how many images pass the network, in whatever process."""
 
-    def _line(self) -> Any:
+    def _encoder(self) -> Any:
         _count_into(os.path.join(self.memory, LOG))
-        return super()._line()
+        return super()._encoder()
 
 
 @functools.cache

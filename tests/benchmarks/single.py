@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo._vgg19.backbone import backbone
 from tests.benchmarks import fresh
 from tests.benchmarks.data import Setting, large_films
@@ -33,7 +33,7 @@ def first(setting: Setting) -> Figures:
     model = os.path.join(setting.new_folder(), "model.joblib")
     joblib.dump(_model(setting.new_folder()), model)
     square = os.path.join(setting.new_folder(), "square.npy")
-    np.save(square, Square(SIDE).decode(Path(next(paths)).read_bytes())[None])
+    np.save(square, Preprocessing(SIDE).decode(Path(next(paths)).read_bytes())[None])
     return compare(
         lambda: fresh.call(seconds_of_first_predict, model, next(paths)),
         lambda: fresh.call(seconds_of_first_pass, square),
@@ -56,7 +56,7 @@ def later(setting: Setting) -> Figures:
     new, clf, forward = _warm(setting)
 
     def bare() -> float:
-        square = Square(SIDE).decode(Path(next(new)).read_bytes())[None]
+        square = Preprocessing(SIDE).decode(Path(next(new)).read_bytes())[None]
         return 1e3 * seconds(forward, square)
 
     return compare(
@@ -72,7 +72,7 @@ def later_with_decoding(setting: Setting) -> Figures:
     new, clf, forward = _warm(setting)
     return compare(
         lambda: 1e3 * seconds(clf.predict, [next(new)]),
-        lambda: 1e3 * seconds(lambda: forward(Square(SIDE).decode(Path(next(new)).read_bytes())[None])),
+        lambda: 1e3 * seconds(lambda: forward(Preprocessing(SIDE).decode(Path(next(new)).read_bytes())[None])),
         setting.pick(25, 50),
         unit="ms",
         note="The same; the peer reads and decodes too, and stores nothing.",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import PneumoniaClassifier
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo._keras import keras as import_keras
 from tests.benchmarks import fresh, machine
 from tests.benchmarks.data import Setting, large_films, search, small_films, small_settings
@@ -55,7 +55,7 @@ def epoch(setting: Setting, precision: str) -> Figures:
         )
         return (long - short) / n_epochs
 
-    squares = np.stack([Square(side).decode(Path(path).read_bytes()) for path in paths])
+    squares = np.stack([Preprocessing(side).decode(Path(path).read_bytes()) for path in paths])
     images = np.repeat(squares[..., None], 3, axis=-1).astype(np.float32)
     model = _model(side, precision)
     model.fit(images, y, batch_size=BATCH, epochs=1, verbose=0)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from skpneumo import VGG19Features, _keras
-from skpneumo._encoder import batches as _pipeline
 from skpneumo._feature_store.store import StoreNamespace
 from skpneumo._images import decoding as _images
+from skpneumo._utils.executor import ahead
 from skpneumo._vgg19 import backbone as _backbone
 
 PATIENCE = 60  # seconds after which a test has failed
@@ -23,7 +23,7 @@ def test_mapping_ahead_keeps_the_order_and_draws_no_more_than_it_may(n_ahead):
             yield i
 
     with ThreadPoolExecutor(2) as pool:
-        for result in _pipeline.ahead(pool, lambda i: i * i, items(), n_ahead):
+        for result in ahead(pool, lambda i: i * i, items(), n_ahead):
             assert result == done**2
             assert len(drawn) <= done + n_ahead
             done += 1
@@ -36,7 +36,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
     """Each step of the first batch waits until the step before it has gone on to a later one."""
     decoded, passed = threading.Semaphore(0), threading.Semaphore(0)
     first = {"forward": True, "put": True}
-    decode, forward, put = _images.Square.gray, _backbone.Backbone.forward, StoreNamespace.put
+    decode, forward, put = _images.Preprocessing.gray, _backbone.Backbone.forward, StoreNamespace.put
 
     def counted_decode(square, data):
         decoded.release()
@@ -57,7 +57,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
         return put(stored, rows)
 
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
-    monkeypatch.setattr(_images.Square, "gray", counted_decode)
+    monkeypatch.setattr(_images.Preprocessing, "gray", counted_decode)
     monkeypatch.setattr(_backbone.Backbone, "forward", waiting_forward)
     monkeypatch.setattr(StoreNamespace, "put", waiting_put)
     rows = features.set_params(memory=tmp_path).fit_transform(paths)
@@ -70,7 +70,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
 
 def test_squares_under_way_are_bounded_however_many_images_there_are(paths, features, monkeypatch):
     under_way, most, lock = 0, 0, threading.Lock()
-    decode, forward = _images.Square.gray, _backbone.Backbone.forward
+    decode, forward = _images.Preprocessing.gray, _backbone.Backbone.forward
 
     def counted_decode(square, data):
         nonlocal under_way, most
@@ -89,7 +89,7 @@ def test_squares_under_way_are_bounded_however_many_images_there_are(paths, feat
         return run
 
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 2)
-    monkeypatch.setattr(_images.Square, "gray", counted_decode)
+    monkeypatch.setattr(_images.Preprocessing, "gray", counted_decode)
     monkeypatch.setattr(_backbone.Backbone, "forward", counted_forward)
     features.set_params(memory=None).fit_transform(paths)
     assert under_way == 0

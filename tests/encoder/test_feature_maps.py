@@ -8,10 +8,12 @@ import pytest
 from conftest import TINY
 from skpneumo import VGG19Features
 from skpneumo._encoder import feature_maps as _maps
-from skpneumo._encoder.feature_maps import Maps, room_for_maps
+from skpneumo._encoder.feature_maps import FeatureMaps, maps_store
+from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import decoding as _images
 from skpneumo._images.augmentation import XRAY
+from skpneumo._images.inputs import as_images
 from skpneumo.exceptions import ImageReadError
 
 
@@ -33,8 +35,10 @@ class Task:
 @pytest.fixture
 def decoded(monkeypatch):
     """What is decoded."""
-    images, gray = [], _images.Square.gray
-    monkeypatch.setattr(_images.Square, "gray", lambda square, data: (images.append(data), gray(square, data))[1])
+    images, gray = [], _images.Preprocessing.gray
+    monkeypatch.setattr(
+        _images.Preprocessing, "gray", lambda square, data: (images.append(data), gray(square, data))[1]
+    )
     return images
 
 
@@ -44,8 +48,9 @@ def store(tmp_path):
 
 
 def maps_of(paths, store, n_views=1, n_frozen=2, **changes):
-    features = VGG19Features(**TINY | {"n_layers": 4} | changes)
-    return Maps(paths, features._way(n_views, XRAY, n_frozen=n_frozen), store, device="cpu", n_jobs=None)
+    encoder = VGG19Features(**TINY | {"n_layers": 4} | changes)._encoder()
+    spec = FeatureSpec(encoder.preprocessing, encoder._backbone(n_frozen, None), tuple(range(n_views)))
+    return FeatureMaps(as_images(paths), spec, store, device="cpu", n_jobs=None)
 
 
 def first_pass(maps):
@@ -133,7 +138,7 @@ def test_without_frozen_layers_rows_are_the_squares_and_nothing_is_stored(paths,
     maps = maps_of(paths[:4], store, n_frozen=0, weights="no such file.npz")
     rows = first_pass(maps)
     assert (rows.dtype, rows.shape) == (np.uint8, (4, 32 * 32))
-    square = _images.Square(32)
+    square = _images.Preprocessing(32)
     for path, row in zip(paths, rows, strict=False):
         np.testing.assert_array_equal(row, square.decode(Path(path).read_bytes()).ravel())
     assert not store.folder.exists()
@@ -209,7 +214,7 @@ def test_after_an_unreadable_image_the_other_parts_pass_no_network(paths, store,
 
 
 def test_without_a_store_maps_lie_in_a_temporary_folder_that_goes(paths):
-    with room_for_maps(None) as room:
+    with maps_store(None) as room:
         maps = maps_of(paths[:3], room)
         rows = first_pass(maps)
         assert room.file.is_file()
@@ -219,7 +224,7 @@ def test_without_a_store_maps_lie_in_a_temporary_folder_that_goes(paths):
 
 def test_the_temporary_folder_goes_after_an_error_too():
     def fail():
-        with room_for_maps(None) as room:
+        with maps_store(None) as room:
             room.put([(b"key", np.zeros(3))])
             folders.append(Path(room.folder))
             raise LookupError
@@ -231,7 +236,7 @@ def test_the_temporary_folder_goes_after_an_error_too():
 
 
 def test_a_store_that_is_there_is_lent_and_stays(store):
-    with room_for_maps(store) as room:
+    with maps_store(store) as room:
         assert room is store
 
 

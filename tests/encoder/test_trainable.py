@@ -5,11 +5,11 @@ import pytest
 
 from conftest import TINY
 from skpneumo import VGG19Features
-from skpneumo._encoder.trainable import TAILS, TailShape
+from skpneumo._encoder.trainable import TRAINABLE, TrainableSpec
 from skpneumo._heads.head import Head
 from skpneumo._vgg19.weights import load_layers
 
-SHAPE = TailShape(n_frozen=2, n_layers=4, image_size=32, grid=2, device="cpu", precision="float32")
+SHAPE = TrainableSpec(n_frozen=2, n_layers=4, image_size=32, grid=2, device="cpu", precision="float32")
 
 
 def features_of(paths, **changes):
@@ -28,30 +28,30 @@ def head(random):
     return Head(np.zeros(512), np.ones(512), [coef], [np.zeros(1)], layers=layers)
 
 
-def step(tail, maps, rate=1e-3):
+def step(trainable, maps, rate=1e-3):
     from skpneumo import _keras
 
     codes, weights = np.arange(len(maps), dtype=np.int32) % 2, np.ones(len(maps), np.float32)
     with _keras.place("cpu"):
-        return tail.step(maps, codes, weights, 0.01, learning_rate=rate)
+        return trainable.step(maps, codes, weights, 0.01, learning_rate=rate)
 
 
 def test_frozen_layers_and_tail_make_the_features_that_the_whole_makes(maps, paths):
-    with TAILS.borrow(SHAPE) as tail:
-        tail.load(load_layers(None, 4))
-        features = tail.features(maps)
+    with TRAINABLE.borrow(SHAPE) as trainable:
+        trainable.load(load_layers(None, 4))
+        features = trainable.features(maps)
     expected = features_of(paths[:12], n_layers=4)
     assert (features.dtype, features.shape) == (np.float32, (12, 512))
     np.testing.assert_allclose(features, expected, rtol=5e-3, atol=1e-3 * expected.max())
 
 
 def test_a_row_does_not_depend_on_its_company_nor_on_the_size_of_batches(maps, monkeypatch):
-    with TAILS.borrow(SHAPE) as tail:
-        tail.load(load_layers(None, 4))
-        together = tail.features(maps)
-        np.testing.assert_allclose(tail.features(maps[5:6])[0], together[5], rtol=1e-5, atol=1e-4)
+    with TRAINABLE.borrow(SHAPE) as trainable:
+        trainable.load(load_layers(None, 4))
+        together = trainable.features(maps)
+        np.testing.assert_allclose(trainable.features(maps[5:6])[0], together[5], rtol=1e-5, atol=1e-4)
         monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 5)
-        np.testing.assert_allclose(tail.features(maps), together, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(trainable.features(maps), together, rtol=1e-5, atol=1e-4)
 
 
 def test_rows_are_maps_in_float16_or_squares():
@@ -61,42 +61,46 @@ def test_rows_are_maps_in_float16_or_squares():
 
 
 def test_a_step_changes_every_layer_and_the_head_and_tells_the_loss_from_before(maps, head):
-    with TAILS.borrow(replace(SHAPE, sizes=(512, 1))) as tail:
-        tail.start(head, np.random.RandomState(0))
-        logits = head.logits(tail.features(maps))[:, 0]
-        loss, accuracy = step(tail, maps)
+    with TRAINABLE.borrow(replace(SHAPE, sizes=(512, 1))) as trainable:
+        trainable.start(head, np.random.RandomState(0))
+        logits = head.logits(trainable.features(maps))[:, 0]
+        loss, accuracy = step(trainable, maps)
         codes = np.arange(12) % 2
         expected = np.logaddexp(0, np.where(codes == 1, -logits, logits)).mean()
         expected += 0.01 / 2 * 512 * (head.coefs[0] ** 2).sum()
         assert loss == pytest.approx(expected, rel=1e-4)
         assert accuracy == pytest.approx(np.mean((logits > 0) == codes))
-        for name, array in tail.arrays().items():
+        for name, array in trainable.arrays().items():
             assert not np.array_equal(array, head.layers[name]), name
-        coefs, intercepts = tail.head.weights()
+        coefs, intercepts = trainable.head.weights()
         assert not np.array_equal(coefs[0], head.coefs[0])
         assert intercepts[0] != 0
 
 
 def test_what_begins_anew_has_forgotten_everything(maps, head):
     results = []
-    with TAILS.borrow(replace(SHAPE, sizes=(512, 1))) as tail:
+    with TRAINABLE.borrow(replace(SHAPE, sizes=(512, 1))) as trainable:
         for _ in range(2):
-            tail.start(head, np.random.RandomState(0))
-            figures = [step(tail, maps) for _ in range(3)]
-            results.append([*tail.arrays().values(), *tail.head.weights()[0], *tail.step.state(), *figures])
+            trainable.start(head, np.random.RandomState(0))
+            figures = [step(trainable, maps) for _ in range(3)]
+            results.append(
+                [*trainable.arrays().values(), *trainable.head.weights()[0], *trainable.step.state(), *figures]
+            )
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_what_goes_on_from_its_moments_has_not_been_interrupted(maps, head):
-    with TAILS.borrow(replace(SHAPE, sizes=(512, 1))) as tail:
-        tail.start(head, np.random.RandomState(0))
-        step(tail, maps)
-        coefs, intercepts = tail.head.weights()
-        between = replace(head, layers=tail.arrays(), coefs=coefs, intercepts=intercepts, moments=tail.step.state())
-        step(tail, maps)
-        expected = tail.arrays()
-        tail.start(between, np.random.RandomState(0))
-        step(tail, maps)
-        for name, array in tail.arrays().items():
+    with TRAINABLE.borrow(replace(SHAPE, sizes=(512, 1))) as trainable:
+        trainable.start(head, np.random.RandomState(0))
+        step(trainable, maps)
+        coefs, intercepts = trainable.head.weights()
+        between = replace(
+            head, layers=trainable.arrays(), coefs=coefs, intercepts=intercepts, moments=trainable.step.state()
+        )
+        step(trainable, maps)
+        expected = trainable.arrays()
+        trainable.start(between, np.random.RandomState(0))
+        step(trainable, maps)
+        for name, array in trainable.arrays().items():
             np.testing.assert_array_equal(array, expected[name])

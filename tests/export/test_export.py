@@ -14,7 +14,7 @@ from sklearn.model_selection import TunedThresholdClassifierCV
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo.exceptions import ImageReadError
 from skpneumo.export import squares, to_keras, to_onnx
 from skpneumo.export._graph import Graph
@@ -116,7 +116,7 @@ SIZES += [(333, 512), (512, 333), (1, 400), (400, 1), (517, 123), (123, 517), (4
 @pytest.mark.parametrize("aspect", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("size", [32, 45])
 def test_squares_of_any_image_are_those_of_pillow_to_the_last_bit(size, aspect, contrast, random):
-    square = Square(size, aspect, contrast)
+    square = Preprocessing(size, aspect, contrast)
     run = square_session(square).run
     for shape in SIZES:
         noise = random.randint(0, 256, shape).astype(np.uint8)
@@ -271,7 +271,7 @@ def test_a_missing_onnx_is_said(fitted, monkeypatch, tmp_path):
 
 
 def test_squares_are_what_the_network_sees(fitted, paths):
-    expected = [Square(32).decode(Path(path).read_bytes()) for path in paths[:3]]
+    expected = [Preprocessing(32).decode(Path(path).read_bytes()) for path in paths[:3]]
     np.testing.assert_array_equal(squares(fitted, paths[:3]), expected)
 
 

@@ -8,9 +8,9 @@ from PIL import Image
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._encoder.batches import Way
+from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._images.augmentation import XRAY, Augmentation, View
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 
 NONE = Augmentation(rotation=0, area=1, margin=0, aspect=0, gamma=0, contrast=0, brightness=0, blur=0, noise=0, flip=0)
 PLAIN = View(0, 1, 1, (0, 0), 1, 1, 0, 0, 0, 0, False)
@@ -36,7 +36,7 @@ def png(image):
 
 
 def cut(image, view, size=64, **settings):
-    return Square(size, **settings).cut(image, view).astype(int)
+    return Preprocessing(size, **settings).cut(image, view).astype(int)
 
 
 def view_of(augmentation, number, content=CONTENT):
@@ -216,7 +216,7 @@ def test_equalising_leaves_the_black_around_the_image_out():
 @pytest.fixture
 def way():
     features = VGG19Features(**TINY)
-    return features._way(4)
+    return features._encoder().spec(4)
 
 
 def test_a_view_is_the_same_whatever_its_company_and_order(way):
@@ -227,11 +227,11 @@ def test_a_view_is_the_same_whatever_its_company_and_order(way):
     for order in ([3, 1], [2], [1, 0, 3, 2]):
         for number, square in zip(order, way.squares(data, [items[i] for i in order]), strict=True):
             np.testing.assert_array_equal(square, squares[number])
-    np.testing.assert_array_equal(squares[0], way.square.decode(data))
+    np.testing.assert_array_equal(squares[0], way.preprocessing.decode(data))
 
 
 def test_views_have_one_fingerprint_whatever_their_number_and_strengths(way):
-    other = Way(way.square, way.backbone, (0,), STRONG)
+    other = FeatureSpec(way.preprocessing, way.backbone, (0,), STRONG)
     assert (other.fingerprint(), other.key()) == (way.fingerprint(), way.key())
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from skpneumo._images.decoding import ASPECTS, CONTRASTS, FORMATS, Square, _gray, look
+from skpneumo._images.decoding import ASPECTS, CONTRASTS, FORMATS, Preprocessing, _gray, look
 from skpneumo._images.sources import read_bytes
 
 SIDE = 32
 RAMP = (np.arange(SIDE)[:, None] * 3 + np.arange(SIDE) * 5).astype(np.uint8)
 GRAY = Image.fromarray(RAMP)
-SQUARE = Square(SIDE)  # an image of its very size passes it unscaled, so exact pixels can be asked for
+SQUARE = Preprocessing(SIDE)  # an image of its very size passes it unscaled, so exact pixels can be asked for
 LOSSLESS = {
     "PNG": {},
     "BMP": {},
@@ -325,7 +325,7 @@ def test_an_oblong_image_is_turned_before_it_is_cropped():
 def test_gray_values_are_the_same_in_every_version_of_pillow(aspect, high, wide):
     for shape, expected in [((301, 97), high), ((97, 301), wide)]:
         pixels = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
-        square = Square(48, aspect).cut(Image.fromarray(pixels))
+        square = Preprocessing(48, aspect).cut(Image.fromarray(pixels))
         assert hashlib.blake2b(square.tobytes(), digest_size=6).hexdigest() == expected
 
 
@@ -353,7 +353,7 @@ def test_crop_keeps_the_centre(upright):
 
 @pytest.mark.parametrize("upright", [False, True], ids=["wide", "high"])
 def test_pad_keeps_the_whole_in_the_middle_of_black(upright):
-    square = Square(SIDE, "pad")
+    square = Preprocessing(SIDE, "pad")
     decoded = square.decode(encode(np.ascontiguousarray(THIRDS.T) if upright else THIRDS, "PNG"))
     decoded = decoded.T if upright else decoded
     filled = np.flatnonzero(decoded.any(axis=1))
@@ -362,7 +362,7 @@ def test_pad_keeps_the_whole_in_the_middle_of_black(upright):
 
 
 def test_stretch_keeps_the_whole_and_fills_the_square():
-    decoded = Square(SIDE, "stretch").decode(encode(THIRDS, "PNG"))
+    decoded = Preprocessing(SIDE, "stretch").decode(encode(THIRDS, "PNG"))
     assert decoded[[0, 0, 0, 31, 31, 31], [0, 16, 31, 0, 16, 31]].tolist() == [60, 120, 240] * 2
 
 
@@ -370,7 +370,7 @@ def test_stretch_keeps_the_whole_and_fills_the_square():
 @pytest.mark.parametrize("aspect", ASPECTS)
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (31, 33), (1, 3000), (3000, 1), (5000, 3), (700, 500)])
 def test_an_image_of_any_size_fills_its_square(size, aspect, kind):
-    decoded = Square(SIDE, aspect).decode(encode(Image.new("L", size, 77), kind))
+    decoded = Preprocessing(SIDE, aspect).decode(encode(Image.new("L", size, 77), kind))
     assert decoded.shape == (SIDE, SIDE)
     assert decoded.dtype == np.uint8
     assert decoded.max() == 77
@@ -400,22 +400,22 @@ def test_a_large_jpeg_is_read_in_no_less_than_twice_the_target(side, tolerance, 
 
 def test_equalize_spreads_the_levels():
     dull = encode(100 + RAMP // 8, "PNG")
-    equalized = Square(SIDE, contrast="equalize").decode(dull)
+    equalized = Preprocessing(SIDE, contrast="equalize").decode(dull)
     assert (equalized.min(), equalized.max()) == (0, 255)
     assert np.ptp(SQUARE.decode(dull)) == np.ptp(RAMP // 8)
 
 
 def test_equalize_does_not_count_the_black_of_padding():
     strip = 100 + RAMP[:8]
-    decoded = Square(SIDE, "pad", "equalize").decode(encode(strip, "PNG"))
+    decoded = Preprocessing(SIDE, "pad", "equalize").decode(encode(strip, "PNG"))
     np.testing.assert_array_equal(decoded[12:20], ImageOps.equalize(Image.fromarray(strip)))
     np.testing.assert_array_equal(decoded[[*range(12), *range(20, 32)]], 0)
 
 
 def test_the_key_tells_apart_whatever_shapes_the_bytes():
-    squares = [Square(size, a, c) for size in (32, 64, 224) for a in ASPECTS for c in CONTRASTS]
+    squares = [Preprocessing(size, a, c) for size in (32, 64, 224) for a in ASPECTS for c in CONTRASTS]
     assert len({square.key() for square in squares}) == len(squares)
-    assert Square(64, "pad").key() == Square(64, "pad").key()
+    assert Preprocessing(64, "pad").key() == Preprocessing(64, "pad").key()
 
 
 # --- odd files that are fine --------------------------------------------------------------------------------------

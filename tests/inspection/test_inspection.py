@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection import image_views
 
@@ -11,7 +11,7 @@ from skpneumo.inspection import image_views
 def test_the_first_view_is_the_image_as_the_network_sees_it(paths):
     views = image_views(paths[:2], n_views=3, image_size=32)
     assert views.shape == (2, 3, 32, 32)
-    np.testing.assert_array_equal(views[1, 0], Square(32).decode(Path(paths[1]).read_bytes()))
+    np.testing.assert_array_equal(views[1, 0], Preprocessing(32).decode(Path(paths[1]).read_bytes()))
 
 
 def test_views_do_not_depend_on_names_or_company(paths, tmp_path):

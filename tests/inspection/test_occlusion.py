@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from skpneumo._images.decoding import Square
+from skpneumo._images.decoding import Preprocessing
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection import occlusion_map
 from skpneumo.inspection._occlusion import _covered, _edges
@@ -36,7 +36,7 @@ def test_a_film_does_not_change_when_it_covers_itself(clf, paths, y):
 def test_without_a_background_a_patch_becomes_the_mean_gray(clf, paths, y):
     clf.set_params(precision="float32").fit(paths, y)
     with open(paths[0], "rb") as file:
-        square = Square(32).decode(file.read())
+        square = Preprocessing(32).decode(file.read())
     gray = np.full_like(square, round(square.mean()))
     expected = np.subtract(*clf.decision_function([square, gray]))
     np.testing.assert_allclose(occlusion_map(clf, paths[:1], grid=1, coordinates="grid")[0, 0, 0], expected, atol=1e-4)

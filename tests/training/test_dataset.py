@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from skpneumo._images.inputs import as_images
 from skpneumo._training.dataset import Examples
 
 
@@ -107,9 +108,10 @@ def test_patients_who_share_an_image_are_held_out_together(tmp_path):
     paths = [tmp_path / f"{name}{copy}.png" for name in "abcdefghijkl" for copy in (1, 2)]
     for path in paths:
         path.write_bytes(path.name[0].encode())
-    films = replace(examples([0, 0, 1, 1] * 6), X=np.array([str(path) for path in paths], dtype=object), is_images=True)
+    films = replace(examples([0, 0, 1, 1] * 6), X=as_images(paths), is_images=True)
+    contents = {i: path.read_bytes() for i, path in enumerate(paths)}
     for seed in range(5):
-        kept, held = films.hold_out(0.25, np.random.RandomState(seed))
+        kept, held = films.hold_out(0.25, np.random.RandomState(seed), contents=contents)
         assert not {path[-6] for path in kept.X} & {path[-6] for path in held.X}
         assert len(held) == 6
 

@@ -3,7 +3,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from functools import partial
 from pathlib import Path
 
 import joblib
@@ -16,10 +15,8 @@ from conftest import TINY
 from skpneumo import PneumoniaClassifier, _keras
 from skpneumo._encoder import feature_maps as _maps
 from skpneumo._images import decoding as _images
-from skpneumo._images.augmentation import XRAY
 from skpneumo._training.dataset import Examples
 from skpneumo._training.finetune import Tuning
-from skpneumo._utils.progress import progress_bar
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo._vgg19.weights import half, load_layers
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, UntrainedLayersWarning, WeightsError
@@ -38,13 +35,13 @@ def tuned(tmp_path):
 def count(monkeypatch):
     """Count images decoded and images that pass frozen layers."""
     counts = {"decoded": 0, "passed": 0}
-    gray, forward = _images.Square.gray, _backbone.Backbone.forward
+    gray, forward = _images.Preprocessing.gray, _backbone.Backbone.forward
 
     def counted(name, n, result):
         counts[name] += n
         return result
 
-    monkeypatch.setattr(_images.Square, "gray", lambda square, data: counted("decoded", 1, gray(square, data)))
+    monkeypatch.setattr(_images.Preprocessing, "gray", lambda square, data: counted("decoded", 1, gray(square, data)))
     monkeypatch.setattr(
         _backbone.Backbone, "forward", lambda self: lambda batch: counted("passed", len(batch), forward(self)(batch))
     )
@@ -97,8 +94,8 @@ def test_tuning_that_leads_nowhere_is_exactly_the_probe_on_its_features(tuned, p
     assert np.argmax(np.nan_to_num(tuned.validation_scores_, nan=-np.inf)) == 0
     (train, _) = sides[0]
     layers = {name: half(array) for name, array in load_layers(None, 4).items()}
-    line = tuned._line()
-    features = line.features(list(train.X), line.way(1, XRAY, layers), layers, partial(progress_bar, verbose=0))
+    encoder = tuned._encoder().with_layers(layers)
+    features = encoder.extract(train.X, progress=tuned._bar()).features
     probe = PneumoniaClassifier().fit(features, train.codes)
     np.testing.assert_array_equal(probe.coefs_[0], tuned.coefs_[0])
     np.testing.assert_array_equal(probe.decision_function(features), tuned.decision_function(train.X))
@@ -378,8 +375,8 @@ def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths
 
 
 def test_calls_of_partial_fit_draw_new_views_where_nothing_is_frozen(tuned, paths, y, monkeypatch):
-    numbers, number = set(), _maps.Maps._view_number
-    monkeypatch.setattr(_maps.Maps, "_view_number", lambda *each: (numbers.add(number(*each)), number(*each))[1])
+    numbers, number = set(), _maps.FeatureMaps._view_number
+    monkeypatch.setattr(_maps.FeatureMaps, "_view_number", lambda *each: (numbers.add(number(*each)), number(*each))[1])
     tuned.set_params(n_trainable_layers=4, n_views=2)
     for _ in range(3):
         tuned.partial_fit(paths, y, classes=[0, 1])

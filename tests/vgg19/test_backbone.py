@@ -63,7 +63,8 @@ def test_the_network_is_built_once_for_clones_and_threads(squares):
     assert (
         VGG19Features(None, n_layers=2, image_size=32, pool_grid=2, device="cpu", precision="float32")
         .fit(["a.png"])
-        ._way()
+        ._encoder()
+        .spec()
         .backbone.forward()
         is first
     )

@@ -10,7 +10,6 @@ from sklearn.exceptions import NotFittedError
 
 from conftest import TINY, write_keras_vgg19
 from skpneumo import PneumoniaClassifier, VGG19Features, _keras
-from skpneumo._images.augmentation import XRAY
 from skpneumo._vgg19 import backbone as _backbone
 from skpneumo._vgg19 import weights as _weights
 from skpneumo._vgg19.layers import shapes
@@ -114,7 +113,7 @@ def test_weights_of_another_shape_or_not_finite_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["w.npz", "w.h5", "w.keras"])
-def test_a_file_that_is_damaged_is_said_with_the_ways_out(name, tmp_path):
+def test_a_file_that_is_damaged_is_said_with_the_specs_out(name, tmp_path):
     (tmp_path / name).write_bytes(b"damaged" * 100)
     with pytest.raises(WeightsError, match=r"cannot be read.*Ways out"):
         digest(tmp_path / name)
@@ -406,9 +405,9 @@ def test_a_bundle_predicts_the_same_bits_where_the_file_is_gone(on_file, paths, 
 
 def test_a_bundle_uses_the_network_that_is_compiled_and_the_rows_that_are_stored(on_file, paths):
     bundle = on_file.bundle_weights()
-    ways = [model._line_of_fit().way(1, XRAY, {}) for model in (on_file, bundle)]
-    assert ways[0].key() == ways[1].key()
-    assert ways[0].backbone.forward() is ways[1].backbone.forward()
+    specs = [model._fitted_encoder().spec() for model in (on_file, bundle)]
+    assert specs[0].key() == specs[1].key()
+    assert specs[0].backbone.forward() is specs[1].backbone.forward()
     assert bundle.weights_digest_ == on_file.weights_digest_
     assert bundle.backbone_fingerprint_ == on_file.backbone_fingerprint_
 
@@ -459,7 +458,7 @@ def test_a_bundle_that_is_damaged_is_an_error(on_file, paths):
 
 
 def test_a_file_that_changes_after_it_was_found_is_not_taken_for_the_right_one(on_file):
-    backbone = on_file._line_of_fit().way(1, XRAY, {}).backbone
+    backbone = on_file._fitted_encoder().spec().backbone
     save_npz(on_file.weights, 2)
     with pytest.raises(WeightsError, match=r"w\.npz'?: damaged, or changed"):
         backbone.layers()
