@@ -237,7 +237,7 @@ def replaced(monkeypatch, tmp_path):
 
 
 def test_what_was_read_is_what_is_decoded_and_stored(features, replaced, tmp_path):
-    expected = features.set_params(memory=None).fit_transform([replaced.read_bytes()])
+    expected = features.set_params(memory=None).fit_transform([Path(replaced).read_bytes()])
     write(replaced, seed=0)
     np.testing.assert_array_equal(features.set_params(memory=tmp_path).fit_transform([replaced]), expected)
 
