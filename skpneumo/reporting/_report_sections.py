@@ -214,9 +214,9 @@ def flow(clf: Any, evaluation: Evaluation, excluded: Mapping[Any, Any] | None) -
 
 def _training(clf: Any) -> dict[str, Any] | None:
     inner = inner_classifier(clf)
-    summary = inner.training_summary_ if inner is not None else {}
-    if inner is None or not summary:
+    if inner is None:
         return None
+    summary = inner.training_summary_
     of_patients = summary["n_patients_by_class"] or [None] * len(inner.classes_)
     by_class = [
         (
