@@ -16,7 +16,7 @@ from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._images.decoding import Square
 from skpneumo.exceptions import ImageReadError
-from skpneumo.export import squares, to_keras, to_onnx
+from skpneumo.export import preprocess_images, to_keras, to_onnx
 from skpneumo.export._graph import Graph
 from skpneumo.export._resample import add_squares
 
@@ -37,7 +37,7 @@ def session(path):
 
 
 def by_keras(clf, paths):
-    return np.asarray(to_keras(clf)(squares(clf, paths)[..., np.newaxis]))
+    return np.asarray(to_keras(clf)(preprocess_images(clf, paths)[..., np.newaxis]))
 
 
 def by_onnx(clf, paths, folder):
@@ -115,7 +115,7 @@ SIZES += [(333, 512), (512, 333), (1, 400), (400, 1), (517, 123), (123, 517), (4
 @pytest.mark.parametrize("contrast", [None, "equalize"])
 @pytest.mark.parametrize("aspect", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("size", [32, 45])
-def test_squares_of_any_image_are_those_of_pillow_to_the_last_bit(size, aspect, contrast, random):
+def test_preprocessed_images_of_any_image_are_those_of_pillow_to_the_last_bit(size, aspect, contrast, random):
     square = Square(size, aspect, contrast)
     run = square_session(square).run
     for shape in SIZES:
@@ -136,7 +136,7 @@ def test_images_of_one_size_pass_together(fitted, random, tmp_path):
 
 
 def test_whole_numbers_and_floats_are_one_to_a_keras_model(fitted, paths):
-    pixels = squares(fitted, paths[:4])[..., np.newaxis]
+    pixels = preprocess_images(fitted, paths[:4])[..., np.newaxis]
     model = to_keras(fitted)
     whole = model.predict(pixels, verbose=0)
     np.testing.assert_array_equal(whole, model.predict(pixels.astype(np.float32), verbose=0))
@@ -147,7 +147,7 @@ def test_whole_numbers_and_floats_are_one_to_a_keras_model(fitted, paths):
 def test_a_saved_keras_model_runs_where_this_package_is_not(number, paths, y, tmp_path):
     parameters = [MODELS["tuned"], MODELS["dense"]][number]
     clf = PneumoniaClassifier(**EXACT | parameters).fit(paths, y)
-    np.save(tmp_path / "pixels.npy", squares(clf, paths)[..., np.newaxis])
+    np.save(tmp_path / "pixels.npy", preprocess_images(clf, paths)[..., np.newaxis])
     to_keras(clf).save(tmp_path / "model.keras")
     code = """
     import sys
@@ -270,31 +270,31 @@ def test_a_missing_onnx_is_said(fitted, monkeypatch, tmp_path):
         to_onnx(fitted, tmp_path / "model.onnx")
 
 
-def test_squares_are_what_the_network_sees(fitted, paths):
+def test_preprocessed_images_are_what_the_network_sees(fitted, paths):
     expected = [Square(32).decode(Path(path).read_bytes()) for path in paths[:3]]
-    np.testing.assert_array_equal(squares(fitted, paths[:3]), expected)
+    np.testing.assert_array_equal(preprocess_images(fitted, paths[:3]), expected)
 
 
-def test_squares_name_all_images_that_cannot_be_read(fitted, paths, tmp_path):
+def test_preprocessed_images_name_all_images_that_cannot_be_read(fitted, paths, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     with pytest.raises(ImageReadError) as caught:
-        squares(fitted, [paths[0], broken, tmp_path / "missing.png"])
+        preprocess_images(fitted, [paths[0], broken, tmp_path / "missing.png"])
     assert [position for position, _, _ in caught.value.failures] == [1, 2]
 
 
-def test_squares_refuse_numbers_and_other_estimators(fitted, matrix, paths):
+def test_preprocessed_images_refuse_numbers_and_other_estimators(fitted, matrix, paths):
     with pytest.raises(ValueError, match="takes images"):
-        squares(fitted, matrix)
+        preprocess_images(fitted, matrix)
     with pytest.raises(TypeError, match="VGG19Features"):
-        squares(VGG19Features(**TINY), paths)
+        preprocess_images(VGG19Features(**TINY), paths)
 
 
-def test_squares_are_those_of_the_fit_or_none(fitted, paths, matrix, y):
+def test_preprocessed_images_are_those_of_the_fit_or_none(fitted, paths, matrix, y):
     with pytest.raises(ValueError, match="others than in fit"):
-        squares(fitted.set_params(aspect="pad"), paths)
+        preprocess_images(fitted.set_params(aspect="pad"), paths)
     with pytest.raises(ValueError, match="fitted on features"):
-        squares(PneumoniaClassifier(**EXACT).fit(matrix, y), paths)
+        preprocess_images(PneumoniaClassifier(**EXACT).fit(matrix, y), paths)
 
 
 def test_an_onnx_file_is_one_whatever_its_name_ends_in(fitted, tmp_path):
