@@ -170,7 +170,7 @@ def failures(evaluation: Evaluation, n_errors: int, *, file_names: bool) -> list
     negative, positive = map(str, evaluation.labels)
     found = []
     kinds = (("missed", positive, negative), ("false alarm", negative, positive))
-    errors = surest_errors(evaluation.y, evaluation.proba, evaluation.called, n_errors)
+    errors = surest_errors(evaluation.y, evaluation.proba, evaluation.predicted_positive, n_errors)
     for (kind, label, called), positions in zip(kinds, errors, strict=True):
         for position in positions.tolist():
             known = evaluation.names[position] if file_names else None
