@@ -18,7 +18,7 @@ from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._inner import check_inner, square_of
 from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._plot_utils import grid_of_axes, literal, written
-from skpneumo.metrics._calls import surest_errors
+from skpneumo.metrics._confusion import surest_errors
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 

@@ -12,7 +12,7 @@ import numpy as np
 from skpneumo._images.sources import base_name, shortened, some_of
 from skpneumo._model_state import versions
 from skpneumo.inspection._inner import inner_classifier
-from skpneumo.metrics._calls import surest_errors
+from skpneumo.metrics._confusion import surest_errors
 from skpneumo.reporting._evaluation import Evaluation
 from skpneumo.reporting._model_facts import (
     NOT_REMEMBERED,
