@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from inspect import signature
 from numbers import Real
 from types import SimpleNamespace
 from typing import Any
@@ -729,10 +728,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
     def _known_reference(self) -> dict[str, np.ndarray]:
         if not self.reference_:
-            raise NotFittedError(
-                "What the training images look like is known once the fit has ended; files of early versions do not "
-                "hold it: fit anew."
-            )
+            raise NotFittedError("What the training images look like is known once the fit has ended.")
         return self.reference_
 
     def _train(self, examples: Examples, tasks: FitTasks, *, goes_on: bool, is_partial: bool) -> None:
@@ -827,8 +823,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Check what was saved; an error or a warning says where it is damaged, or of another version."""
-        defaults = {name: each.default for name, each in signature(type(self)).parameters.items()}
-        super().__setstate__(opened(state, type(self).__name__, defaults))
+        super().__setstate__(opened(state, type(self).__name__))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

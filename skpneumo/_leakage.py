@@ -66,9 +66,9 @@ def seen_by(estimator: Any, X: Any, groups: Any = None) -> np.ndarray | None:
     """Tell of each image whether any model in `estimator` was trained on it, and whether on its patient.
 
     Patients are known by `groups`, or else by the names of files. The result is bool of shape (n_images, 2); None where
-    there is no such model, or none that remembers.
+    there is no such model.
     """
-    models = [model for model in models_within(estimator) if model.seen_]  # files of early versions hold nothing
+    models = list(models_within(estimator))
     if not models:
         return None
     contents = models[0]._contents(X)

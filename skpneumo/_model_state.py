@@ -1,4 +1,4 @@
-"""What a model's file says of itself: a format, versions and a checksum; and what files of earlier formats lack."""
+"""What a model's file says of itself: a format, versions and a checksum."""
 
 import functools
 import hashlib
@@ -24,7 +24,7 @@ from skpneumo.exceptions import ModelFileError
 
 State = dict[str, Any]
 
-# Whatever a version of this package before it could not read, or would read wrongly, must raise this number.
+# Raise it with each change that earlier versions of this package cannot read, or would read wrongly.
 FORMAT = 1
 
 _ABOUT = "_file"
@@ -32,47 +32,6 @@ _CHECKSUM = "checksum"
 _PAIRS = "_pairs"
 
 _OF_A_FIT = {"_before", "_callback_fit_ctx", "_parent_callback_ctx", "_skl_callbacks", "_skl_callbacks_to_teardown"}
-
-# What models had before files had a format. With a list that is closed, a damaged name is not taken for an older file.
-_BEFORE_FORMATS = {
-    "_metadata_request",
-    "_skl_callbacks",
-    "accuracy_curve_",
-    "backbone_fingerprint_",
-    "best_iter_",
-    "classes_",
-    "coefs_",
-    "feature_mean_",
-    "feature_names_in_",
-    "feature_scale_",
-    "intercepts_",
-    "loss_curve_",
-    "n_features_in_",
-    "n_iter_",
-    "prior_shift_",
-    "reference_",
-    "seen_",
-    "tuned_layers_",
-    "validation_scores_",
-}
-
-# What later versions have learnt to keep; it says that nothing is known.
-_UNKNOWN: dict[str, Callable[[State], Any]] = {
-    "accuracy_curve_": lambda state: [],
-    "backbone_fingerprint_": lambda state: None,
-    "best_iter_": lambda state: None,
-    "bundled_weights_": lambda state: {},
-    "loss_curve_": lambda state: [],
-    "prior_shift_": lambda state: np.zeros(len(state["intercepts_"][-1])),
-    "reference_": lambda state: {},
-    "seen_": lambda state: {},
-    "training_summary_": lambda state: {},
-    "tuned_layers_": lambda state: {},
-    "validation_accuracy_curve_": lambda state: None,
-    "validation_scores_": lambda state: None,
-    "versions_": lambda state: {},
-    "weights_digest_": lambda state: None,
-}
 
 _BACKEND_PACKAGES = {
     "tensorflow": ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tensorflow-intel"),
@@ -83,6 +42,10 @@ _BACKEND_PACKAGES = {
 _DAMAGED = (
     "the model is damaged: what was read is not what was written. Copy the file anew from where it was made, or fit "
     "anew."
+)
+_NO_FORMAT = (
+    "the model does not say in which format it was written, as every model that skpneumo saves does: the file is "
+    "damaged, or was changed or written by something else. Copy it anew from where it was made, or fit anew."
 )
 
 
@@ -115,7 +78,7 @@ def check_preprocessing(known: Mapping[str, str]) -> None:
         Says which versions these are.
     """
     then, now = known.get("preprocessing"), str(_images.VERSION)
-    if then not in (None, now):
+    if then != now:
         raise ValueError(
             f"This model was fitted with version {then} of the preprocessing of images, by skpneumo "
             f"{known.get('skpneumo')}; skpneumo {__version__} has version {now}. Install skpneumo "
@@ -151,22 +114,20 @@ def _has_bool_keys(value: Any) -> bool:
     return isinstance(value, Mapping) and any(isinstance(key, (bool, np.bool_)) for key in value)
 
 
-def opened(state: State, estimator: str, parameters: Mapping[str, Any]) -> State:
+def opened(state: State, estimator: str) -> State:
     """Check what was saved, and return what an estimator is made of.
 
     Parameters
     ----------
     state : dict
-        What `sealed` returned, or what was saved before there were formats.
+        What `sealed` returned.
     estimator : str
         Name of its class.
-    parameters : mapping
-        Its parameters and their defaults, which stand in for those that an older file lacks.
 
     Raises
     ------
     ModelFileError
-        It is damaged, or written by a later version.
+        It has no format, is damaged, or was written by a later version.
 
     Warns
     -----
@@ -175,9 +136,7 @@ def opened(state: State, estimator: str, parameters: Mapping[str, Any]) -> State
     """
     kept = {name: value for name, value in state.items() if name != _ABOUT}
     if _ABOUT not in state:
-        if not set(kept) <= _BEFORE_FORMATS | set(parameters):
-            raise ModelFileError(_DAMAGED)
-        return _completed(kept, parameters)
+        raise ModelFileError(_NO_FORMAT)
     about = _checked(kept, state[_ABOUT])
     if about["scikit-learn"] != sklearn.__version__:
         warnings.warn(
@@ -188,7 +147,7 @@ def opened(state: State, estimator: str, parameters: Mapping[str, Any]) -> State
             ),
             stacklevel=3,
         )
-    return _completed(kept, parameters)
+    return {name: _read(value) for name, value in kept.items()}
 
 
 def _checked(kept: State, about: Any) -> dict[str, Any]:
@@ -205,17 +164,9 @@ def _checked(kept: State, about: Any) -> dict[str, Any]:
     return about
 
 
-def _completed(state: State, parameters: Mapping[str, Any]) -> State:
-    read = {
-        name: dict(value[_PAIRS]) if isinstance(value, dict) and set(value) == {_PAIRS} else value
-        for name, value in state.items()
-    }
-    state = {**parameters, **read}
-    if "coefs_" in state:
-        for name, unknown in _UNKNOWN.items():
-            if name not in state:
-                state[name] = unknown(state)
-    return state
+def _read(value: Any) -> Any:
+    """Undo `_portable`."""
+    return dict(value[_PAIRS]) if isinstance(value, dict) and set(value) == {_PAIRS} else value
 
 
 def checksum(value: Any) -> str:

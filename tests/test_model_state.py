@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.base import clone
-from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
+from sklearn.exceptions import InconsistentVersionWarning
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
@@ -45,17 +45,6 @@ def changed(clf, change):
     copy = type(clf).__new__(type(clf))
     copy.__setstate__(pickle.loads(pickle.dumps(state)))
     return copy
-
-
-def as_of_before(*names):
-    """Make a state what it was before files had a format, and before there were attributes of some names."""
-
-    def change(state):
-        known = _persistence._BEFORE_FORMATS | set(PneumoniaClassifier().get_params())
-        for name in (set(state) - known) | set(names):
-            state.pop(name, None)
-
-    return change
 
 
 # Versions
@@ -121,64 +110,9 @@ def test_images_are_refused_where_they_would_be_prepared_in_another_way(clf, pat
     np.testing.assert_array_equal(clf.predict_proba(matrix), expected)
 
 
-# Files of before
-
-
-def test_a_file_of_before_predicts_the_same(probe, X):
-    older = changed(probe, as_of_before())
-    np.testing.assert_array_equal(older.predict_proba(X), probe.predict_proba(X))
-    assert (older.versions_, older.training_summary_) == ({}, {})
-
-
-@pytest.mark.parametrize("name", sorted(set(HEADS) - {"tuned"}))
-def test_a_file_that_lacks_later_attributes_predicts_on_images_and_scores_in_silence(name, clf, paths, y):
-    clf.set_params(**HEADS[name], random_state=0).fit(paths, y)
-    older = changed(clf, as_of_before("prior_shift_", "reference_", "seen_", "tuned_layers_", "best_iter_"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert older.score(paths, y) == np.mean(older.predict(paths) == y)
-    np.testing.assert_array_equal(older.predict_proba(paths), clf.predict_proba(paths))
-    assert (older.tuned_layers_, older.seen_, older.best_iter_) == ({}, {}, None)
-    assert older.weights_digest_ is None
-    assert older.bundled_weights_ == {}
-    assert older.validation_accuracy_curve_ is None
-
-
-def test_what_a_file_of_before_does_not_know_is_said(probe, X):
-    older = changed(probe, as_of_before("reference_"))
-    with pytest.raises(NotFittedError, match="files of early versions do not hold it"):
-        older.novelty(X)
-    with pytest.raises(NotFittedError, match="fit anew"):
-        older.adapt(X)
-
-
-def test_a_file_of_before_goes_on_training(X, y):
-    clf = PneumoniaClassifier(random_state=0).partial_fit(X, y, classes=[0, 1])
-    older = changed(clf, as_of_before("reference_", "seen_")).partial_fit(X, y)
-    assert older.novelty(X).shape == (40,)
-    assert len(older.seen_["images"]) == 40
-
-
-def test_parameters_that_a_file_of_before_lacks_get_their_defaults(probe):
-    def change(state):
-        as_of_before()(state)
-        del state["tune_average"]
-
-    assert changed(probe, change).tune_average == 0.5
-
-
-def test_the_three_classes_of_a_file_of_before_have_three_shifts(X, y):
-    clf = PneumoniaClassifier().fit(X, np.arange(40) % 3)
-    older = changed(clf, as_of_before("prior_shift_"))
-    np.testing.assert_array_equal(older.prior_shift_, np.zeros(3))
-
-
-def test_a_damaged_name_is_not_taken_for_a_file_of_before(probe):
-    def change(state):
-        state["_fole"] = state.pop("_file")
-
-    with pytest.raises(ModelFileError, match="damaged"):
-        changed(probe, change)
+def test_a_model_without_a_format_is_refused(probe):
+    with pytest.raises(ModelFileError, match="does not say in which format it was written"):
+        changed(probe, lambda state: state.pop("_file"))
 
 
 def test_a_model_that_is_not_fitted_is_copied_without_attributes():
@@ -205,7 +139,7 @@ def test_any_other_value_in_any_attribute_is_damage(head, clf, paths, y):
         state = pickle.loads(pickle.dumps(clf.__getstate__()))
         change(state, name)
         with pytest.raises(ModelFileError, match="damaged"):
-            opened(state, "PneumoniaClassifier", {})
+            opened(state, "PneumoniaClassifier")
 
 
 @pytest.mark.parametrize(

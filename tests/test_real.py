@@ -16,7 +16,7 @@ from conftest import near
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._keras import resolve_precision
 from skpneumo.datasets import audit_xrays, load_chest_xrays, make_chest_xrays
-from skpneumo.export import squares, to_keras, to_onnx
+from skpneumo.export import preprocess_images, to_keras, to_onnx
 from skpneumo.inspection import grad_cam, occlusion_map
 from skpneumo.model_selection import PatientGroupKFold, check_splits, patient_train_test_split
 
@@ -271,7 +271,7 @@ def test_exported_models_say_what_the_classifier_says(parameters, shared, weight
     to_onnx(clf, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     by_onnx = np.concatenate([session.run(None, {"pixels": each[np.newaxis]})[0] for each in pixels])
-    by_keras = to_keras(clf).predict(squares(clf, paths)[..., np.newaxis], batch_size=8, verbose=0)
+    by_keras = to_keras(clf).predict(preprocess_images(clf, paths)[..., np.newaxis], batch_size=8, verbose=0)
     n_published = len(published[::2])
     as_jpeg = clf.predict_proba(published[::2])
     rounded = clf.set_params(precision="bfloat16").predict_proba(paths)

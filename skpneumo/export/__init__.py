@@ -2,6 +2,6 @@
 
 from skpneumo.export._keras_model import to_keras
 from skpneumo.export._onnx_file import to_onnx
-from skpneumo.export._squares import squares
+from skpneumo.export._preprocess import preprocess_images
 
-__all__ = ["squares", "to_keras", "to_onnx"]
+__all__ = ["preprocess_images", "to_keras", "to_onnx"]

@@ -15,7 +15,7 @@ _NO_BIAS = {**_SETTINGS, "bias_axes": None}
 
 
 def to_keras(clf: Any) -> Any:
-    """Build one Keras model from gray squares to probabilities.
+    """Build one Keras model from preprocessed images to probabilities.
 
     It consists of Keras's own layers alone, which compute in float32: ``model.save("pneumonia.keras")`` writes a file
     that Keras loads anywhere, without this package.
@@ -28,8 +28,8 @@ def to_keras(clf: Any) -> Any:
     Returns
     -------
     keras.Model
-        It takes squares of shape (n_samples, image_size, image_size, 1), gray values from 0 (black) to 255, and returns
-        probabilities of shape (n_samples, n_classes), in the order of ``classes_``.
+        It takes preprocessed images of shape (n_samples, image_size, image_size, 1), gray values from 0 (black) to 255,
+        and returns probabilities of shape (n_samples, n_classes), in the order of ``classes_``.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def to_keras(clf: Any) -> Any:
 
     See Also
     --------
-    squares : The squares that it takes, of paths of images.
+    preprocess_images : The preprocessed images that it takes, of paths of images.
     to_onnx : A file that takes images of any size.
 
     Examples
@@ -48,11 +48,11 @@ def to_keras(clf: Any) -> Any:
     >>> import tempfile
     >>> from skpneumo import PneumoniaClassifier
     >>> from skpneumo.datasets import make_chest_xrays
-    >>> from skpneumo.export import squares, to_keras
+    >>> from skpneumo.export import preprocess_images, to_keras
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     X, y = make_chest_xrays(8, folder, random_state=0, return_X_y=True)
     ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
-    ...     pixels = squares(clf, X)[..., None]
+    ...     pixels = preprocess_images(clf, X)[..., None]
     >>> to_keras(clf).predict(pixels, verbose=0).shape
     (8, 2)
     """

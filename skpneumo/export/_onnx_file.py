@@ -27,7 +27,7 @@ _PROBABILITIES = "One column a class, in the order of the metadata entry 'classe
 def to_onnx(clf: Any, path: str | os.PathLike[str]) -> None:
     """Write one ONNX file from decoded pixels of any size to probabilities.
 
-    Scaling and cropping are part of the file, and give the very squares that the classifier sees. Neither Keras nor
+    Preprocessing is part of the file, and gives the very pixels that the classifier sees. Neither Keras nor
     TensorFlow is needed, here or there.
 
     Parameters
@@ -52,7 +52,7 @@ def to_onnx(clf: Any, path: str | os.PathLike[str]) -> None:
 
     See Also
     --------
-    to_keras : A Keras model, which takes gray squares.
+    to_keras : A Keras model, which takes preprocessed images.
 
     Examples
     --------

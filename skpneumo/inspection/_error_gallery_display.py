@@ -18,7 +18,7 @@ from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._inner import check_inner, square_of
 from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._plot_utils import grid_of_axes, literal, written
-from skpneumo.metrics._calls import surest_errors
+from skpneumo.metrics._confusion import surest_errors
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
@@ -299,7 +299,8 @@ class ErrorGalleryDisplay:
             What to draw on: axes that are divided, or as many as are needed. None: a new figure.
         heat_maps : array-like of shape (n_errors, height, width), default=None
             Numbers to lay over the images, in the order of `positions`, of any resolution, such as from `grad_cam` in
-            coordinates of the "grid" or "square"; one scale for all. What is not above 0 leaves an image as it is.
+            coordinates of the "grid" or "preprocessed"; one scale for all. What is not above 0 leaves an image as it
+            is.
 
         Returns
         -------
@@ -347,7 +348,7 @@ class ErrorGalleryDisplay:
         except ValueError as error:
             raise ValueError(
                 "heat_maps must be maps of numbers of one shape, as grad_cam makes them with coordinates='grid' or "
-                f"coordinates='square': {error}"
+                f"coordinates='preprocessed': {error}"
             ) from None
         if maps.ndim != 3 or len(maps) != len(self.images):
             raise ValueError(

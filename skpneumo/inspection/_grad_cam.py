@@ -12,7 +12,7 @@ from skpneumo.inspection._heat_map_utils import check_images, classes_of_interes
 from skpneumo.inspection._inner import check_inner
 from skpneumo.inspection._read_images import read_squares
 
-DETAILS = ("auto", "cells", "maps")
+DETAILS = ("auto", "cells", "feature_maps")
 _IMAGES_AT_ONCE = 32
 
 
@@ -34,20 +34,21 @@ def grad_cam(
     class_of_interest : label, default=None
         The class whose log odds are looked at. None: ``classes_[1]`` of two classes; of more, the one that
         `decision_function` of the plain view is largest for.
-    detail : {"auto", "cells", "maps"}, default="auto"
-        "cells": the cells of the head's grid (`pool_grid`), which is all that the head can tell apart. "maps": each
-        place of the last maps. Within a cell, values of single places are as the network happens to make them, large
-        ones of both signs that cancel: only their sum counts. "auto": cells, unless there is but one.
-    coordinates : {"image", "square", "grid"}, default="image"
-        "image": pixels of the image, upright. "square": pixels of the square that the network sees. "grid": one value
-        a place.
+    detail : {"auto", "cells", "feature_maps"}, default="auto"
+        "cells": the cells of the head's grid (`pool_grid`), which is all that the head can tell apart.
+        "feature_maps": each place of the last feature maps. Within a cell, values of single places are as the network
+        happens to make them, large ones of both signs that cancel: only their sum counts. "auto": cells, unless there
+        is but one.
+    coordinates : {"image", "preprocessed", "grid"}, default="image"
+        "image": pixels of the image, upright. "preprocessed": pixels of the preprocessed image. "grid": one value a
+        place.
 
     Returns
     -------
     list of ndarray of shape (height, width), float32; or ndarray of shape (n_samples, side, side)
         Positive where a place speaks for the class, negative where it speaks against it, 0 where the network sees
         nothing. Values stand at the centres of places; between these they are interpolated. An ndarray of float32 for
-        "square", of float64 for "grid".
+        "preprocessed", of float64 for "grid".
 
     Raises
     ------

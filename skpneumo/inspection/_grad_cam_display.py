@@ -27,13 +27,13 @@ class GradCAMDisplay:
 
     Parameters
     ----------
-    films : list of ndarray of shape (height, width), uint8
+    images : list of ndarray of shape (height, width), uint8
         Gray images.
     heat_maps : list of ndarray of shape (height, width)
         What `grad_cam` or `occlusion_map` makes of them, in their pixels.
     titles : list of str
         What stands over each film.
-    name : str, default="the class called"
+    name : str, default="the predicted class"
         The class that heat maps speak of.
 
     Attributes
@@ -69,13 +69,13 @@ class GradCAMDisplay:
 
     def __init__(
         self,
-        films: Sequence[np.ndarray],
+        images: Sequence[np.ndarray],
         heat_maps: Sequence[np.ndarray],
         *,
         titles: Sequence[str],
-        name: str = "the class called",
+        name: str = "the predicted class",
     ) -> None:
-        self.films = films
+        self.images = images
         self.heat_maps = heat_maps
         self.titles = titles
         self.name = name
@@ -103,7 +103,7 @@ class GradCAMDisplay:
             Their labels, for the titles.
         class_of_interest : label, default=None
             The class whose log odds are looked at, as in `grad_cam`.
-        detail : {"auto", "cells", "maps"}, default="auto"
+        detail : {"auto", "cells", "feature_maps"}, default="auto"
             As in `grad_cam`.
         ax : Axes or array-like of Axes, default=None
             What to draw on: axes that are divided, or as many as are needed. None: a new figure.
@@ -136,7 +136,7 @@ class GradCAMDisplay:
         ]
         names = {f"class {clf.classes_[code]}" for code in codes}
         heat_maps = [spread(grid, film.shape, inner.aspect) for grid, film in zip(grids, films, strict=True)]
-        name = names.pop() if len(names) == 1 else "the class called"
+        name = names.pop() if len(names) == 1 else "the predicted class"
         return cls(films, heat_maps, titles=titles, name=name).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> "GradCAMDisplay":
@@ -152,7 +152,7 @@ class GradCAMDisplay:
         GradCAMDisplay
             Itself.
         """
-        heights = [_HEAD + _SIDE * len(film) / film.shape[1] for film in self.films]
+        heights = [_HEAD + _SIDE * len(film) / film.shape[1] for film in self.images]
         width, caller = len(_COLUMNS) * _SIDE + _BAR, f"{type(self).__name__}.plot"
         self.bounding_ax_, self.axes_ = grid_of_axes(ax, heights, len(_COLUMNS), width=width, caller=caller)
         self.figure_ = self.axes_[0, 0].figure
@@ -162,7 +162,7 @@ class GradCAMDisplay:
         limit = max(0.0, *(float(heat.max()) for heat in self.heat_maps)) or 1.0
         norm = Normalize(0, limit)
         self.images_: list[Any] = []
-        for row, film, heat, title in zip(self.axes_, self.films, self.heat_maps, self.titles, strict=True):
+        for row, film, heat, title in zip(self.axes_, self.images, self.heat_maps, self.titles, strict=True):
             self.images_ += [
                 row[0].imshow(film, cmap="gray", vmin=0, vmax=255),
                 row[1].imshow(heat, cmap=COLORS, norm=norm),

@@ -12,7 +12,7 @@ from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import Source, shortened
 from skpneumo.inspection._read_images import read
 
-COORDINATES = ("image", "square", "grid")
+COORDINATES = ("image", "preprocessed", "grid")
 
 
 def check_images(X: Any, clf: PneumoniaClassifier, coordinates: str) -> list[Source]:
@@ -78,7 +78,7 @@ def placed(grids: np.ndarray, images: Sequence[Source], clf: PneumoniaClassifier
     """
     if coordinates == "grid":
         return grids
-    if coordinates == "square":
+    if coordinates == "preprocessed":
         tents = _tents(clf.image_size, clf.image_size, grids.shape[1])
         return (tents @ grids @ tents.T).astype(np.float32)
     found = read(images, lambda data: np.array(sides(data)))

@@ -45,7 +45,7 @@ def occlusion_map(
         Patches a side; they overlap, each fading into its neighbours. None: as many as the head has cells.
     class_of_interest : label, default=None
         The class whose log odds are looked at, as in `grad_cam`.
-    coordinates : {"image", "square", "grid"}, default="image"
+    coordinates : {"image", "preprocessed", "grid"}, default="image"
         As in `grad_cam`.
 
     Returns

@@ -19,7 +19,7 @@ from skpneumo.inspection._plot_utils import (
     literal,
     one_axes,
 )
-from skpneumo.metrics._calls import shares_of_calls
+from skpneumo.metrics._confusion import confusion_proportions
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
@@ -234,7 +234,7 @@ class ThresholdDisplay:
             check_share("threshold", threshold, closed=True)
             threshold = float(threshold)
         thresholds = _grid(p, threshold)
-        figures = [shares_of_calls(y, p >= each, patients, confidence) for each in thresholds.tolist()]
+        figures = [confusion_proportions(y, p >= each, patients, confidence) for each in thresholds.tolist()]
         return cls(
             thresholds,
             {name: np.array([each[name][:3] for each in figures]) for name in _LOOKS},

@@ -15,7 +15,7 @@ from skpneumo.metrics._calibration import (
     log_odds,
     slope_interval,
 )
-from skpneumo.metrics._calls import figures_of_calls
+from skpneumo.metrics._confusion import confusion_metrics
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import average_precision_interval, roc_auc_interval
@@ -159,7 +159,7 @@ def diagnostic_report(
     called = study.p >= float(threshold)
     return DiagnosticReport(
         figures=(
-            *figures_of_calls(study.y, called, study.patients, prevalence, confidence).items(),
+            *confusion_metrics(study.y, called, study.patients, prevalence, confidence).items(),
             *_figures_of_probabilities(study, confidence, int(n_bootstrap), check_random_state(random_state)).items(),
         ),
         tp=int((study.y & called).sum()),

@@ -76,7 +76,7 @@ def _gives_features_of_fit(inner: PneumoniaClassifier) -> bool:
     n_frozen = inner.n_layers - inner.n_trainable_layers
     if set(inner.tuned_layers_) != set(shapes(n_frozen, inner.n_layers)):
         return False
-    if inner.versions_.get("preprocessing") != str(VERSION):  # what this version would give says nothing of that fit
+    if inner.versions_["preprocessing"] != str(VERSION):  # what this version would give says nothing of that fit
         return True
     n_layers, pool_grid = (n_frozen, None) if inner.tuned_layers_ else (inner.n_layers, inner.pool_grid)
     if n_layers and not inner.bundled_weights_ and (inner.weights is None) != (inner.weights_digest_ is None):
@@ -113,8 +113,7 @@ def description(clf: Any, inner: PneumoniaClassifier) -> str:
             "No ensemble: one model speaks"
             + (f", and the logits of {inner.n_views_predict} views of an image are averaged." if n_views > 1 else "."),
             *(["Adapted to another site by that site's images without labels."] if is_adapted(inner) else []),
-            f"Made by skpneumo {plain(inner.versions_.get('skpneumo', 'of a version that is not known'))}; this card "
-            f"by skpneumo {__version__}.",
+            f"Made by skpneumo {plain(inner.versions_['skpneumo'])}; this card by skpneumo {__version__}.",
         ]
     )
 
@@ -190,7 +189,7 @@ def limitations(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | N
     if sees_images(inner) and inner.weights is None:
         items.append("The layers of VGG19 began untrained, and frozen ones stayed so.")
     items.append(_mix(clf, inner))
-    if summary.get("n_patients", 0) is None:
+    if summary["n_patients"] is None:
         items.append("The patients of the training images are not known.")
     if is_adapted(inner):
         items.append("It was adapted to a site without labels of that site; figures from before do not hold for it.")
@@ -232,18 +231,13 @@ def poor_images(inner: PneumoniaClassifier) -> list[str]:
     ]
 
 
-def privacy(inner: PneumoniaClassifier) -> str:
+def privacy() -> str:
     """Say what of patients is in the file of the model."""
-    text = (
+    return (
         "The file of the model holds means, deviations and weights over all training images, and no image and no name "
-        "of a file."
+        "of a file. It holds digests of 8 bytes of images, and salted ones of patients: who has an image, or a name, "
+        "can find out whether it was in the training."
     )
-    if inner.seen_:
-        text += (
-            " It holds digests of 8 bytes of images, and salted ones of patients: who has an image, or a name, can "
-            "find out whether it was in the training."
-        )
-    return text
 
 
 def getting_started(clf: Any, inner: PneumoniaClassifier) -> list[str]:
@@ -281,8 +275,6 @@ def _one_line(code: str) -> str:
 
 def software(inner: PneumoniaClassifier) -> str:
     """Name the versions of the fit."""
-    if not inner.versions_:
-        return "The versions at the time of the fit are not known: files of early versions do not tell."
     return table(("At the time of the fit", "Version"), inner.versions_.items())
 
 

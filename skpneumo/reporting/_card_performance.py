@@ -149,7 +149,7 @@ def failures(evaluation: Evaluation) -> list[str]:
     items = []
     of_class = ((evaluation.labels[1], evaluation.y), (evaluation.labels[0], ~evaluation.y))
     for label, rows in of_class:
-        is_wrong = rows & (evaluation.called != evaluation.y)
+        is_wrong = rows & (evaluation.predicted_positive != evaluation.y)
         if is_wrong.any():
             p = evaluation.proba[is_wrong]
             items.append(

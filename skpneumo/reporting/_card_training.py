@@ -51,7 +51,7 @@ def preprocessing(inner: PneumoniaClassifier) -> list[str]:
                     contrast,
                     f"Gray values from 0 to 255 go to all three channels; {blue}, {green} and {red} are taken from "
                     "blue, green and red.",
-                    f"Version of this preprocessing: {plain(inner.versions_.get('preprocessing', 'not known'))}.",
+                    f"Version of this preprocessing: {plain(inner.versions_['preprocessing'])}.",
                     "An image that cannot be read is an error that names it; no value is filled in for it.",
                 ],
             )
@@ -62,8 +62,6 @@ def preprocessing(inner: PneumoniaClassifier) -> list[str]:
 def training_data(inner: PneumoniaClassifier) -> list[str]:
     """Count images and patients."""
     summary = inner.training_summary_
-    if not summary:
-        return ["How many images the model was trained on is not known: files of early versions do not tell."]
     patients = summary["n_patients_by_class"] or ["not known"] * len(inner.classes_)
     rows = list(zip(inner.classes_.tolist(), summary["n_images_by_class"], patients, strict=True))
     total = "not known" if summary["n_patients"] is None else summary["n_patients"]
@@ -83,7 +81,7 @@ def training_data(inner: PneumoniaClassifier) -> list[str]:
 def partitions(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> list[str]:
     """Say what was held out of the fit, and what of the test images was in it."""
     items = []
-    if n_held_out := inner.training_summary_.get("n_held_out"):
+    if n_held_out := inner.training_summary_["n_held_out"]:
         items.append(f"Early stopping held out {n_held_out} of the training images, no known patient on both sides.")
     if evaluation is not None:
         items.append(_overlap(clf, evaluation))
@@ -110,7 +108,7 @@ def _overlap(clf: Any, evaluation: Evaluation) -> str:
 def training_procedure(inner: PneumoniaClassifier) -> list[str]:
     """Say how the fit went, in its order."""
     summary, items = inner.training_summary_, []
-    if summary.get("n_views", 1) > 1:
+    if summary["n_views"] > 1:
         strengths = inner.augmentation if isinstance(inner.augmentation, str) else dict(inner.augmentation)
         items.append(
             f"{summary['n_views']} views of each image, the plain one and others drawn as augmentation "

@@ -94,8 +94,8 @@ class Evaluation:
     model_digest: str | None = None
 
     @property
-    def called(self) -> np.ndarray:
-        """Whether an image is called positive."""
+    def predicted_positive(self) -> np.ndarray:
+        """Whether an image is predicted positive."""
         return self.proba >= self.performance.threshold
 
     def __repr__(self) -> str:

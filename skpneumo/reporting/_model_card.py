@@ -335,7 +335,7 @@ def _uses(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -
         Section(
             3,
             "Ethical Considerations",
-            [facts.privacy(inner)],
+            [facts.privacy()],
             "which board approved the study, how consent was given or waived, and how patients' names were removed",
         ),
         Section(2, "How to Get Started with the Model", facts.getting_started(clf, inner)),

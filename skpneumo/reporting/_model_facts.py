@@ -111,7 +111,7 @@ def seen_of(
 
 def knows_patients(clf: Any) -> bool:
     """Tell whether a model in `clf` holds digests of patients."""
-    return any(model.seen_ and len(model.seen_["patients"]) for model in models_within(clf))
+    return any(len(model.seen_["patients"]) for model in models_within(clf))
 
 
 def forgets(clf: Any) -> bool:

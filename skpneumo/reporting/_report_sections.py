@@ -12,7 +12,7 @@ import numpy as np
 from skpneumo._images.sources import base_name, shortened, some_of
 from skpneumo._model_state import versions
 from skpneumo.inspection._inner import inner_classifier
-from skpneumo.metrics._calls import surest_errors
+from skpneumo.metrics._confusion import surest_errors
 from skpneumo.reporting._evaluation import Evaluation
 from skpneumo.reporting._model_facts import (
     NOT_REMEMBERED,
@@ -170,7 +170,7 @@ def failures(evaluation: Evaluation, n_errors: int, *, file_names: bool) -> list
     negative, positive = map(str, evaluation.labels)
     found = []
     kinds = (("missed", positive, negative), ("false alarm", negative, positive))
-    errors = surest_errors(evaluation.y, evaluation.proba, evaluation.called, n_errors)
+    errors = surest_errors(evaluation.y, evaluation.proba, evaluation.predicted_positive, n_errors)
     for (kind, label, called), positions in zip(kinds, errors, strict=True):
         for position in positions.tolist():
             known = evaluation.names[position] if file_names else None
@@ -214,9 +214,9 @@ def flow(clf: Any, evaluation: Evaluation, excluded: Mapping[Any, Any] | None) -
 
 def _training(clf: Any) -> dict[str, Any] | None:
     inner = inner_classifier(clf)
-    summary = inner.training_summary_ if inner is not None else {}
-    if inner is None or not summary:
+    if inner is None:
         return None
+    summary = inner.training_summary_
     of_patients = summary["n_patients_by_class"] or [None] * len(inner.classes_)
     by_class = [
         (

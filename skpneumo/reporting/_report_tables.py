@@ -8,7 +8,7 @@ from sklearn.metrics import roc_curve
 
 from skpneumo.metrics import sensitivity_at_specificity
 from skpneumo.metrics._calibration import bins_of
-from skpneumo.metrics._calls import shares_of_calls
+from skpneumo.metrics._confusion import confusion_proportions
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._report import WORDS
 from skpneumo.metrics._study import Study, check_study
@@ -202,7 +202,7 @@ def threshold_table(evaluation: Evaluation) -> Table:
     y, p, patients = study_of(evaluation)
     rows: list[list[Any]] = []
     for threshold in chosen:
-        there = shares_of_calls(y, p >= threshold, patients, performance.confidence)
+        there = confusion_proportions(y, p >= threshold, patients, performance.confidence)
         mark = " (in use)" if threshold == performance.threshold else ""
         rows.append(
             [

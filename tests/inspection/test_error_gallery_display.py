@@ -214,7 +214,7 @@ def test_heat_maps_of_another_shape_are_refused(display, shape):
 
 def test_heat_maps_of_several_sizes_are_refused_and_coordinates_named(display):
     maps = [np.ones((side, side)) for side in (2, 3, 4, 5)]
-    with pytest.raises(ValueError, match="coordinates='grid' or coordinates='square'"):
+    with pytest.raises(ValueError, match="coordinates='grid' or coordinates='preprocessed'"):
         display.plot(heat_maps=maps)
 
 

@@ -29,7 +29,7 @@ def value_at_grid(heat, k):
     return (heat[np.ix_(low, low)] + heat[np.ix_(high, high)]) / 2
 
 
-@pytest.mark.parametrize("detail", ["cells", "maps"])
+@pytest.mark.parametrize("detail", ["cells", "feature_maps"])
 @pytest.mark.parametrize("parameters", [{}, {"pool_grid": 3}, {"pool_grid": 1}, TUNED, {"class_weight": {0: 1, 1: 5}}])
 def test_contributions_add_up_to_the_log_odds_less_the_intercept(clf, paths, y, detail, parameters):
     clf.set_params(**parameters).set_params(precision="float32").fit(paths, y)
@@ -41,7 +41,7 @@ def test_contributions_add_up_to_the_log_odds_less_the_intercept(clf, paths, y, 
 @pytest.mark.parametrize("parameters", [{"pool_grid": 3}, {"pool_grid": 2}, TUNED])
 def test_places_of_a_cell_add_up_to_it(clf, paths, y, parameters):
     clf.set_params(**parameters).set_params(precision="float32").fit(paths, y)
-    cells, maps = (grad_cam(clf, paths[:4], detail=detail, coordinates="grid") for detail in ("cells", "maps"))
+    cells, maps = (grad_cam(clf, paths[:4], detail=detail, coordinates="grid") for detail in ("cells", "feature_maps"))
     side, grid = maps.shape[1], cells.shape[1]
     if side % grid:  # cells overlap: what they share is told apart by none of them
         np.testing.assert_allclose(maps.sum(axis=(1, 2)), cells.sum(axis=(1, 2)), atol=1e-3)
@@ -109,7 +109,7 @@ def test_heat_maps_lie_where_the_network_looks(clf, xrays, y, tmp_path, function
     clf.set_params(aspect=aspect).fit(xrays.data, y)
     path = tmp_path / "wide.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60), np.uint8)).save(path)
-    (heat,), (square,) = (function(clf, [path], coordinates=each) for each in ("image", "square"))
+    (heat,), (square,) = (function(clf, [path], coordinates=each) for each in ("image", "preprocessed"))
     assert heat.shape == (40, 60)
     assert square.shape == (32, 32)
     is_seen = heat.any(axis=0)
@@ -122,7 +122,7 @@ def test_heat_maps_lie_where_the_network_looks(clf, xrays, y, tmp_path, function
 @pytest.mark.parametrize("function", [grad_cam, occlusion_map])
 def test_values_stand_at_the_centres_of_cells(clf, paths, y, function):
     clf.fit(paths, y)
-    grid, square = (function(clf, paths[:2], coordinates=each) for each in ("grid", "square"))
+    grid, square = (function(clf, paths[:2], coordinates=each) for each in ("grid", "preprocessed"))
     for values, heat in zip(grid, square, strict=True):
         np.testing.assert_allclose(value_at_grid(heat, 2), values, atol=0.1 * np.abs(values).max())
 

@@ -22,11 +22,11 @@ def test_films_heat_maps_and_both_stand_side_by_side(display):
     assert display.axes_.shape == (2, 3)
     for row in range(2):
         film, heat, both = (image.get_array() for image in display.images_[3 * row : 3 * row + 3])
-        np.testing.assert_array_equal(film, display.films[row])
+        np.testing.assert_array_equal(film, display.images[row])
         np.testing.assert_array_equal(heat, display.heat_maps[row])
         assert {image.origin for image in display.images_[3 * row : 3 * row + 3]} == {"upper"}
         np.testing.assert_array_equal(
-            both, overlay(display.films[row], display.heat_maps[row], limit=display.heat_maps[0].max())
+            both, overlay(display.images[row], display.heat_maps[row], limit=display.heat_maps[0].max())
         )
 
 
@@ -68,7 +68,7 @@ def test_three_classes_are_each_looked_at_for_the_one_that_is_called(clf, paths)
     called = clf.predict(paths)
     assert (called != clf.classes_[clf.predict_proba(paths).argmax(axis=1)]).any()
     assert [int(title.split(":")[0][-1]) for title in display.titles] == called.tolist()
-    assert display.color_bar_.ax.get_ylabel() == "adds to the log odds of the class called"
+    assert display.color_bar_.ax.get_ylabel() == "adds to the log odds of the predicted class"
 
 
 def test_labels_must_be_as_many_as_images(clf, paths, y):

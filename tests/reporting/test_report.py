@@ -682,7 +682,7 @@ def test_films_are_as_the_network_sees_them(tmp_path, study, clf):
     _, X, y, X_train = study
     clf.fit(X_train, ["person" in path for path in X_train])
     page, evaluation = made(tmp_path, clf, X, y == "PNEUMONIA", pos_label=True, n_errors=1)
-    missed = np.flatnonzero(evaluation.y & ~evaluation.called)
+    missed = np.flatnonzero(evaluation.y & ~evaluation.predicted_positive)
     surest = X[missed[evaluation.proba[missed].argmin()]]
     assert data_uri(image_views([surest], n_views=1, image_size=192, **SHAPE)[0, 0]) in page.source
 

@@ -381,13 +381,6 @@ def test_other_weights_under_the_same_name_are_not_taken(on_file, paths, tmp_pat
     np.testing.assert_array_equal(on_file.predict_proba(paths), expected)
 
 
-def test_a_model_without_a_digest_reads_what_its_parameter_names(on_file, paths):
-    expected = on_file.predict_proba(paths)
-    on_file.weights_digest_ = None  # as in files of earlier versions
-    np.testing.assert_array_equal(on_file.predict_proba(paths), expected)
-    np.testing.assert_array_equal(on_file.bundle_weights().predict_proba(paths), expected)
-
-
 def test_a_bundle_predicts_the_same_bits_where_the_file_is_gone(on_file, paths, tmp_path):
     expected = on_file.predict_proba(paths)
     joblib.dump(on_file.bundle_weights(), tmp_path / "model.joblib")

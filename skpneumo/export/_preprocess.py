@@ -1,4 +1,4 @@
-"""The gray squares that a classifier's network sees."""
+"""The preprocessed images that a classifier's network takes."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from skpneumo.exceptions import ImageReadError
 from skpneumo.export._parts import check_classifier
 
 
-def squares(clf: Any, X: Any) -> np.ndarray:
-    """Return the gray squares that the network of a classifier sees: what a model of `to_keras` takes.
+def preprocess_images(clf: Any, X: Any) -> np.ndarray:
+    """Preprocess images as a classifier does: what a model of `to_keras` takes.
 
     Parameters
     ----------
@@ -40,23 +40,23 @@ def squares(clf: Any, X: Any) -> np.ndarray:
     >>> import tempfile
     >>> from skpneumo import PneumoniaClassifier
     >>> from skpneumo.datasets import make_chest_xrays
-    >>> from skpneumo.export import squares
+    >>> from skpneumo.export import preprocess_images
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     X, y = make_chest_xrays(8, folder, random_state=0, return_X_y=True)
     ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
-    ...     squares(clf, X).shape
+    ...     preprocess_images(clf, X).shape
     (8, 32, 32)
     """
     check_classifier(clf)
     images = as_images(X)
     if images is None:
-        raise ValueError(f"squares takes images; got {type(X).__name__} without any.")
+        raise ValueError(f"preprocess_images takes images; got {type(X).__name__} without any.")
     if clf.backbone_fingerprint_ is None:
-        raise ValueError("this model was fitted on features: it does not know which squares they come from.")
-    square, found, failures = encoder_and_head(clf)[0].preprocessing, [], []
+        raise ValueError("this model was fitted on features: it does not know how their images were preprocessed.")
+    preprocessing, found, failures = encoder_and_head(clf)[0].preprocessing, [], []
     for position, image in enumerate(images):
         try:
-            found.append(square.decode(read_bytes(image)))
+            found.append(preprocessing.decode(read_bytes(image)))
         except (OSError, ValueError) as error:
             failures.append((position, label_of(image), reason(error)))
     if failures:

@@ -1,4 +1,4 @@
-"""What calls at a threshold are worth: proportions of the confusion matrix, and ratios of them."""
+"""Figures of the confusion matrix at a threshold: proportions, ratios of them, and the surest errors."""
 
 from collections.abc import Sequence
 
@@ -9,42 +9,44 @@ from skpneumo.metrics._interval import Interval, Patients, mean_interval, undefi
 _NO_VARIANCE = 1e-12
 
 
-def shares_of_calls(y: np.ndarray, called: np.ndarray, patients: Patients, confidence: float) -> dict[str, Interval]:
-    """Return the four proportions that say how often calls are right."""
+def confusion_proportions(
+    y: np.ndarray, predicted: np.ndarray, patients: Patients, confidence: float
+) -> dict[str, Interval]:
+    """Compute sensitivity, specificity and both predictive values."""
 
     def share(right: np.ndarray, rows: np.ndarray) -> Interval:
         return mean_interval(right[rows].astype(float), patients.among(rows), confidence)
 
     return {
-        "sensitivity": share(called, y),
-        "specificity": share(~called, ~y),
-        "ppv": share(y, called),
-        "npv": share(~y, ~called),
+        "sensitivity": share(predicted, y),
+        "specificity": share(~predicted, ~y),
+        "ppv": share(y, predicted),
+        "npv": share(~y, ~predicted),
     }
 
 
-def figures_of_calls(
-    y: np.ndarray, called: np.ndarray, patients: Patients, prevalence: float | None, confidence: float
+def confusion_metrics(
+    y: np.ndarray, predicted: np.ndarray, patients: Patients, prevalence: float | None, confidence: float
 ) -> dict[str, Interval]:
-    """Return these proportions, those at another prevalence, likelihood ratios and accuracy."""
-    figures = shares_of_calls(y, called, patients, confidence)
-    positive = likelihood_ratio_interval(y, called, patients, confidence)
-    negative = likelihood_ratio_interval(y, ~called, patients, confidence)
-    balanced = balanced_accuracy_interval(y, figures["sensitivity"], figures["specificity"], called, patients)
+    """Compute all figures of the confusion matrix, with predictive values at another prevalence where one is given."""
+    figures = confusion_proportions(y, predicted, patients, confidence)
+    positive = likelihood_ratio_interval(y, predicted, patients, confidence)
+    negative = likelihood_ratio_interval(y, ~predicted, patients, confidence)
+    balanced = balanced_accuracy_interval(y, figures["sensitivity"], figures["specificity"], predicted, patients)
     if prevalence is not None:
         values = predictive_values(positive, negative, prevalence)
         figures |= dict(zip(("ppv_at_prevalence", "npv_at_prevalence"), values, strict=True))
     return figures | {
         "positive_likelihood_ratio": positive,
         "negative_likelihood_ratio": negative,
-        "accuracy": mean_interval((y == called).astype(float), patients, confidence),
+        "accuracy": mean_interval((y == predicted).astype(float), patients, confidence),
         "balanced_accuracy": balanced,
     }
 
 
-def surest_errors(y: np.ndarray, p: np.ndarray, called: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def surest_errors(y: np.ndarray, p: np.ndarray, predicted: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return positions of positives that are missed and of false alarms, at most `n` of each, the surest first."""
-    missed, alarms = np.flatnonzero(y & ~called), np.flatnonzero(~y & called)
+    missed, alarms = np.flatnonzero(y & ~predicted), np.flatnonzero(~y & predicted)
     return (
         missed[np.argsort(p[missed], kind="stable")][:n],
         alarms[np.argsort(-p[alarms], kind="stable")][:n],
@@ -52,10 +54,10 @@ def surest_errors(y: np.ndarray, p: np.ndarray, called: np.ndarray, n: int) -> t
 
 
 def balanced_accuracy_interval(
-    y: np.ndarray, sensitivity: Interval, specificity: Interval, called: np.ndarray, patients: Patients
+    y: np.ndarray, sensitivity: Interval, specificity: Interval, predicted: np.ndarray, patients: Patients
 ) -> Interval:
     """Combine the distances of two limits from their estimates (MOVER), as they would combine if they were errors."""
-    parts = _influences(y, called, sensitivity.estimate, specificity.estimate)
+    parts = _influences(y, predicted, sensitivity.estimate, specificity.estimate)
     variances = [patients.variance(part) for part in parts]
     shared = patients.covariance(*parts) if patients.are_clusters else 0.0
     correlation = shared / np.sqrt(np.prod(variances)) if min(variances) > 0 else 0.0
@@ -70,26 +72,26 @@ def balanced_accuracy_interval(
     return Interval(estimate, lower, upper, method) if upper - lower > _NO_VARIANCE else undefined(method, estimate)
 
 
-def _influences(y: np.ndarray, called: np.ndarray, sensitivity: float, specificity: float) -> list[np.ndarray]:
+def _influences(y: np.ndarray, predicted: np.ndarray, sensitivity: float, specificity: float) -> list[np.ndarray]:
     """Return what each image adds to sensitivity and to specificity."""
     n_positive = np.count_nonzero(y)
     return [
-        np.where(y, called - sensitivity, 0) / n_positive,
-        np.where(y, 0, ~called - specificity) / (len(y) - n_positive),
+        np.where(y, predicted - sensitivity, 0) / n_positive,
+        np.where(y, 0, ~predicted - specificity) / (len(y) - n_positive),
     ]
 
 
-def likelihood_ratio_interval(y: np.ndarray, called: np.ndarray, patients: Patients, confidence: float) -> Interval:
-    """Divide the share of positives that are called by the share of negatives; the interval is one of its log."""
+def likelihood_ratio_interval(y: np.ndarray, predicted: np.ndarray, patients: Patients, confidence: float) -> Interval:
+    """Divide the share predicted positive among positives by that among negatives; the interval is one of its log."""
     method = "log" + (", patients" if patients.are_clusters else "")
-    hits, alarms = called[y], called[~y]
+    hits, alarms = predicted[y], predicted[~y]
     above, below = float(hits.mean()), float(alarms.mean())
     if above == below == 0:
         return undefined(method)
     with np.errstate(divide="ignore"):
         estimate = float(np.divide(above, below))
     if 0 < above < 1 and 0 < below < 1:
-        first, second = _influences(y, called, above, 1 - below)
+        first, second = _influences(y, predicted, above, 1 - below)
         influence = first / above + second / below
         variance, quantile = patients.variance(influence), patients.quantile(confidence, influence)
         centre = np.log(estimate)

@@ -1,0 +1,30 @@
+"""What tests of data sets share: empty folders in the layouts that are read."""
+
+from pathlib import Path
+
+KAGGLE = [
+    "train/NORMAL/IM-0115-0001.jpeg",
+    "train/NORMAL/IM-0115-0002.jpeg",
+    "train/NORMAL/NORMAL2-IM-0115-0001.jpeg",
+    "train/PNEUMONIA/person1_bacteria_1.jpeg",
+    "train/PNEUMONIA/person1_bacteria_2.jpeg",
+    "train/PNEUMONIA/person1_virus_6.jpeg",
+    "val/NORMAL/NORMAL2-IM-1427-0001.jpeg",
+    "val/PNEUMONIA/person1946_bacteria_4874.jpeg",
+    "test/NORMAL/IM-0001-0001.jpeg",
+    "test/PNEUMONIA/person3_virus_17.jpeg",
+]
+
+FLAT = ["NORMAL/IM-0115-0001.jpeg", "PNEUMONIA/person1_bacteria_1.jpeg"]
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def relative(bunch, root):
+    return [Path(path).relative_to(root).as_posix() for path in bunch.data[:, 0]]

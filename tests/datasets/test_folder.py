@@ -1,0 +1,203 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.conftest import FLAT, KAGGLE, relative, touch
+from skpneumo.datasets import load_chest_xrays, make_chest_xrays
+
+
+@pytest.mark.parametrize(
+    ("subset", "folders"),
+    [
+        ("train", {"train", "val"}),
+        ("test", {"test"}),
+        ("val", {"val"}),
+        ("all", {"train", "val", "test"}),
+    ],
+)
+def test_a_subset_is_its_folders_and_train_includes_val(tmp_path, subset, folders):
+    bunch = load_chest_xrays(touch(tmp_path, *KAGGLE), subset=subset)
+    expected = {name for name in KAGGLE if name.split("/")[0] in folders}
+    assert set(relative(bunch, tmp_path)) == expected
+    assert len(bunch.target) == len(bunch.groups) == len(bunch.etiology) == len(expected)
+
+
+def test_train_can_do_without_val(tmp_path):
+    root = touch(tmp_path, *(name for name in KAGGLE if not name.startswith("val")))
+    assert len(load_chest_xrays(root).data) == 6
+    assert len(load_chest_xrays(root, subset="all").data) == 8
+
+
+def test_data_are_a_column_of_paths_that_exist(tmp_path):
+    data = load_chest_xrays(touch(tmp_path, *KAGGLE)).data
+    assert data.shape == (8, 1)
+    assert data.dtype == object
+    assert all(isinstance(path, str) and Path(path).is_file() for path in data[:, 0])
+
+
+def test_diagnosis_comes_from_the_folder(tmp_path):
+    root = touch(tmp_path, *KAGGLE, "train/NORMAL/person9_virus_9.jpeg")
+    root = touch(root, "train/PNEUMONIA/IM-0999-0001.jpeg")
+    bunch = load_chest_xrays(root)
+    assert bunch.target_names == ["normal", "pneumonia"]
+    assert bunch.target.dtype.kind == "i"
+    folders = [Path(path).parent.name for path in bunch.data[:, 0]]
+    assert [bunch.target_names[label].upper() for label in bunch.target] == folders
+    kinds = dict(zip(relative(bunch, root), bunch.etiology, strict=True))
+    assert kinds["train/NORMAL/person9_virus_9.jpeg"] == "normal"
+    assert kinds["train/PNEUMONIA/IM-0999-0001.jpeg"] == "unknown"
+
+
+def test_etiology_comes_from_the_file_name(tmp_path):
+    bunch = load_chest_xrays(touch(tmp_path, *KAGGLE), target="etiology")
+    assert bunch.target_names == ["normal", "bacteria", "virus"]
+    assert np.bincount(bunch.target).tolist() == [4, 3, 1]
+    assert [bunch.target_names[label] for label in bunch.target] == bunch.etiology.tolist()
+
+
+def test_etiology_names_every_file_that_does_not_tell_it(tmp_path):
+    touch(tmp_path, *KAGGLE, "train/PNEUMONIA/scan1.jpeg", "train/PNEUMONIA/scan2.jpeg")
+    touch(tmp_path, "train/NORMAL/scan3.jpeg")
+    with pytest.raises(ValueError, match=r"(?s)2 are not.*scan[12]\.jpeg.*scan[12]\.jpeg") as error:
+        load_chest_xrays(tmp_path, target="etiology")
+    assert "scan3" not in str(error.value)
+    assert sorted(load_chest_xrays(tmp_path).etiology)[-3:] == ["unknown", "unknown", "virus"]
+
+
+def test_groups_are_patients_and_a_file_that_names_none_is_its_own(tmp_path):
+    root = touch(tmp_path, *KAGGLE, "train/NORMAL/scan.jpeg")
+    bunch = load_chest_xrays(root)
+    groups = dict(zip(relative(bunch, root), bunch.groups, strict=True))
+    assert groups["train/NORMAL/IM-0115-0001.jpeg"] == "IM-0115"
+    assert groups["train/NORMAL/IM-0115-0002.jpeg"] == "IM-0115"
+    assert groups["train/NORMAL/NORMAL2-IM-0115-0001.jpeg"] == "NORMAL2-IM-0115"
+    assert groups["train/PNEUMONIA/person1_virus_6.jpeg"] == "person1_virus"
+    assert groups["train/NORMAL/scan.jpeg"] == "scan.jpeg"
+
+
+def test_class_folders_without_splits_are_train(tmp_path):
+    root = touch(tmp_path, *FLAT)
+    assert set(relative(load_chest_xrays(root), root)) == set(FLAT)
+    assert set(relative(load_chest_xrays(root, subset="all"), root)) == set(FLAT)
+
+
+@pytest.mark.parametrize("subset", ["test", "val"])
+def test_asking_class_folders_for_another_split_is_an_error(tmp_path, subset):
+    with pytest.raises(FileNotFoundError, match=rf"'{subset}'.*Found: NORMAL, PNEUMONIA"):
+        load_chest_xrays(touch(tmp_path, *FLAT), subset=subset)
+
+
+@pytest.mark.parametrize("names", [KAGGLE, FLAT])
+@pytest.mark.parametrize("inner", ["chest_xray", "chest_xray/chest_xray"])
+def test_the_folder_of_the_archive_is_looked_into(tmp_path, names, inner):
+    touch(tmp_path / inner, *names)
+    touch(tmp_path, "__MACOSX/chest_xray/train/NORMAL/IM-0001-0001.jpeg")
+    expected = load_chest_xrays(tmp_path / inner).data
+    assert load_chest_xrays(tmp_path).data.tolist() == expected.tolist()
+
+
+def test_case_of_folders_and_endings_does_not_matter(tmp_path):
+    names = ["Train/Normal/a.JPG", "Train/Pneumonia/b.Png", "VAL/normal/c.TIFF"]
+    root = touch(tmp_path, *names, "VAL/PNEUMONIA/d.webp")
+    assert len(load_chest_xrays(root).data) == 4
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "._IM-0115-0001.jpeg", "notes.txt", "Thumbs.db"])
+def test_hidden_files_and_files_of_other_kinds_are_passed_over(tmp_path, name):
+    root = touch(tmp_path, *FLAT, f"NORMAL/{name}", "PNEUMONIA/folder.jpeg/inside.jpeg")
+    assert set(relative(load_chest_xrays(root), root)) == set(FLAT)
+
+
+def test_order_depends_on_random_state_alone(tmp_path):
+    names = [f"NORMAL/{i}.png" for i in range(20)] + [f"PNEUMONIA/{i}.png" for i in range(20)]
+    first, second = touch(tmp_path / "a", *names), touch(tmp_path / "b", *reversed(names))
+    orders = [relative(load_chest_xrays(root), root) for root in (first, second)]
+    assert orders[0] == orders[1]
+    assert orders[0] != sorted(orders[0])
+    assert orders[0] != relative(load_chest_xrays(first, random_state=1), first)
+    unshuffled = relative(load_chest_xrays(first, shuffle=False), first)
+    assert unshuffled == sorted(unshuffled)
+
+
+def test_columns_stay_aligned_when_shuffled(tmp_path):
+    root = touch(tmp_path, *KAGGLE)
+    still, moved = load_chest_xrays(root, shuffle=False), load_chest_xrays(root, random_state=3)
+    rows = [sorted(zip(b.data[:, 0], b.target, b.groups, b.etiology, strict=True)) for b in (still, moved)]
+    assert rows[0] == rows[1]
+
+
+def test_the_pair_returned_is_data_and_target(tmp_path):
+    root = touch(tmp_path, *KAGGLE)
+    X, y = load_chest_xrays(root, return_X_y=True)
+    bunch = load_chest_xrays(str(root))
+    assert X.tolist() == bunch.data.tolist()
+    assert y.tolist() == bunch.target.tolist()
+    assert bunch.frame is None
+
+
+def test_as_frame_returns_pandas_objects(tmp_path):
+    pd = pytest.importorskip("pandas")
+    root = touch(tmp_path, *KAGGLE)
+    bunch, plain = load_chest_xrays(root, as_frame=True), load_chest_xrays(root)
+    assert list(bunch.frame) == ["path", "diagnosis", "etiology", "patient"]
+    assert list(bunch.data) == ["path"]
+    assert bunch.data["path"].tolist() == plain.data[:, 0].tolist()
+    assert isinstance(bunch.target, pd.Series)
+    assert bunch.target.tolist() == plain.target.tolist()
+    assert bunch.frame["patient"].tolist() == plain.groups.tolist()
+    words = [plain.target_names[label] for label in plain.target]
+    assert bunch.frame["diagnosis"].tolist() == words
+    X, y = load_chest_xrays(root, as_frame=True, return_X_y=True)
+    pd.testing.assert_frame_equal(X, bunch.data)
+    pd.testing.assert_series_equal(y, bunch.target)
+
+
+def test_without_pandas_only_as_frame_fails_and_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    root = touch(tmp_path / "real", *KAGGLE)
+    assert len(load_chest_xrays(root).data) == 8
+    with pytest.raises(ImportError, match="pip install pandas"):
+        load_chest_xrays(root, as_frame=True)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        make_chest_xrays(4, tmp_path / "drawn", as_frame=True)
+    assert not (tmp_path / "drawn").exists()
+
+
+def test_a_root_that_is_missing_a_file_or_empty_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_chest_xrays(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match=r"archive\.zip"):
+        load_chest_xrays(touch(tmp_path, "archive.zip") / "archive.zip")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"NORMAL and PNEUMONIA.*Found: nothing"):
+        load_chest_xrays(tmp_path / "empty")
+
+
+def test_a_missing_class_or_split_folder_is_named_with_what_was_found(tmp_path):
+    touch(tmp_path / "class", "train/NORMAL/a.png", "train/SICK/b.png")
+    with pytest.raises(FileNotFoundError, match=r"NORMAL and PNEUMONIA in .*Found: NORMAL, SICK"):
+        load_chest_xrays(tmp_path / "class")
+    touch(tmp_path / "split", "test/NORMAL/a.png", "test/PNEUMONIA/b.png")
+    with pytest.raises(FileNotFoundError, match=r"'train' in .*Found: test"):
+        load_chest_xrays(tmp_path / "split")
+    with pytest.raises(FileNotFoundError, match=r"'train' in .*Found: test"):
+        load_chest_xrays(tmp_path / "split", subset="all")
+
+
+def test_class_folders_beside_split_folders_are_ambiguous(tmp_path):
+    with pytest.raises(ValueError, match="either split folders or class folders"):
+        load_chest_xrays(touch(tmp_path, *KAGGLE, *FLAT))
+
+
+def test_folders_without_images_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"no image that ends in .*\.jpeg"):
+        load_chest_xrays(touch(tmp_path, "NORMAL/a.txt", "PNEUMONIA/b.txt"))
+
+
+@pytest.mark.parametrize("option", [{"subset": "validation"}, {"target": "age"}])
+def test_an_unknown_option_is_refused_with_the_known_ones(tmp_path, option):
+    (value,) = option.values()
+    with pytest.raises(ValueError, match=f"must be one of '.*, got '{value}'"):
+        load_chest_xrays(touch(tmp_path, *KAGGLE), **option)

@@ -1,0 +1,208 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+
+from datasets.conftest import KAGGLE, relative, touch
+from skpneumo.datasets import load_chest_xrays, make_chest_xrays
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """240 films at the default difficulty."""
+    folder = tmp_path_factory.mktemp("drawn")
+    return folder, make_chest_xrays(240, folder, image_size=64, random_state=0)
+
+
+def pixels(bunch, size=None):
+    images = []
+    for path in bunch.data[:, 0]:
+        with Image.open(path) as image:
+            images.append(np.asarray(image.resize(size) if size else image, dtype=float))
+    return images
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "prevalence", "n_ill"),
+    [(10, 0.5, 5), (10, 0.3, 3), (10, 0.01, 1), (10, 0.99, 9), (2, 0.5, 1), (4, 0, 0), (4, 1, 4)],
+)
+def test_prevalence_is_exact_and_leaves_no_class_empty(tmp_path, n_samples, prevalence, n_ill):
+    bunch = make_chest_xrays(n_samples, tmp_path, prevalence=prevalence, image_size=32)
+    assert len(bunch.data) == n_samples
+    assert bunch.target.sum() == n_ill
+
+
+def test_the_loader_reads_the_same_back(drawn):
+    folder, bunch = drawn
+    again = load_chest_xrays(folder)
+    rows = [sorted(zip(b.data[:, 0], b.target, b.groups, b.etiology, strict=True)) for b in (bunch, again)]
+    assert rows[0] == rows[1]
+    assert {path.parent for path in folder.rglob("*.*")} == {
+        folder / "NORMAL",
+        folder / "PNEUMONIA",
+    }
+    assert sum(path.is_file() for path in folder.rglob("*")) == 240
+
+
+def test_images_come_shuffled(drawn):
+    _, bunch = drawn
+    assert 0 < bunch.target[:20].sum() < 20
+
+
+def test_same_random_state_same_bytes_and_order(tmp_path):
+    made = []
+    for name, seed in [("a", 7), ("b", np.random.RandomState(7)), ("c", 8)]:
+        bunch = make_chest_xrays(6, tmp_path / name, image_size=48, random_state=seed)
+        contents = [Path(path).read_bytes() for path in bunch.data[:, 0]]
+        made.append(list(zip(relative(bunch, tmp_path / name), contents, strict=True)))
+    assert made[0] == made[1]
+    assert not {content for _, content in made[0]} & {content for _, content in made[2]}
+
+
+def test_the_global_random_state_is_left_alone(tmp_path):
+    np.random.seed(0)
+    before = np.random.get_state()[1].tolist()
+    make_chest_xrays(3, tmp_path, image_size=32, random_state=0)
+    load_chest_xrays(tmp_path)
+    assert np.random.get_state()[1].tolist() == before
+
+
+def test_patients_have_one_diagnosis_and_several_films(drawn):
+    _, bunch = drawn
+    for patient in set(bunch.groups):
+        assert len(set(bunch.etiology[bunch.groups == patient])) == 1
+    assert 1.6 < 240 / len(set(bunch.groups)) < 2.4
+    numbers = {group.split("_")[0] for group in bunch.groups if group.startswith("person")}
+    assert len(numbers) < len({group for group in bunch.groups if group.startswith("person")})
+
+
+def test_one_image_a_patient_when_asked(tmp_path):
+    bunch = make_chest_xrays(12, tmp_path, images_per_patient=1, image_size=32)
+    assert len(set(bunch.groups)) == 12
+
+
+def test_films_of_a_patient_differ(tmp_path):
+    bunch = make_chest_xrays(24, tmp_path, images_per_patient=4, image_size=64, random_state=1)
+    contents = [image.tobytes() for image in pixels(bunch)]
+    assert len(set(contents)) == 24
+
+
+def test_both_kinds_of_pneumonia_are_drawn(drawn):
+    _, bunch = drawn
+    kinds, counts = np.unique(bunch.etiology, return_counts=True)
+    assert kinds.tolist() == ["bacteria", "normal", "virus"]
+    assert counts.tolist() == [78, 120, 42]
+
+
+def test_files_are_gray_jpegs_without_metadata_wider_than_high(drawn):
+    _, bunch = drawn
+    tables = set()
+    for path in bunch.data[:, 0]:
+        with Image.open(path) as image:
+            assert (image.format, image.mode, image.height) == ("JPEG", "L", 64)
+            assert image.width > image.height
+            assert not image.getexif()
+            assert not {"icc_profile", "comment", "exif"} & set(image.info)
+            tables.add(str(image.quantization))
+    assert len(tables) == 1
+
+
+def test_the_films_have_many_shapes(drawn):
+    _, bunch = drawn
+    assert len({image.shape for image in pixels(bunch)}) > 20
+
+
+def test_neither_brightness_nor_contrast_nor_shape_gives_the_label_away(drawn):
+    _, bunch = drawn
+    images = pixels(bunch)
+    for measure in (np.mean, np.std, lambda image: image.shape[1]):
+        area = roc_auc_score(bunch.target, [measure(image) for image in images])
+        assert 0.35 < area < 0.65
+
+
+def test_opacities_can_be_learnt_and_difficulty_makes_it_harder(tmp_path):
+    areas = []
+    for difficulty in (0, 1):
+        bunch = make_chest_xrays(240, tmp_path / str(difficulty), difficulty=difficulty, image_size=64, random_state=0)
+        X = np.stack(pixels(bunch, size=(20, 20))).reshape(240, -1) / 255
+        score = cross_val_predict(
+            LogisticRegression(C=1, max_iter=1000),
+            X - X.mean(axis=1, keepdims=True),
+            bunch.target,
+            groups=bunch.groups,
+            cv=GroupKFold(4),
+            method="decision_function",
+        )
+        areas.append(roc_auc_score(bunch.target, score))
+    assert areas[0] > 0.85
+    assert areas[1] < areas[0] - 0.15
+
+
+def test_boxes_lie_in_the_image_and_only_on_pneumonias(drawn):
+    _, bunch = drawn
+    assert len(bunch.opacities) == 240
+    count = {"normal": {0}, "bacteria": {1, 2}, "virus": {2}}
+    for boxes, image, kind in zip(bunch.opacities, pixels(bunch), bunch.etiology, strict=True):
+        assert boxes.shape[1] == 4
+        assert boxes.dtype.kind == "i"
+        assert len(boxes) in count[kind]
+        height, width = image.shape
+        for left, top, right, bottom in boxes:
+            assert 0 <= left < right <= width
+            assert 0 <= top < bottom <= height
+    viral = [boxes for boxes, kind in zip(bunch.opacities, bunch.etiology, strict=True) if kind == "virus"]
+    assert all(right_lung[2] <= left_lung[0] for right_lung, left_lung in viral)
+
+
+def test_a_folder_with_images_is_refused_and_left_as_it_was(tmp_path):
+    touch(tmp_path / "flat", "normal/old.PNG")
+    with pytest.raises(FileExistsError, match="1 in class folders"):
+        make_chest_xrays(2, tmp_path / "flat", image_size=32)
+    touch(tmp_path / "split", *KAGGLE)
+    with pytest.raises(FileExistsError, match="the folder 'test'"):
+        make_chest_xrays(2, tmp_path / "split", image_size=32)
+    assert [path.name for path in tmp_path.joinpath("flat").rglob("*.*")] == ["old.PNG"]
+    assert not (tmp_path / "split" / "NORMAL").exists()
+
+
+def test_empty_class_folders_are_filled(tmp_path):
+    (tmp_path / "NORMAL").mkdir()
+    touch(tmp_path, "PNEUMONIA/.DS_Store", "README.txt")
+    assert len(make_chest_xrays(4, tmp_path / "", image_size=32).data) == 4
+
+
+def test_target_and_containers_are_those_of_the_loader(tmp_path):
+    pytest.importorskip("pandas")
+    bunch = make_chest_xrays(9, tmp_path / "a", target="etiology", as_frame=True, image_size=32, random_state=0)
+    assert bunch.target_names == ["normal", "bacteria", "virus"]
+    assert list(bunch.frame) == ["path", "diagnosis", "etiology", "patient"]
+    assert [bunch.target_names[label] for label in bunch.target] == bunch.etiology.tolist()
+    assert [len(boxes) > 0 for boxes in bunch.opacities] == (bunch.target > 0).tolist()
+    X, y = make_chest_xrays(4, tmp_path / "b", return_X_y=True, image_size=32, random_state=0)
+    assert X.shape == (4, 1)
+    assert sorted(y) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        ({"n_samples": 1}, ValueError),
+        ({"n_samples": 0, "prevalence": 0}, ValueError),
+        ({"n_samples": 2.5}, TypeError),
+        ({"prevalence": 1.1}, ValueError),
+        ({"prevalence": "half"}, TypeError),
+        ({"images_per_patient": 0.5}, ValueError),
+        ({"difficulty": -0.1}, ValueError),
+        ({"image_size": 8}, ValueError),
+        ({"image_size": 64.0}, TypeError),
+        ({"target": "age"}, ValueError),
+    ],
+)
+def test_a_parameter_out_of_range_is_named_before_anything_is_written(tmp_path, parameters, error):
+    with pytest.raises(error, match=next(iter(parameters))):
+        make_chest_xrays(**{"n_samples": 4, "folder": tmp_path / "new", **parameters})
+    assert not (tmp_path / "new").exists()

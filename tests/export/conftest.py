@@ -1,0 +1,62 @@
+"""What tests of export share: fitted models, and how exported ones are asked."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import TINY
+from skpneumo import PneumoniaClassifier
+from skpneumo.export import preprocess_images, to_keras, to_onnx
+
+EXACT = {**TINY, "precision": "float32", "random_state": 0}
+
+
+@pytest.fixture
+def fitted(paths, y):
+    return PneumoniaClassifier(**EXACT).fit(paths, y)
+
+
+def session(path):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def by_keras(clf, paths):
+    return np.asarray(to_keras(clf)(preprocess_images(clf, paths)[..., np.newaxis]))
+
+
+def by_onnx(clf, paths, folder):
+    to_onnx(clf, folder / "model.onnx")
+    run = session(folder / "model.onnx").run
+    pixels = [np.asarray(Image.open(path).convert("L")) for path in paths]
+    return np.concatenate([run(None, {"pixels": one[np.newaxis]})[0] for one in pixels])
+
+
+MODELS = {
+    "probe": {},
+    "dense": {"hidden_layer_sizes": (6, 5), "max_iter": 3},
+    "weighted": {"class_weight": {0: 1, 1: 5}},
+    "weighted dense": {"class_weight": {0: 1, 1: 5}, "hidden_layer_sizes": (6,), "max_iter": 3},
+    "tuned": {"n_trainable_layers": 1, "tune_max_iter": 1, "tune_learning_rate": 1e-3},
+    "tuned from the first": {"n_trainable_layers": 2, "tune_max_iter": 1, "n_views": 2},
+    "cut after a block": {"n_layers": 3, "n_trainable_layers": 1, "tune_max_iter": 1},
+    "within a block": {"n_layers": 4, "pool_grid": 3, "image_size": 41},
+    "one cell": {"n_layers": 1, "pool_grid": 1},
+    "padded": {"aspect": "pad"},
+    "stretched": {"aspect": "stretch"},
+    "equalized": {"contrast": "equalize"},
+    "equalized and padded": {"contrast": "equalize", "aspect": "pad"},
+}
+
+
+def run_in(folder, code, *arguments):
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r})\n{textwrap.dedent(code)}", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
