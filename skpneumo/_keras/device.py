@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -25,9 +24,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 # Without one of these TensorFlow finds no GPU, and need not be imported to be asked.
 _GPU_TRACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
-_CHATTER = re.compile(
-    rb"[IWE]\d{4} |\d{4}-\d\d-\d\d .*: [IWE] |WARNING: All log messages before absl|To enable the foll"
-)
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 # The name that Keras gives a backend, and what it leaves to it.
 _FRAMEWORKS = {"tensorflow": tensorflow, "jax": jax, "torch": torch}
@@ -41,7 +38,7 @@ _process: list[int] = []  # the one that imported Keras
 
 
 def keras() -> ModuleType:
-    """Import Keras on the backend that it is set to, once and without start-up chatter, and return it."""
+    """Import Keras on the backend that it is set to, once, and return it."""
     refuse_fork()
     with _lock:
         return _import_keras()
@@ -54,7 +51,7 @@ def _import_keras() -> ModuleType:
         raise RuntimeError(_OTHER_BACKEND.format(backend))
     _process.append(os.getpid())
     is_ours = "tensorflow" not in sys.modules  # else its threads are the host application's
-    with _without_chatter():
+    with _quiet_start():
         import keras
 
         backend = keras.backend.backend()
@@ -115,32 +112,20 @@ def refuse_fork() -> None:
 
 
 @contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Keep TensorFlow's start-up lines off the terminal.
+def _quiet_start() -> Iterator[None]:
+    """Set ``TF_CPP_MIN_LOG_LEVEL`` to 3 where the host has not set it, and unset it afterwards.
 
-    They are written to the file descriptor before any log level is read, so the descriptor is turned aside meanwhile.
-    Whatever else was written to it is handed on, all of it where an error comes out. What a child process started by
-    another thread at that moment writes to it is lost; a host that minds imports TensorFlow first.
+    At 3 TensorFlow does not report as an error that a machine without a GPU has none. A few lines are written before
+    TensorFlow reads the level; these stay on stderr.
     """
-    if "tensorflow" in sys.modules:
+    if _LOG_LEVEL in os.environ:
         yield
         return
-    with tempfile.TemporaryFile() as aside:
-        real = os.dup(2)
-        os.dup2(aside.fileno(), 2)
-        chatter = _CHATTER
-        try:
-            yield
-        except BaseException:
-            chatter = re.compile(rb"$^")
-            raise
-        finally:
-            os.dup2(real, 2)
-            aside.seek(0)
-            rest = b"".join(line for line in aside if not chatter.match(line))
-            if rest:
-                os.write(real, rest)
-            os.close(real)
+    os.environ[_LOG_LEVEL] = "3"
+    try:
+        yield
+    finally:
+        os.environ.pop(_LOG_LEVEL, None)
 
 
 def resolve_device(device: str) -> str:

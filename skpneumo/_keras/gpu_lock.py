@@ -3,11 +3,11 @@
 import hashlib
 import multiprocessing
 import os
-import sqlite3
 import tempfile
 import threading
-from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 _TAKEN = (
     "Another process of this machine computes on the GPU, and its memory is not enough for two for sure. Ways out: "
@@ -16,7 +16,7 @@ _TAKEN = (
 )
 
 _lock = threading.Lock()
-_held: list[sqlite3.Connection] = []
+_held: list[FileLock] = []
 _asked: list[bool] = []  # a process that is no worker asks once
 
 
@@ -28,29 +28,31 @@ def hold() -> None:
     RuntimeError
         This process is a worker of another one, and a third has them.
     """
+    is_worker = multiprocessing.parent_process() is not None
     with _lock:
-        if _held or (multiprocessing.parent_process() is None and _asked):
+        if _held or (not is_worker and _asked):
             return
         _asked.append(True)
-        with suppress(sqlite3.OperationalError):  # where no lock can be made, nobody is kept out
-            # A transaction ends with its process, however that ends, on every system.
-            connection = sqlite3.connect(_file(), timeout=0, isolation_level=None, check_same_thread=False)
-            try:
-                connection.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
-                connection.close()
-                if "locked" in str(error) and multiprocessing.parent_process() is not None:
-                    raise RuntimeError(_TAKEN) from None
-            else:
-                _held.append(connection)
+        # The operating system frees it when the process ends, however that ends. It belongs to all threads, since the
+        # one that takes it may end before the others have computed.
+        lock = FileLock(_file(), timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            if is_worker:
+                raise RuntimeError(_TAKEN) from None
+        except (OSError, NotImplementedError):  # where no lock can be made, every process may use the GPU
+            pass
+        else:
+            _held.append(lock)
 
 
 def release() -> None:
-    """Let others have them; only for what has not used them."""
+    """Let others have them; only for a process that has not used them."""
     with _lock:
         _asked.clear()
         while _held:
-            _held.pop().close()
+            _held.pop().release()
 
 
 def _file() -> Path:

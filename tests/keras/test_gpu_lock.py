@@ -1,3 +1,8 @@
+import multiprocessing
+import os
+import threading
+import time
+
 import pytest
 from joblib import Parallel, delayed
 
@@ -6,7 +11,7 @@ from skpneumo._keras import gpu_lock as _gpu
 
 @pytest.fixture(autouse=True)
 def a_lock_of_this_test(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", tmp_path.name)  # names the lock; workers inherit it
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", str(tmp_path))  # names the lock; workers inherit it
     yield
     _gpu.release()
 
@@ -33,5 +38,42 @@ def test_the_gpu_is_free_again_once_its_process_has_ended():
 
 def test_workers_with_gpus_of_their_own_do_not_meet(monkeypatch, tmp_path):
     _gpu.hold()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{tmp_path.name} other")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{tmp_path} other")
     Parallel(n_jobs=2)(delayed(_gpu.hold)() for _ in range(1))
+
+
+def test_the_gpu_stays_taken_when_the_thread_that_took_it_has_ended():
+    thread = threading.Thread(target=_gpu.hold)
+    thread.start()
+    thread.join()
+    with pytest.raises(RuntimeError, match="n_jobs=1"):
+        Parallel(n_jobs=2)(delayed(_gpu.hold)() for _ in range(1))
+
+
+def hold_and_wait(is_held):
+    _gpu.hold()
+    is_held.set()
+    time.sleep(600)
+
+
+def test_a_killed_process_frees_the_gpu():
+    context = multiprocessing.get_context("spawn")
+    is_held = context.Event()
+    process = context.Process(target=hold_and_wait, args=(is_held,), daemon=True)
+    process.start()
+    assert is_held.wait(60)
+    process.kill()
+    process.join()
+    _gpu.hold()
+    assert _gpu._held
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_the_end_of_a_forked_child_does_not_free_the_gpu_of_its_parent():
+    _gpu.hold()
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=_gpu.hold)
+    child.start()
+    child.join()
+    with pytest.raises(RuntimeError, match="n_jobs=1"):
+        Parallel(n_jobs=2)(delayed(_gpu.hold)() for _ in range(1))
