@@ -1,6 +1,5 @@
 """report: a page about a fitted classifier and the images it was judged on."""
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from numbers import Integral
@@ -22,6 +21,7 @@ from skpneumo.reporting._atomic_write import check_parent, write_whole
 from skpneumo.reporting._evaluation import Evaluation, evaluate
 from skpneumo.reporting._report_figures import pictures
 from skpneumo.reporting._report_tables import Number, decimal, figure_rows
+from skpneumo.reporting._templates import check_installed, fill_in
 from skpneumo.reporting._thumbnails import SIDE, data_uri, place_of_most, squares_of
 
 
@@ -148,7 +148,7 @@ def report(
     >>> evaluation.performance.n == len(y_test)
     True
     """
-    _check_installed()
+    check_installed("report", "jinja2", "matplotlib")
     path = check_parent(path)
     check_is_fitted(clf)
     if not hasattr(clf, "classes_"):
@@ -180,7 +180,9 @@ def report(
         pos_label=pos_label,
     )
     failures = sections.failures(evaluation, n_errors, file_names=file_names)
-    html = _page(
+    html = fill_in(
+        "report.html",
+        version=__version__,
         title=str(title),
         date=None if date is None else str(date),
         confidence=f"{100 * evaluation.performance.confidence:g} %",
@@ -209,15 +211,6 @@ def report(
     )
     write_whole(path, html)
     return evaluation
-
-
-def _check_installed() -> None:
-    lacking = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
-    if lacking:
-        raise ImportError(
-            f"report needs {' and '.join(lacking)}, which cannot be found: install with "
-            "'pip install \"skpneumo[report]\"'."
-        )
 
 
 class _Film(NamedTuple):
@@ -249,17 +242,3 @@ def _films(clf: Any, X: Any, failures: Sequence[sections.Failure], positive: Any
         )
         for each, square, grid, heat in zip(failures, squares, grids, heats, strict=True)
     ]
-
-
-def _page(**contents: Any) -> str:
-    """Fill in the template; whatever comes from users is escaped there."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("skpneumo.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(contents, version=__version__)

@@ -1,4 +1,5 @@
 import copy
+import importlib.util
 import itertools
 import re
 import sys
@@ -145,6 +146,14 @@ def test_the_collection_says_nothing_of_the_evaluation(probe):
     assert "labels of that collection's folder `test` alone" in told["Reference Standard"]
     assert "better" not in told["Reference Standard"]
     assert "no other disease" not in told["Training Population"]
+
+
+@pytest.mark.parametrize("name", ["jinja2", "yaml"])
+def test_a_missing_package_is_told_before_the_model_is_looked_at(monkeypatch, name):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda each: None if each == name else found(each))
+    with pytest.raises(ImportError, match=rf"model_card needs {name}, .*skpneumo\[report\]"):
+        model_card(None)
 
 
 # What the model tells
