@@ -139,13 +139,15 @@ def evaluate(
     check_share("confidence", confidence)
     if prevalence is not None:
         check_share("prevalence", prevalence)
+    X = parsed(clf, X)
     images = images_if_any(X)
+    given = X if images is None else images
     names: list[str | None] = list(map(name_of, images)) if images else [None] * n_samples
     columns = _kinds(names) if subgroups is None else _check_columns(subgroups, n_samples)
-    patients = patients_of(X) if groups is None else _check_groups(groups)
+    patients = patients_of(given) if groups is None else _check_groups(groups)
     check_study(y, np.full(n_samples, 0.5), patients, pos_label)  # before the pass, which may take hours
-    known = seen_by(clf, X, patients)
     proba, novelty = _judged(clf, X, pos_label, has_images=images is not None)
+    known = seen_by(clf, given, patients)  # after the pass, which has read the images
     performance = diagnostic_report(
         y,
         proba,
@@ -187,9 +189,15 @@ def evaluate(
         patients=patients,
         novelty=novelty,
         seen=known,
-        are_images_compared=can_compare(clf, X),
+        are_images_compared=can_compare(clf, given),
         model_digest=digest_of_judged(clf),
     )
+
+
+def parsed(clf: Any, X: Any) -> Any:
+    """Return the images that `X` holds, parsed, where the model inside takes them as they are; otherwise `X`."""
+    images = None if inner_classifier(clf) is None else images_if_any(X)
+    return X if images is None else images
 
 
 def _judged(clf: Any, X: Any, pos_label: Any, *, has_images: bool) -> tuple[np.ndarray, np.ndarray | None]:

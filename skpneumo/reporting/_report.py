@@ -18,7 +18,7 @@ from skpneumo.inspection._inner import inner_classifier
 from skpneumo.inspection._overlay import overlay
 from skpneumo.reporting import _report_sections as sections
 from skpneumo.reporting._atomic_write import check_parent, write_whole
-from skpneumo.reporting._evaluation import Evaluation, evaluate
+from skpneumo.reporting._evaluation import Evaluation, evaluate, parsed
 from skpneumo.reporting._report_figures import pictures
 from skpneumo.reporting._report_tables import Number, decimal, figure_rows
 from skpneumo.reporting._templates import check_installed, fill_in
@@ -168,6 +168,7 @@ def report(
     model_path = None if model_file is None else Path(model_file)
     if model_path is not None and not model_path.is_file():
         raise FileNotFoundError(f"model_file={str(model_file)!r} is no file.")
+    X = parsed(clf, X)
     evaluation = evaluate(
         clf,
         X,
