@@ -19,6 +19,9 @@ def single_blas_thread() -> Iterator[None]:
 
     BLAS splits a product of matrix and vector between its threads and rounds accordingly, and joblib's processes have
     fewer threads than their parent.
+
+    ``threadpoolctl.threadpool_limits`` alone does not do: the first of two threads to leave would restore the number
+    while the second computes, and it looks up the libraries at each call, which takes milliseconds.
     """
     global _inside, _before  # noqa: PLW0603 - the number of BLAS threads is the process's, so is the count
     per_thread = _limit(lib for lib in _blas() if _is_per_thread(lib))
