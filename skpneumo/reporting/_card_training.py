@@ -7,12 +7,12 @@ from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.sources import shortened
+from skpneumo._utils.meta_estimators import chain
 from skpneumo._vgg19.layers import CHANNEL_MEANS
 from skpneumo.reporting._evaluation import Evaluation
 from skpneumo.reporting._markdown import bullets, plain, table
 from skpneumo.reporting._model_facts import (
     NOT_REMEMBERED,
-    chain,
     forgets,
     is_solved,
     knows_patients,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.sources import shortened
-from skpneumo.inspection._inner import check_inner
+from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.reporting import _card_model as facts
 from skpneumo.reporting import _card_performance as performance
 from skpneumo.reporting import _card_training as training
