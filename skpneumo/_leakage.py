@@ -2,16 +2,16 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import Source, name_of
+from skpneumo._utils.meta_estimators import find_all
 from skpneumo.exceptions import LeakageWarning
 
 Seen = dict[str, np.ndarray]  # "images" and "patients", sorted uint64, and the "salt" of the latter
@@ -20,7 +20,6 @@ _BYTES = 8  # among 10,000 images and as many others, two meet by chance with a 
 _SALT_BYTES = hashlib.blake2b.SALT_SIZE
 _LISTED = 5
 _MOST_COLUMNS = 64
-_PACKAGES = ("imblearn", "sklearn")  # whose objects hold fitted models, not being estimators themselves
 
 
 def names_of(images: Sequence[Source] | None, groups: Iterable[Any] | None, n: int) -> list[set[str]]:
@@ -108,25 +107,9 @@ def warn_of(known: np.ndarray, *, stacklevel: int = 3) -> None:
         )
 
 
-def models_within(estimator: Any, met: set[int] | None = None) -> Iterator[Any]:
-    """Yield the fitted models of this package in an estimator, whatever it is wrapped in.
-
-    What an estimator has fitted goes before what it was given, which it may have cloned and left alone.
-    """
-    met = set() if met is None else met
-    if id(estimator) in met:
-        return
-    met.add(id(estimator))
-    if hasattr(estimator, "seen_") and hasattr(estimator, "_contents"):
-        yield estimator
-    elif isinstance(estimator, (list, tuple, dict)):
-        for each in estimator.values() if isinstance(estimator, dict) else estimator:
-            yield from models_within(each, met)
-    elif isinstance(estimator, BaseEstimator) or type(estimator).__module__.split(".")[0] in _PACKAGES:
-        held = dict(vars(estimator)) if hasattr(estimator, "__dict__") else {}
-        held.pop("scorer_", None)  # holds what a search was given
-        fitted = list(models_within([value for name, value in held.items() if name.endswith("_")], met))
-        yield from fitted or models_within(list(held.values()), met)
+def models_within(estimator: Any) -> list[Any]:
+    """List the fitted models of this package in an estimator, whatever they are wrapped in."""
+    return find_all(estimator, lambda each: hasattr(each, "seen_") and hasattr(each, "_contents"))
 
 
 def row_digests(features: np.ndarray) -> list[bytes]:

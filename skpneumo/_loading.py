@@ -7,7 +7,7 @@ import lzma
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
+from skpneumo._utils.meta_estimators import find_all
 from skpneumo.exceptions import ModelFileError
 
 # What skops has to be told to trust, beside what it trusts by itself.
@@ -204,7 +205,7 @@ def _import_skops() -> ModuleType:
 
 def _checked(model: Any) -> Any:
     """Return a fitted model that holds an estimator of this package, and nothing else."""
-    if not any(True for _ in _ours_within(model, set())):
+    if not find_all(model, lambda each: isinstance(each, (PneumoniaClassifier, VGG19Features))):
         raise ModelFileError(f"{_NO_MODEL.format(f'an object of type {type(model).__name__}')}.")
     if isinstance(model, type) or not isinstance(model, BaseEstimator):
         raise ModelFileError(
@@ -218,21 +219,6 @@ def _checked(model: Any) -> Any:
     if not hasattr(model, "predict_proba"):
         raise ModelFileError(f"holds a {type(model).__name__}, which has no predict_proba.")
     return model
-
-
-def _ours_within(value: Any, met: set[int]) -> Iterator[Any]:
-    if id(value) in met:
-        return
-    met.add(id(value))
-    if isinstance(value, (PneumoniaClassifier, VGG19Features)):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _ours_within(each, met)
-    elif isinstance(value, dict):
-        yield from _ours_within(list(value.values()), met)
-    elif hasattr(value, "__dict__") and not isinstance(value, (type, ModuleType)):
-        yield from _ours_within(list(vars(value).values()), met)
 
 
 def _sentence(error: BaseException) -> str:

@@ -206,7 +206,7 @@ def test_images_of_tuned_models_are_remembered(paths, y, split):
 def test_models_are_found_in_whatever_they_are_wrapped_in(wrap, fitted, paths, y, split):
     train, test = ([paths[i] for i in side] for side in split)
     wrapped = wrap(fitted).fit(train, y[split[0]])
-    assert len(list(models_within(wrapped))) >= 1
+    assert len(models_within(wrapped)) >= 1
     assert silent(wrapped, test)
     with pytest.warns(LeakageWarning, match=f"^{len(train)} of {len(train)} images"):
         warn_of_seen(wrapped, train)

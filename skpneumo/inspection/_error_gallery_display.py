@@ -12,10 +12,10 @@ from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import base_name, name_of
 from skpneumo._leakage import warn_of_seen
 from skpneumo.exceptions import ImageReadError
+from skpneumo.inspection._fitted_classifier import check_inner, preprocessing_of
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import check_images, spread
 from skpneumo.inspection._image_views import image_views
-from skpneumo.inspection._inner import check_inner, square_of
 from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._plot_utils import grid_of_axes, literal, written
 from skpneumo.metrics._confusion import surest_errors
@@ -190,7 +190,7 @@ class ErrorGalleryDisplay:
             n_errors=n_errors,
             threshold=threshold_of(estimator, label) if threshold is None else threshold,
             pos_label=label,
-            **square_of(estimator),
+            **preprocessing_of(estimator),
         )
         warn_of_seen(estimator, X, patients_of(X))
         if not plot_heat_maps or not len(display.positions):

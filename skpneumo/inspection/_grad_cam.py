@@ -8,8 +8,8 @@ from sklearn.utils import gen_batches
 from skpneumo._classifier import PneumoniaClassifier, encoder_and_head
 from skpneumo._images.sources import Source
 from skpneumo._vgg19.layers import grid_side, pooling_matrix
+from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, placed, slopes_of_log_odds
-from skpneumo.inspection._inner import check_inner
 from skpneumo.inspection._read_images import read_squares
 
 DETAILS = ("auto", "cells", "feature_maps")

@@ -8,9 +8,9 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
+from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, spread
-from skpneumo.inspection._inner import check_inner
 from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._plot_utils import grid_of_axes, literal, written
 from skpneumo.inspection._read_images import read_films

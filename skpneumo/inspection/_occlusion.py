@@ -12,8 +12,8 @@ from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.inputs import as_images
 from skpneumo._vgg19.layers import grid_side
 from skpneumo.exceptions import ImageReadError
+from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, log_odds, placed
-from skpneumo.inspection._inner import check_inner
 from skpneumo.inspection._read_images import read_squares
 
 

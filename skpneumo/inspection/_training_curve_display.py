@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
-from skpneumo.inspection._inner import check_inner
+from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._plot_utils import BLUE, DASHED, SOLID, VERMILLION, grid_of_axes
 
 _MOST_MARKERS = 30

@@ -3,16 +3,20 @@
 from typing import Any
 
 import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
 from skpneumo._images.inputs import images_if_any, patients_by_name
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import name_of
+from skpneumo._utils.meta_estimators import inner_or_last_step
+
+_WITH_OWN_THRESHOLD = (CalibratedClassifierCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
 
 
 def threshold_of(estimator: Any, pos_label: Any) -> float:
     """Read the threshold of a classifier that has one; 0.5 of others."""
-    while (inner := _within(estimator)) is not None:
+    while not isinstance(estimator, _WITH_OWN_THRESHOLD) and (inner := inner_or_last_step(estimator)) is not None:
         estimator = inner
     if hasattr(estimator, "prior_shift_") and (threshold := estimator.threshold_) is not None:
         return threshold if pos_label in (None, estimator.classes_[1]) else 1 - threshold
@@ -31,15 +35,6 @@ def threshold_of(estimator: Any, pos_label: Any) -> float:
             f"is {pos_label!r}: pass threshold."
         )
     return 0.5 if threshold == "auto" else float(threshold)
-
-
-def _within(estimator: Any) -> Any:
-    """Return what decides in a pipeline, a search or a frozen estimator; None of others."""
-    if hasattr(estimator, "steps"):
-        return estimator.steps[-1][1]
-    if type(estimator).__name__ == "FrozenEstimator":  # from scikit-learn 1.6 on
-        return estimator.estimator
-    return getattr(estimator, "best_estimator_", None)
 
 
 def _label_of_threshold(estimator: Any) -> Any:

@@ -13,12 +13,12 @@ from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.decoding import VERSION, Preprocessing
 from skpneumo._images.sources import base_name
 from skpneumo._training.checks import check_parameters
+from skpneumo._utils.meta_estimators import chain
 from skpneumo._version import __version__
 from skpneumo._vgg19.backbone import Backbone
 from skpneumo._vgg19.layers import CHANNEL_MEANS, LAYERS, grid_side, map_side, n_channels, shapes
 from skpneumo._vgg19.weights import weights_digest
 from skpneumo.reporting._model_facts import (
-    chain,
     class_name,
     digest_of_learnt,
     is_adapted,

@@ -7,7 +7,8 @@ from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.sources import shortened
-from skpneumo.reporting._model_facts import NOT_REMEMBERED, chain, forgets, is_solved, parameters_of, without_folders
+from skpneumo._utils.meta_estimators import chain
+from skpneumo.reporting._model_facts import NOT_REMEMBERED, forgets, is_solved, parameters_of, without_folders
 
 
 def facts_of_training(clf: Any, inner: PneumoniaClassifier) -> dict[str, Any]:

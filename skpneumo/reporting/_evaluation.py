@@ -12,7 +12,7 @@ from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import etiology
 from skpneumo._images.sources import base_name, name_of, shortened, some_of
 from skpneumo._leakage import can_compare, seen_by, warn_of
-from skpneumo.inspection._inner import inner_classifier
+from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
 from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.sources import shortened
-from skpneumo.inspection._inner import check_inner
+from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.reporting._atomic_write import write_whole
 from skpneumo.reporting._card_model import check_parameters_of_fit, facts_of_model
 from skpneumo.reporting._card_performance import facts_of_evaluation, facts_of_line

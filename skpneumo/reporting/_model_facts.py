@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
@@ -14,7 +15,8 @@ from skpneumo._heads.novelty import smallest_p_value
 from skpneumo._images.sources import base_name, shortened
 from skpneumo._leakage import models_within
 from skpneumo._model_state import checksum
-from skpneumo.inspection._inner import inner_classifier, within
+from skpneumo._utils.meta_estimators import chain
+from skpneumo.inspection._fitted_classifier import inner_classifier
 
 NOVEL = 0.01  # p-values up to this count as novel; of images like those of the training, as many are
 NOT_REMEMBERED = (
@@ -31,22 +33,6 @@ class Seen(NamedTuple):
 
     n_images: int | None
     n_of_patients: int | None
-
-
-def chain(clf: Any) -> list[Any]:
-    """List a classifier and what it holds, from the outermost to the `PneumoniaClassifier`, or as far as it goes."""
-    found = [clf]
-    while not isinstance(found[-1], PneumoniaClassifier) and (inside := _inside(found[-1])) is not None:
-        found.append(inside)
-    return found
-
-
-def _inside(clf: Any) -> Any:
-    """Return what a classifier holds; of several that are alike, what they were made from."""
-    if (inside := within(clf)) is not None:
-        return inside
-    steps = getattr(clf, "steps", None)
-    return steps[-1][1] if steps else getattr(clf, "estimator", None)
 
 
 def sees_images(inner: PneumoniaClassifier) -> bool:
@@ -116,7 +102,7 @@ def knows_patients(clf: Any) -> bool:
 
 def forgets(clf: Any) -> bool:
     """Tell whether something was fitted around a model that had been fitted before."""
-    return any(type(each).__name__ == "FrozenEstimator" for each in chain(clf))
+    return any(isinstance(each, FrozenEstimator) for each in chain(clf))
 
 
 def digest_of_learnt(inner: PneumoniaClassifier, left_out: Collection[str] = ()) -> str:

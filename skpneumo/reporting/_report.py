@@ -12,9 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._images.inputs import images_if_any
 from skpneumo._version import __version__
+from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import spread
-from skpneumo.inspection._inner import inner_classifier
 from skpneumo.inspection._overlay import overlay
 from skpneumo.reporting import _report_sections as sections
 from skpneumo.reporting._atomic_write import check_parent, write_whole

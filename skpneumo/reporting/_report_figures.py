@@ -15,7 +15,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from skpneumo.inspection._inner import inner_classifier
+from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.inspection._threshold_display import ThresholdDisplay
 from skpneumo.inspection._training_curve_display import TrainingCurveDisplay
 from skpneumo.reporting import _report_tables as tables

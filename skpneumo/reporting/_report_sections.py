@@ -11,14 +11,14 @@ import numpy as np
 
 from skpneumo._images.sources import base_name, shortened, some_of
 from skpneumo._model_state import versions
-from skpneumo.inspection._inner import inner_classifier
+from skpneumo._utils.meta_estimators import chain
+from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics._confusion import surest_errors
 from skpneumo.reporting._evaluation import Evaluation
 from skpneumo.reporting._model_facts import (
     NOT_REMEMBERED,
     NOVEL,
     can_be_novel,
-    chain,
     forgets,
     knows_patients,
     origin_of_threshold,

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import _safe_indexing
 
+from skpneumo.inspection._fitted_classifier import preprocessing_of
 from skpneumo.inspection._image_views import image_views
-from skpneumo.inspection._inner import square_of
 
 SIDE = 192  # pixels of a thumbnail
 _QUALITY = 72
@@ -18,7 +18,7 @@ _THIRDS = (("upper", "middle", "lower"), ("left", "centre", "right"))
 
 def squares_of(clf: Any, X: Any, positions: np.ndarray) -> np.ndarray:
     """Return images as the network sees them, (n, SIDE, SIDE) uint8."""
-    square = {**square_of(clf), "image_size": SIDE}
+    square = {**preprocessing_of(clf), "image_size": SIDE}
     return image_views(_safe_indexing(X, positions), n_views=1, **square)[:, 0]
 
 
