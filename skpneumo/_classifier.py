@@ -751,14 +751,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
     def _head(self) -> Head:
         """Put together from the attributes what was learnt."""
-        return Head(
-            self.feature_mean_,
-            self.feature_scale_,
-            self.coefs_,
-            self.intercepts_,
-            layers=self.tuned_layers_,
-            moments=before.moments if (before := getattr(self, "_before", None)) else None,
-        )
+        return Head(self.feature_mean_, self.feature_scale_, self.coefs_, self.intercepts_, self.tuned_layers_)
 
     def _encoder(self) -> Encoder:
         return Encoder.from_params(self.get_params(deep=False))
@@ -850,7 +843,7 @@ def encoder_and_head(clf: PneumoniaClassifier) -> tuple[Encoder, Head]:
 
 def _assign(clf: Any, fit: FitResult) -> None:
     """Give a classifier the attributes of a fit."""
-    head, has_stopping = fit.head, fit.head.best_iter is not None
+    head, history = fit.fitted.head, fit.fitted.history
     clf.classes_ = fit.classes
     clf.feature_mean_ = head.mean
     clf.feature_scale_ = head.scale
@@ -860,12 +853,12 @@ def _assign(clf: Any, fit: FitResult) -> None:
     clf.coefs_ = head.coefs
     clf.intercepts_ = head.intercepts
     clf.tuned_layers_ = fit.layers
-    clf.n_iter_ = head.n_iter
-    clf.loss_curve_ = head.loss_curve
-    clf.accuracy_curve_ = head.accuracy_curve
-    clf.validation_scores_ = head.validation_scores if has_stopping else None
-    clf.validation_accuracy_curve_ = head.validation_accuracies if has_stopping else None
-    clf.best_iter_ = head.best_iter
+    clf.n_iter_ = history.n_iter
+    clf.loss_curve_ = history.loss_curve
+    clf.accuracy_curve_ = history.accuracy_curve
+    clf.validation_scores_ = history.validation_scores
+    clf.validation_accuracy_curve_ = history.validation_accuracies
+    clf.best_iter_ = history.best_iter
     clf.prior_shift_ = fit.prior_shift
     clf.reference_ = fit.reference
     clf.seen_ = fit.seen

@@ -87,14 +87,14 @@ class TrainableLayers:
                 clip_norm=_CLIP_NORM,  # no decay: at such a rate it is lost in rounding, and averaging pulls back
             )
 
-    def start(self, head: Head, random: np.random.RandomState) -> None:
-        """Set what training begins with: layers, head, and what Adam has gathered."""
+    def start(self, head: Head, random: np.random.RandomState, optimizer_state: list[np.ndarray] | None = None) -> None:
+        """Set what training begins with: layers, head, and the state of Adam."""
         with _keras.place(self.shape.device):
             self.load(head.layers)
             self.head.reset(random, (head.coefs, head.intercepts))
             self.mean.assign(head.mean.astype(np.float32))
             self.scale.assign(head.scale.astype(np.float32))
-            self.step.restore(head.moments)
+            self.step.restore(optimizer_state)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the weights of the layers, keyed "block1_conv1/kernel" and so on."""

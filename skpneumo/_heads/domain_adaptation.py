@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from skpneumo._heads.logistic_regression import row_blocks
 from skpneumo._heads.novelty import fit_novelty
-from skpneumo._utils.blas import single_blas_thread
+from skpneumo._utils.blas import row_blocks, single_blas_thread
 
 Reference = dict[str, np.ndarray]
 

@@ -2,26 +2,45 @@
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 
-_NUMBERS_AT_ONCE = 2**18  # so many stay in a processor's cache between the two products of a pass
+from skpneumo._heads.fitted_head import FittedHead, History
+from skpneumo._heads.head import Head
+from skpneumo._heads.resampling import Drawn
+from skpneumo._utils.blas import row_blocks, single_blas_thread
+
 _MOST_DIRECTIONS = 64
 _MOST_UNKNOWNS = 256  # of the small problem
 _MEMORY = 10
 _MAX_PASSES = 10_000
 _MAX_TRIES = 20
+_MAX_ITER = 10_000  # of scikit-learn's solver
+_MANY_CLASSES = 10  # from here on scikit-learn is faster
 
 
-def row_blocks(features: np.ndarray) -> Iterator[slice]:
-    """Split the rows into blocks small enough for a processor's cache, always the same for the same shape."""
-    n_rows = max(16, _NUMBERS_AT_ONCE // features.shape[1])
-    for start in range(0, max(len(features), 1), n_rows):
-        yield slice(start, start + n_rows)
+def fit_logistic_regression(drawn: Drawn, mean: np.ndarray, scale: np.ndarray, *, alpha: float) -> FittedHead:
+    """Solve the L2-penalised logistic regression on standardised features, to what their precision allows."""
+    features, codes = drawn.features, drawn.codes
+    # A row that was drawn twice weighs twice; the matrix stays as it is.
+    sample_weight = drawn.weights * np.bincount(drawn.rows, minlength=len(codes))
+    tol = 1e-8 if features.dtype == np.float64 else 1e-5
+    with single_blas_thread():
+        if alpha and codes.max() < _MANY_CLASSES:
+            penalty = alpha * features.shape[1]
+            coef, intercept, n_iter = solve_probe(features, codes, sample_weight, penalty=penalty, tol=tol)
+        else:
+            solver = LogisticRegression(
+                C=1 / (alpha * features.shape[1]) if alpha else np.inf, tol=tol, max_iter=_MAX_ITER
+            )
+            solver.fit(features, codes, sample_weight=sample_weight)
+            coef, intercept, n_iter = solver.coef_.T.copy(), solver.intercept_, int(np.max(solver.n_iter_))
+    return FittedHead(Head(mean, scale, [coef], [intercept]), History(n_iter))
 
 
 def solve_probe(

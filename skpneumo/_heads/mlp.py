@@ -1,13 +1,16 @@
 """Dense layers in Keras and their training, compiled once a process for each shape."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from skpneumo import _keras
+from skpneumo._heads.early_stopping import EarlyStopping
+from skpneumo._heads.fitted_head import FittedHead, History
+from skpneumo._heads.head import Head, check_finite
 from skpneumo._heads.resampling import Drawn
 from skpneumo._keras.model_pool import Pool
 
@@ -107,6 +110,56 @@ class DenseNetwork:
 
 
 _NETWORKS = Pool(DenseNetwork, _IDLE_NETWORKS)
+
+
+def fit_mlp(
+    draws: Iterator[Drawn],
+    mean: np.ndarray,
+    scale: np.ndarray,
+    *,
+    max_iter: int,
+    start: FittedHead | None = None,
+    held: Any = None,
+    stopping: EarlyStopping[Head] | None = None,
+    progress: Callable[..., Any],
+    **parameters: Any,
+) -> FittedHead:
+    """Train dense ReLU layers by Adam, from random weights and zero biases or from `start`.
+
+    Each epoch is trained on what `draws` gives for it, standardised.
+    A task of `progress` is told of each epoch with the head as it stands, and may stop the training; so may `stopping`,
+    told how the head does on the rows `held`.
+    """
+    loss_curve: list[float] = []
+    accuracy_curve: list[float] = []
+
+    def fitted(weights: Weights) -> FittedHead:
+        return FittedHead(Head(mean, scale, *weights), History(len(loss_curve), loss_curve[:], accuracy_curve[:]))
+
+    with progress(max_iter, "head", "epoch") as task:
+
+        def on_epoch(loss: float, accuracy: float, weights: Callable[[], Weights]) -> bool:
+            loss_curve.append(float(loss))
+            accuracy_curve.append(float(accuracy))
+            task.set_postfix(loss=loss, accuracy=accuracy)
+            is_over = False
+            if stopping is not None:
+                now = fitted(weights()).head
+                score, accuracy = held.examples.judge(now.logits(held.features))
+                is_over = stopping.add(score, now, accuracy)
+            return task.update(state=lambda: fitted(weights())) or is_over
+
+        weights, moments = train_dense(
+            draws,
+            max_iter=max_iter,
+            on_epoch=on_epoch,
+            start=(start.head.coefs, start.head.intercepts) if start else None,
+            state=start.optimizer_state if start else None,
+            **parameters,
+        )
+    trained = replace(fitted(weights), optimizer_state=moments).stopped(stopping, first=1)
+    check_finite(trained.head, "learning_rate_init", parameters["learning_rate_init"])
+    return trained
 
 
 def train_dense(

@@ -5,8 +5,7 @@ import functools
 import numpy as np
 from scipy.linalg.lapack import dtrtri
 
-from skpneumo._heads.logistic_regression import row_blocks
-from skpneumo._utils.blas import single_blas_thread
+from skpneumo._utils.blas import row_blocks, single_blas_thread
 
 _MOST_ROWS = 2_000
 _MOST_DIRECTIONS = 192

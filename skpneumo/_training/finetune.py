@@ -10,7 +10,8 @@ import numpy as np
 from skpneumo import _keras
 from skpneumo._encoder.trainable import TRAINABLE, TrainableLayers, TrainableSpec, features_of_rows
 from skpneumo._heads.early_stopping import EarlyStopping
-from skpneumo._heads.head import Head, check_finite, stopped
+from skpneumo._heads.fitted_head import FittedHead, History
+from skpneumo._heads.head import Head, check_finite
 from skpneumo._heads.resampling import Drawn
 from skpneumo._training.dataset import FeatureRows
 from skpneumo._vgg19.weights import half
@@ -56,7 +57,7 @@ class Tuning:
 
 def finetune(
     shape: TrainableSpec,
-    start: Head,
+    start: FittedHead,
     rows: FeatureRows,
     tuning: Tuning,
     *,
@@ -65,35 +66,35 @@ def finetune(
     held: FeatureRows | None,
     stopping: EarlyStopping[Head] | None,
     progress: Callable[..., Any],
-) -> Head:
+) -> FittedHead:
     """Train the layers and the head of `start` on maps whose first pass is done; return them anew.
 
     For each epoch, `draws` tells which rows of them. `stopping` is told how the weights do on `held`, at first those
     of `start`.
     """
-    sizes = (len(start.mean), *(len(intercept) for intercept in start.intercepts))
+    head = start.head
+    sizes = (len(head.mean), *(len(intercept) for intercept in head.intercepts))
     shape = replace(shape, sizes=sizes, dropout=tuning.dropout)
     with TRAINABLE.borrow(shape) as trainable, _keras.place(shape.device):
         run = _Run(trainable, start, rows, tuning, draws, random)
         if stopping is not None and held is not None:
-            score, accuracy = run.judge(start, held)
-            stopping.add(score, start, accuracy)
+            score, accuracy = run.judge(head, held)
+            stopping.add(score, head, accuracy)
         with progress(tuning.max_iter, "tuning", "epoch") as task:
             for _ in range(tuning.max_iter):
                 loss, accuracy = run.epoch()
                 task.set_postfix(loss=loss, accuracy=accuracy)
                 is_over = False
                 if stopping is not None and held is not None:
-                    head = run.state()
+                    head = run.state().head
                     score, accuracy = run.judge(head, held)
                     is_over = stopping.add(score, head, accuracy)
                 if task.update(state=run.state) or is_over:
                     break
-        head = replace(run.state(), moments=trainable.step.state())
-    if stopping is not None:
-        head = stopped(head, stopping, first=0)
-    check_finite(head, "tune_learning_rate", tuning.learning_rate)
-    return replace(head, layers={name: half(array) for name, array in head.layers.items()})
+        fitted = replace(run.state(), optimizer_state=trainable.step.state()).stopped(stopping, first=0)
+    check_finite(fitted.head, "tune_learning_rate", tuning.learning_rate)
+    layers = {name: half(array) for name, array in fitted.head.layers.items()}
+    return replace(fitted, head=replace(fitted.head, layers=layers))
 
 
 class _Run:
@@ -102,25 +103,26 @@ class _Run:
     def __init__(
         self,
         trainable: TrainableLayers,
-        start: Head,
+        start: FittedHead,
         rows: FeatureRows,
         tuning: Tuning,
         draws: Iterator[Drawn],
         random: np.random.RandomState,
     ) -> None:
         assert rows.maps is not None
-        self.trainable, self.start, self.tuning, self.draws, self.random = trainable, start, tuning, draws, random
+        self.trainable, self.start, self.tuning, self.draws, self.random = trainable, start.head, tuning, draws, random
         self.maps, self.drawn = rows.maps, next(draws)
         in_all = self.drawn.weights[self.drawn.rows]
         self.codes = self.drawn.codes.astype(np.int32)
         self.weights = (self.drawn.weights / in_all.mean()).astype(np.float32)
         self.penalty = float(tuning.alpha / in_all.sum())
         self.n_batches = -(-len(self.drawn.rows) // tuning.batch_size)
-        self.n_epochs_before = int(start.moments[0]) // self.n_batches if start.moments else 0
+        state = start.optimizer_state
+        self.n_epochs_before = int(state[0]) // self.n_batches if state else 0
         self.loss_curve: list[float] = []
         self.accuracy_curve: list[float] = []
         self.in_memory = _keras.InMemory()
-        trainable.start(start, random)
+        trainable.start(start.head, random, state)
 
     def epoch(self) -> tuple[float, float]:
         """Take a step on each batch of an epoch; return loss and accuracy."""
@@ -137,20 +139,17 @@ class _Run:
         self.accuracy_curve.append(float(accuracy))
         return self.loss_curve[-1], self.accuracy_curve[-1]
 
-    def state(self) -> Head:
+    def state(self) -> FittedHead:
         """Return what comes out if it ends here."""
         coefs, intercepts = self.trainable.head.weights()
-        return replace(
+        layers = self.trainable.arrays()
+        head = replace(
             self.start,
             coefs=[self._between(*pair) for pair in zip(self.start.coefs, coefs, strict=True)],
             intercepts=[self._between(*pair) for pair in zip(self.start.intercepts, intercepts, strict=True)],
-            layers={
-                name: self._between(self.start.layers[name], array) for name, array in self.trainable.arrays().items()
-            },
-            n_iter=len(self.loss_curve),
-            loss_curve=self.loss_curve[:],
-            accuracy_curve=self.accuracy_curve[:],
+            layers={name: self._between(self.start.layers[name], array) for name, array in layers.items()},
         )
+        return FittedHead(head, History(len(self.loss_curve), self.loss_curve[:], self.accuracy_curve[:]))
 
     def judge(self, head: Head, held: FeatureRows) -> tuple[float, float]:
         """Return how a head and its layers do on rows that are held out: the score and the accuracy."""

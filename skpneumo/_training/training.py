@@ -17,7 +17,10 @@ from skpneumo._encoder.trainable import features_of_maps
 from skpneumo._feature_store.store import FeatureStore, open_store
 from skpneumo._heads.domain_adaptation import fit_reference, log_ratio, merged
 from skpneumo._heads.early_stopping import EarlyStopping
-from skpneumo._heads.head import Head, fit_dense, fit_probe, prior_shift, standardize
+from skpneumo._heads.fitted_head import FittedHead
+from skpneumo._heads.head import Head, prior_shift, standardize
+from skpneumo._heads.logistic_regression import fit_logistic_regression
+from skpneumo._heads.mlp import fit_mlp
 from skpneumo._heads.resampling import Drawn, Resampler, makes_features
 from skpneumo._images.augmentation import SHIFTED, Augmentation
 from skpneumo._keras import resolve_device
@@ -72,7 +75,7 @@ class Before(NamedTuple):
     """What a fit that goes on needs of the last one beside its attributes; it lasts as long as the memory."""
 
     random: np.random.RandomState
-    moments: list[np.ndarray] | None
+    optimizer_state: list[np.ndarray] | None
     held_out: np.ndarray | None
 
 
@@ -87,12 +90,17 @@ class PreviousFit:
     summary: dict[str, Any]
     before: Before | None
 
+    @property
+    def fitted(self) -> FittedHead:
+        """The head with the state of the optimizer that trained it, where that is still there."""
+        return FittedHead(self.head, optimizer_state=self.before.optimizer_state if self.before else None)
+
 
 @dataclass(frozen=True)
 class FitResult:
     """What a fit has learnt by the end, or by the end of an epoch."""
 
-    head: Head
+    fitted: FittedHead
     classes: np.ndarray
     fingerprint: str | None
     weights_digest: str | None
@@ -185,13 +193,14 @@ class Training:
                 data["X"] = rows.features[:: config.n_views].copy() if self.tasks.wants("X") else None
             seen = self._seen([rows, *more])
             result = partial(self._result, rows=rows, layers=layers, seen=seen)
-            progress = partial(self.tasks, attributes=lambda head: self.attributes(result(head)), **data)
+            progress = partial(self.tasks, attributes=lambda fitted: self.attributes(result(fitted)), **data)
             if layers:
-                head, plain = self._tune(rows, held, layers, progress)
+                fitted, plain = self._tune(rows, held, layers, progress)
             else:
-                head, plain = self._fit_head(rows, held, self.start, progress)
-        shift, reference = self._of_plain_images(head, plain, train)
-        return replace(result(head), prior_shift=shift, reference=reference), self._leave(head, held_out)
+                fitted, plain = self._fit_head(rows, held, self.previous.fitted if self.previous else None, progress)
+        shift, reference = self._of_plain_images(fitted.head, plain, train)
+        result_of_fit = replace(result(fitted), prior_shift=shift, reference=reference)
+        return result_of_fit, self._leave(fitted, held_out)
 
     def end(self) -> None:
         """Tell callbacks that the classifier is fitted."""
@@ -201,9 +210,9 @@ class Training:
         self,
         rows: FeatureRows,
         held: FeatureRows | None,
-        start: Head | None,
+        start: FittedHead | None,
         progress: Callable[..., Any],
-    ) -> tuple[Head, np.ndarray]:
+    ) -> tuple[FittedHead, np.ndarray]:
         """Train a head on features; return it, and the standardised ones of plain images."""
         config, examples, sizes = self.config, rows.examples, self.config.hidden_layer_sizes
         is_partial = self.is_partial and not config.n_trainable_layers
@@ -211,7 +220,7 @@ class Training:
         if is_probe:
             start = None  # its one solution does not depend on where it starts
         features, mean, scale = standardize(
-            rows.features, examples.sample_weight, overwrite=examples.is_images, start=start
+            rows.features, examples.sample_weight, overwrite=examples.is_images, start=start.head if start else None
         )
         drawn, draws, held = self._draws(features, examples, held)
         if is_probe:
@@ -221,9 +230,9 @@ class Training:
                     "With trainable layers and no hidden layers, the first call of partial_fit needs images of every "
                     f"class, but there are none of {missing}."
                 )
-            head = fit_probe(drawn, mean, scale, alpha=config.alpha)
+            fitted = fit_logistic_regression(drawn, mean, scale, alpha=config.alpha)
         else:
-            head = fit_dense(
+            fitted = fit_mlp(
                 draws,
                 mean,
                 scale,
@@ -241,7 +250,7 @@ class Training:
                 held=held,
                 progress=progress,
             )
-        return head, features[:: examples.n_views]
+        return fitted, features[:: examples.n_views]
 
     def _tune(
         self,
@@ -249,14 +258,14 @@ class Training:
         held: FeatureRows | None,
         layers: dict[str, np.ndarray],
         progress: Callable[..., Any],
-    ) -> tuple[Head, np.ndarray]:
+    ) -> tuple[FittedHead, np.ndarray]:
         """Train the trainable layers and the head together, from the head that was trained before; return likewise."""
         assert self.encoder is not None
         assert rows.maps is not None
         config = self.config
-        head = self.start or self._fit_head(rows, held, None, progress)[0]
-        if not head.layers:  # Adam has gathered nothing of them
-            head = replace(head, layers=layers, moments=None)
+        start = self.previous.fitted if self.previous else self._fit_head(rows, held, None, progress)[0]
+        if not start.head.layers:  # Adam knows nothing of them
+            start = FittedHead(replace(start.head, layers=layers))
         tuning = Tuning(
             max_iter=1 if self.is_partial else config.tune_max_iter,
             batch_size=min(32, len(rows.examples)) if config.batch_size == "auto" else int(config.batch_size),
@@ -268,11 +277,11 @@ class Training:
         )
         features = rows.features
         if self.start and config.sampler is not None:  # otherwise they are standardised already
-            features, *_ = standardize(features, rows.examples.sample_weight, overwrite=True, start=head)
+            features, *_ = standardize(features, rows.examples.sample_weight, overwrite=True, start=start.head)
         _, draws, held = self._draws(features, rows.examples, held, only_picked=True)
-        head = finetune(
+        fitted = finetune(
             self.encoder.trainable_spec(),
-            head,
+            start,
             rows,
             tuning,
             draws=draws,
@@ -282,8 +291,9 @@ class Training:
             progress=progress,
         )
         plain = np.arange(0, len(rows.maps), rows.examples.n_views)
+        head = fitted.head
         features = features_of_maps(self.encoder.trainable_spec(), head.layers, rows.maps, plain)
-        return head, ((features - head.mean) / head.scale).astype(np.float32)
+        return fitted, ((features - head.mean) / head.scale).astype(np.float32)
 
     def _of_plain_images(
         self, head: Head, standardized: np.ndarray, train: Examples
@@ -316,17 +326,17 @@ class Training:
             held = replace(held, examples=held.examples.weighted_like(count, self.drawn_count))
         return drawn, chain([drawn], draws), held
 
-    def _result(self, head: Head, *, rows: FeatureRows, layers: dict[str, np.ndarray], seen: Seen) -> FitResult:
+    def _result(self, fitted: FittedHead, *, rows: FeatureRows, layers: dict[str, np.ndarray], seen: Seen) -> FitResult:
         """Return what has been learnt at any time."""
         return FitResult(
-            head=head,
+            fitted=fitted,
             classes=self.examples.classes,
             fingerprint=rows.fingerprint,
             weights_digest=rows.weights_digest,
-            layers=head.layers or layers,
+            layers=fitted.head.layers or layers,
             seen=seen,
             summary=self._summary(),
-            prior_shift=np.zeros(len(head.intercepts[-1])),
+            prior_shift=np.zeros(len(fitted.head.intercepts[-1])),
             reference={},
         )
 
@@ -361,10 +371,10 @@ class Training:
             "n_calls": before.get("n_calls", 0) + 1,
         }
 
-    def _leave(self, head: Head, held_out: Examples | None) -> Before | None:
+    def _leave(self, fitted: FittedHead, held_out: Examples | None) -> Before | None:
         if not (self.is_partial or self.config.warm_start):
             return None
-        return Before(self.random, head.moments, held_out.groups if held_out else None)
+        return Before(self.random, fitted.optimizer_state, held_out.groups if held_out else None)
 
     def _check_start(self, start: Head, rows: FeatureRows) -> None:
         """Refuse to go on from weights that belong to other inputs."""

@@ -1,4 +1,4 @@
-"""One BLAS thread for what must give the same bits whatever number of threads there is."""
+"""One BLAS thread, and blocks of rows, for what must give the same bits whatever number of threads there is."""
 
 import functools
 import threading
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
+
+_NUMBERS_AT_ONCE = 2**18  # so many stay in a processor's cache between the two products of a pass
 
 _lock = threading.Lock()
 _inside = 0
@@ -64,3 +67,10 @@ def _set(lib: Any, num_threads: int) -> None:
     # threadpoolctl 3.8 lets one thread of a process set the number and ignores the others; here it does not matter who
     # sets it, since all that are inside want the same.
     getattr(lib, "_real_set_num_threads", lib.set_num_threads)(num_threads)
+
+
+def row_blocks(features: np.ndarray) -> Iterator[slice]:
+    """Split the rows into blocks small enough for a processor's cache, always the same for the same shape."""
+    n_rows = max(16, _NUMBERS_AT_ONCE // features.shape[1])
+    for start in range(0, max(len(features), 1), n_rows):
+        yield slice(start, start + n_rows)

@@ -9,7 +9,7 @@ from skpneumo._classifier import PneumoniaClassifier, encoder_and_head
 from skpneumo._images.sources import Source
 from skpneumo._vgg19.layers import grid_side, pooling_matrix
 from skpneumo.inspection._fitted_classifier import check_inner
-from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, placed, slopes_of_log_odds
+from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, gradients_of_log_odds, placed
 from skpneumo.inspection._read_images import read_squares
 
 DETAILS = ("auto", "cells", "feature_maps")
@@ -110,17 +110,17 @@ def contributions(clf: PneumoniaClassifier, images: list[Source], class_of_inter
     features, (encoder, head) = clf.features(images), encoder_and_head(clf)
     logits = head.logits(features)
     codes = classes_of_interest(clf, class_of_interest, logits)
-    slopes = head.slopes(features, slopes_of_log_odds(logits + clf.prior_shift_, codes))
+    gradients = head.gradients(features, gradients_of_log_odds(logits + clf.prior_shift_, codes))
     side, grid = (grid_side(clf.n_layers, clf.image_size, cells) for cells in (None, clf.pool_grid))
     if detail == "cells" or (detail == "auto" and grid > 1):
-        return ((features - clf.feature_mean_) * slopes).reshape(len(images), grid, grid, -1).sum(axis=-1)
+        return ((features - clf.feature_mean_) * gradients).reshape(len(images), grid, grid, -1).sum(axis=-1)
     encoder, averages = encoder.at_full_resolution(), pooling_matrix(side, grid)
     mean = clf.feature_mean_.reshape(grid, grid, -1)
     parts = []
     for some in gen_batches(len(images), _IMAGES_AT_ONCE):
         squares = read_squares(images[some], encoder.preprocessing, first=some.start)
         maps = encoder.features_of_preprocessed(squares).reshape(-1, side, side, mean.shape[-1])
-        by_cell = slopes[some].reshape(-1, *mean.shape)
+        by_cell = gradients[some].reshape(-1, *mean.shape)
         at_mean = np.einsum("nghc,ghc->ngh", by_cell, mean)
         in_rows = np.einsum("gy,nghc->nyhc", averages, by_cell)
         by_place = np.einsum("hx,nyhc->nyxc", averages, in_rows)

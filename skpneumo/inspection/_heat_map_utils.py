@@ -60,7 +60,7 @@ def log_odds(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return logits[own] - logsumexp(np.where(own, -np.inf, logits), axis=1)
 
 
-def slopes_of_log_odds(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def gradients_of_log_odds(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Differentiate them by the logits."""
     if logits.shape[1] == 1:
         return np.where(codes == 1, 1.0, -1.0)[:, np.newaxis]

@@ -95,12 +95,13 @@ def test_what_goes_on_from_its_moments_has_not_been_interrupted(maps, head):
         trainable.start(head, np.random.RandomState(0))
         step(trainable, maps)
         coefs, intercepts = trainable.head.weights()
-        between = replace(
-            head, layers=trainable.arrays(), coefs=coefs, intercepts=intercepts, moments=trainable.step.state()
+        between, state = (
+            replace(head, layers=trainable.arrays(), coefs=coefs, intercepts=intercepts),
+            trainable.step.state(),
         )
         step(trainable, maps)
         expected = trainable.arrays()
-        trainable.start(between, np.random.RandomState(0))
+        trainable.start(between, np.random.RandomState(0), state)
         step(trainable, maps)
         for name, array in trainable.arrays().items():
             np.testing.assert_array_equal(array, expected[name])
