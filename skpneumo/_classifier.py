@@ -754,7 +754,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return Head(self.feature_mean_, self.feature_scale_, self.coefs_, self.intercepts_, self.tuned_layers_)
 
     def _encoder(self) -> Encoder:
-        return Encoder.from_params(self.get_params(deep=False))
+        return Encoder.from_params(vars(self))
 
     def _fitted_encoder(self) -> Encoder:
         """Return the encoder with the weights that `fit` saw, wherever they are now."""

@@ -207,7 +207,7 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         return np.asarray(names, dtype=object)
 
     def _encoder(self) -> Encoder:
-        return Encoder.from_params(self.get_params(deep=False))
+        return Encoder.from_params(vars(self))
 
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)

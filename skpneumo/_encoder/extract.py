@@ -206,8 +206,7 @@ class _Files:
 
     def drop(self, contents: Iterable[bytes]) -> None:
         """Keep bytes no longer that will not be decoded."""
-        for content in contents:
-            self.images.reads.take(content)
+        self.images.reads.drop(contents)
 
     def _read(self, files: Sequence[tuple[Source, list[int]]], *, keep: bool) -> list[tuple[int, bytes]]:
         contents = []

@@ -97,6 +97,11 @@ class Reads:
             self._n_bytes -= len(data or b"")
         return data
 
+    def drop(self, contents: Iterable[bytes]) -> None:
+        """Keep the bytes of these images no longer."""
+        for content in contents if self._bytes else ():
+            self.take(content)
+
 
 class Images(list[Source]):
     """The images of one call, parsed; what is learnt of a file in the call is kept here, so that it is read once.

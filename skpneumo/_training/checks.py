@@ -75,7 +75,7 @@ def check_examples(
         check_column(clf, images, reset=is_first)
         check_consistent_length(images, y)
     if images is not None:
-        check_params(clf.get_params(deep=False))
+        check_params(vars(clf))
     elif clf.n_trainable_layers:
         raise ValueError(
             f"n_trainable_layers={clf.n_trainable_layers} needs images, but X holds features already extracted: "
