@@ -61,7 +61,10 @@ def contents(images: Images, store: FeatureStore | None, *, keep: bool = False) 
     """
     files = _Files(images, store)
     with closing(files.read(_decoding_threads(None) if len(images) > 1 else 0, keep=keep)) as read:
-        return {**files.contents, **dict(read)}
+        found = {**files.contents, **dict(read)}
+    if store is not None and files.digests:
+        store.remember(files.digests.items())
+    return found
 
 
 class _Extraction:
