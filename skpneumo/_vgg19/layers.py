@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
+from skpneumo._vgg19.pooling import average_over_grid, pooling_matrix
 
 # (name, filters, whether the layer completes its block, so that a pooling layer follows)
 LAYERS = tuple(
@@ -43,22 +44,6 @@ def shapes(first: int, last: int) -> dict[str, tuple[int, ...]]:
         n_inputs = n_channels(number) if number else 3
         arrays |= {f"{name}/kernel": (3, 3, n_inputs, filters), f"{name}/bias": (filters,)}
     return arrays
-
-
-def pooling_matrix(side: int, grid: int) -> np.ndarray:
-    """Averages over `grid` cells that cover `side` places, overlapping by one where it does not divide them.
-
-    Examples
-    --------
-    >>> pooling_matrix(3, 2)
-    array([[0.5, 0.5, 0. ],
-           [0. , 0.5, 0.5]], dtype=float32)
-    """
-    matrix = np.zeros((grid, side), np.float32)
-    for cell in range(grid):
-        start, stop = cell * side // grid, -(-(cell + 1) * side // grid)
-        matrix[cell, start:stop] = 1 / (stop - start)
-    return matrix
 
 
 class Stretch:
@@ -128,9 +113,7 @@ class Stretch:
         if self.pooling is None:
             flat = ops.reshape(maps, (-1, int(np.prod(maps.shape[1:]))))
             return ops.cast(ops.minimum(flat, LARGEST_FLOAT16), "float16")
-        in_rows = ops.einsum("gh,nhwc->ngwc", self.pooling, maps)
-        cells = ops.einsum("kw,ngwc->ngkc", self.pooling, in_rows)
-        return ops.reshape(cells, (-1, n_channels(self.last) * self.pooling.shape[0] ** 2))
+        return average_over_grid(maps, self.pooling)
 
     def _pixels(self, rows: Any) -> Any:
         ops = _keras.keras().ops

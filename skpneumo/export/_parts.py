@@ -8,7 +8,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier, encoder_and_head
 from skpneumo._images.decoding import Preprocessing
-from skpneumo._vgg19.layers import map_side, pooling_matrix
+from skpneumo._vgg19.layers import map_side
+from skpneumo._vgg19.pooling import pooling_matrix
 
 _INNER = (
     "Of an estimator around one, export the one inside, such as the attribute estimator_ of a tuned threshold or "

@@ -7,7 +7,8 @@ from sklearn.utils import gen_batches
 
 from skpneumo._classifier import PneumoniaClassifier, encoder_and_head
 from skpneumo._images.sources import Source
-from skpneumo._vgg19.layers import grid_side, pooling_matrix
+from skpneumo._vgg19.layers import grid_side
+from skpneumo._vgg19.pooling import pooling_matrix
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, gradients_of_log_odds, placed
 from skpneumo.inspection._read_images import read_squares

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from skpneumo import _keras
-from skpneumo._vgg19.layers import LAYERS, Stretch, map_side, n_channels, pooling_matrix, shapes
+from skpneumo._vgg19.layers import LAYERS, Stretch, map_side, n_channels, shapes
+from skpneumo._vgg19.pooling import pooling_matrix
 from skpneumo._vgg19.weights import load_layers
 
 
