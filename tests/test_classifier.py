@@ -591,7 +591,7 @@ def test_partial_fits_take_weights_of_classes_that_are_missing_in_a_call_and_of_
 
 def test_the_accuracy_of_held_out_images_counts_all_that_weigh_anything_alike():
     weights = np.array([1.0, 3.0, 0.0, 1.0])
-    unused = {"X": np.zeros(4), "is_images": False, "groups": np.arange(4), "positions": np.arange(4)}
+    unused = {"X": np.zeros(4), "is_images": False, "groups": np.arange(4)}
     held = Examples(
         classes=np.arange(3), codes=np.array([0, 1, 2, 2]), sample_weight=weights, loss_weight=weights, **unused
     )

@@ -109,7 +109,6 @@ def check_examples(
         sample_weight=sample_weight,
         loss_weight=loss_weight,
         groups=groups,
-        positions=np.arange(len(y)),
         are_groups_given=are_groups_given,
         for_callbacks={"X": given, "y": y, "metadata": metadata or None},
     )

@@ -34,10 +34,8 @@ class Examples:
         In the standardisation; in the loss.
     groups : ndarray of shape (n_samples,)
         Patients.
-    positions : ndarray of int, shape (n_samples,)
-        Where they stand in what `fit` was given.
     n_views : int
-        Rows an image, one after the other; but `X`, `groups` and `positions` have one an image in any case.
+        Rows an image, one after the other; but `X` and `groups` have one an image in any case.
     are_groups_given : bool
         Whether somebody named the patients, beside what file names tell.
     for_callbacks : dict
@@ -51,7 +49,6 @@ class Examples:
     sample_weight: np.ndarray
     loss_weight: np.ndarray
     groups: np.ndarray
-    positions: np.ndarray
     n_views: int = 1
     are_groups_given: bool = False
     for_callbacks: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +65,6 @@ class Examples:
             sample_weight=self.sample_weight[rows],
             loss_weight=self.loss_weight[rows],
             groups=self.groups[rows],
-            positions=self.positions[rows],
         )
 
     def hold_out(

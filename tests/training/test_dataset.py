@@ -14,7 +14,7 @@ def examples(codes, groups=None, weight=None, classes=None):
     classes = np.arange(codes.max() + 1) if classes is None else np.asarray(classes)
     rows = np.arange(len(codes))
     groups = rows if groups is None else np.asarray(groups)
-    return Examples(rows.astype(object), False, classes, codes, weight, 2 * weight, groups, rows)
+    return Examples(rows.astype(object), False, classes, codes, weight, 2 * weight, groups)
 
 
 @pytest.fixture
