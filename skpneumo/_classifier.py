@@ -3,23 +3,25 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar, gen_batches
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skpneumo._encoder.encoder import Encoder
+from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS, Encoder
 from skpneumo._encoder.extract import contents
 from skpneumo._feature_store.store import open_store
 from skpneumo._heads.domain_adaptation import LEAST_IMAGES, carried_over, log_ratio
 from skpneumo._heads.head import Head
 from skpneumo._heads.novelty import p_values, smallest_p_value
+from skpneumo._heads.resampling import SAMPLERS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Images
@@ -241,6 +243,32 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     ...     clf.predict_proba(X).shape
     (8, 2)
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **PARAMETER_CONSTRAINTS,
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        "augmentation": [StrOptions({"xray"}), Mapping],
+        "n_views_predict": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "alpha": [Interval(Real, 0, np.inf, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, np.inf, closed="neither")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_trainable_layers": [Interval(Integral, 0, None, closed="left")],
+        "tune_learning_rate": [Interval(Real, 0, np.inf, closed="neither")],
+        "tune_max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tune_average": [Interval(Real, 0, 1, closed="right")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, np.inf, closed="left")],
+        "warm_start": ["boolean"],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "sampler": [StrOptions(set(SAMPLERS)), HasMethods(["fit_resample", "get_params", "set_params"]), None],
+        "prior_correction": ["boolean"],
+        "random_state": ["random_state"],
+    }
 
     def __init__(
         self,
@@ -754,7 +782,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return Head(self.feature_mean_, self.feature_scale_, self.coefs_, self.intercepts_, self.tuned_layers_)
 
     def _encoder(self) -> Encoder:
-        return Encoder.from_params(vars(self))
+        return Encoder.from_params(vars(self), type(self).__name__)
 
     def _fitted_encoder(self) -> Encoder:
         """Return the encoder with the weights that `fit` saw, wherever they are now."""

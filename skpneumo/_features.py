@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skpneumo._encoder.encoder import Encoder
+from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS, Encoder
 from skpneumo._images.inputs import as_images, check_column
 from skpneumo._images.sources import Images
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
@@ -86,6 +86,8 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
     ...     features.fit_transform(X).shape
     (6, 1024)
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = PARAMETER_CONSTRAINTS
 
     def __init__(
         self,
@@ -207,7 +209,7 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         return np.asarray(names, dtype=object)
 
     def _encoder(self) -> Encoder:
-        return Encoder.from_params(vars(self))
+        return Encoder.from_params(vars(self), type(self).__name__)
 
     def _bar(self) -> Callable[..., Any]:
         return partial(progress_bar, verbose=self.verbose)

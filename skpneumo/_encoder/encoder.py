@@ -8,7 +8,8 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_scalar, gen_batches
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_parameter_constraints
 
 from skpneumo._encoder.extract import contents, extract
 from skpneumo._encoder.feature_maps import FeatureMaps
@@ -16,7 +17,7 @@ from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._encoder.trainable import TrainableSpec, trainable_features
 from skpneumo._feature_store.store import FeatureStore, open_store
 from skpneumo._images.augmentation import XRAY, Augmentation
-from skpneumo._images.decoding import ASPECTS, CONTRASTS, Preprocessing
+from skpneumo._images.decoding import ASPECTS, Preprocessing
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import Images
 from skpneumo._keras import DEVICES, PRECISIONS
@@ -27,6 +28,20 @@ from skpneumo._vgg19.weights_search import find_weights
 from skpneumo.exceptions import UntrainedLayersWarning
 
 Layers = Mapping[str, np.ndarray]
+
+PARAMETER_CONSTRAINTS = {
+    "weights": [str, os.PathLike, None],
+    "n_layers": [Interval(Integral, 1, len(LAYERS), closed="both")],
+    "image_size": [Interval(Integral, 32, None, closed="left")],
+    "aspect": [StrOptions(set(ASPECTS))],
+    "contrast": [StrOptions({"equalize"}), None],
+    "pool_grid": [Interval(Integral, 1, None, closed="left")],
+    "memory": [str, os.PathLike, HasMethods("cache"), None],
+    "device": [StrOptions(set(DEVICES))],
+    "precision": [StrOptions(set(PRECISIONS))],
+    "n_jobs": [Integral, None],
+    "verbose": ["verbose"],
+}
 
 
 @dataclass(frozen=True)
@@ -79,28 +94,36 @@ class Encoder:
     layers: Layers = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> "Encoder":
-        """Make the encoder of the parameters of an estimator, which are checked here.
+    def from_params(cls, params: Mapping[str, Any], owner: str) -> "Encoder":
+        """Make the encoder of the parameters of an estimator, whose class is `owner`.
 
-        There may be others, which are not looked at: ``vars(estimator)`` is faster than its `get_params`.
+        Other parameters are ignored: ``vars(estimator)`` is faster than its `get_params`.
 
         Raises
         ------
-        ValueError, TypeError
-            A parameter is none of those allowed.
+        ValueError
+            A parameter is invalid.
         """
-        check_params(params)
+        validate_parameter_constraints(
+            PARAMETER_CONSTRAINTS, {name: params[name] for name in PARAMETER_CONSTRAINTS}, owner
+        )
+        n_layers, n_trainable_layers = params["n_layers"], params.get("n_trainable_layers", 0)
+        for name in ("weights", "memory"):
+            if params[name] == "":
+                raise ValueError(f"The '{name}' parameter of {owner} must not be an empty string.")
+        if n_trainable_layers > n_layers:
+            raise ValueError(f"n_trainable_layers={n_trainable_layers} must not be larger than n_layers={n_layers}.")
         return cls(
             preprocessing=Preprocessing(params["image_size"], params["aspect"], params["contrast"]),
             weights=params["weights"],
-            n_layers=params["n_layers"],
+            n_layers=n_layers,
             pool_grid=params["pool_grid"],
             memory=params["memory"],
             device=params["device"],
             precision=params["precision"],
             n_jobs=params["n_jobs"],
             verbose=params["verbose"],
-            n_trainable_layers=params.get("n_trainable_layers", 0),
+            n_trainable_layers=n_trainable_layers,
         )
 
     def with_layers(self, layers: Layers) -> "Encoder":
@@ -241,33 +264,4 @@ class Encoder:
             device=self.device,
             precision=self.precision,
             verbose=self.verbose,
-        )
-
-
-def check_params(params: Mapping[str, Any]) -> None:
-    """Check the parameters that shape features, and those of their extraction.
-
-    Raises
-    ------
-    ValueError, TypeError
-        One of them is none of those allowed.
-    """
-    check_scalar(params["n_layers"], "n_layers", Integral, min_val=1, max_val=len(LAYERS))
-    check_scalar(params["image_size"], "image_size", Integral, min_val=32)
-    check_scalar(params["pool_grid"], "pool_grid", Integral, min_val=1)
-    choices = {"aspect": ASPECTS, "contrast": CONTRASTS, "device": DEVICES, "precision": PRECISIONS}
-    for name, allowed in choices.items():
-        if params[name] not in allowed:
-            raise ValueError(f"{name}={params[name]!r}, but it must be one of {', '.join(map(repr, allowed))}.")
-    weights, location = params["weights"], getattr(params["memory"], "location", params["memory"])
-    if weights is not None and (not isinstance(weights, (str, os.PathLike)) or not str(weights)):
-        raise TypeError(f"weights must be 'imagenet', a path or None; got {weights!r}.")
-    if location is not None and (not isinstance(location, (str, os.PathLike)) or not str(location)):
-        raise TypeError(f"memory must be 'auto', None, a path or a joblib Memory; got {params['memory']!r}.")
-    if params["n_jobs"] is not None:
-        check_scalar(params["n_jobs"], "n_jobs", Integral)
-    check_scalar(params["verbose"], "verbose", Integral)
-    if "n_trainable_layers" in params:
-        check_scalar(
-            params["n_trainable_layers"], "n_trainable_layers", Integral, min_val=0, max_val=params["n_layers"]
         )

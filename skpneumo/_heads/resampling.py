@@ -113,18 +113,6 @@ class Resampler:
         return of_class[made]
 
 
-def check_sampler(sampler: Any) -> None:
-    """Refuse what is no sampler."""
-    if isinstance(sampler, str) and sampler in SAMPLERS:
-        return
-    is_one = all(hasattr(sampler, name) for name in ("fit_resample", "get_params", "set_params"))
-    if sampler is not None and (isinstance(sampler, (str, type)) or not is_one):
-        raise ValueError(
-            f"sampler={sampler!r}, but it must be None, one of {', '.join(map(repr, SAMPLERS))} or a sampler of "
-            "imbalanced-learn, such as imblearn.over_sampling.ADASYN()."
-        )
-
-
 def refuse_makers(sampler: Any) -> None:
     """Refuse, before any work, what is known to make new features, which trainable layers cannot do with."""
     from imblearn.combine import SMOTEENN, SMOTETomek

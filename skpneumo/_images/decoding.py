@@ -19,7 +19,6 @@ _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II", b"MM", b"RI
 _SIDES = struct.Struct("<II")  # width and height
 _NO_IMAGE = f"not an image in one of the formats {', '.join(FORMATS)}, or a damaged one"
 ASPECTS = ("crop", "pad", "stretch")
-CONTRASTS = (None, "equalize")
 
 _BIT_DEPTHS = (8, 10, 12, 14, *range(16, 33))
 _PHOTOMETRIC, _MIN_IS_WHITE = 262, 0

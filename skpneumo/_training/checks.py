@@ -1,6 +1,6 @@
 """What a fit is given, checked: the parameters of a classifier, and its examples."""
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
-from skpneumo._encoder.encoder import check_params
-from skpneumo._heads.resampling import check_sampler, refuse_makers
+from skpneumo._heads.resampling import refuse_makers
 from skpneumo._images.inputs import as_images, check_column, patients_by_name
 from skpneumo._training.dataset import Examples
 
@@ -19,37 +18,14 @@ FLOATS = (np.float64, np.float32)
 
 
 def check_parameters(clf: Any) -> None:
-    """Check what shapes the head; the rest is checked where it is used."""
-    check_scalar(clf.alpha, "alpha", Real, min_val=0)
-    check_scalar(clf.dropout, "dropout", Real, min_val=0, max_val=1, include_boundaries="left")
-    check_scalar(
-        clf.learning_rate_init,
-        "learning_rate_init",
-        Real,
-        min_val=0,
-        include_boundaries="neither",
-    )
-    check_scalar(clf.n_trainable_layers, "n_trainable_layers", Integral, min_val=0)
-    for name in ("max_iter", "tune_max_iter", "n_views", "n_views_predict", "n_iter_no_change"):
-        check_scalar(getattr(clf, name), name, Integral, min_val=1)
-    check_scalar(clf.tune_average, "tune_average", Real, min_val=0, max_val=1, include_boundaries="right")
-    check_scalar(clf.tol, "tol", Real, min_val=0)
-    check_scalar(
-        clf.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
-    )
-    check_scalar(clf.tune_learning_rate, "tune_learning_rate", Real, min_val=0, include_boundaries="neither")
-    if clf.batch_size != "auto":
-        check_scalar(clf.batch_size, "batch_size", Integral, min_val=1)
-    for name in ("alpha", "learning_rate_init", "tune_learning_rate", "tol"):
-        if not np.isfinite(getattr(clf, name)):
-            raise ValueError(f"{name}={getattr(clf, name)!r}, but it must be a finite number.")
+    """Check the parameters of a classifier, each for itself and then together."""
+    clf._validate_params()
     for size in hidden_layer_sizes(clf):
         check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
-    check_sampler(clf.sampler)
+    if isinstance(clf.sampler, type):
+        raise ValueError(f"sampler must be an object, not a class: pass {clf.sampler.__name__}().")
     if clf.n_trainable_layers and clf.sampler is not None:
         refuse_makers(clf.sampler)
-    if not isinstance(clf.prior_correction, (bool, np.bool_)):
-        raise TypeError(f"prior_correction={clf.prior_correction!r}, but it must be True or False.")
 
 
 def hidden_layer_sizes(clf: Any) -> tuple[int, ...]:
@@ -57,9 +33,7 @@ def hidden_layer_sizes(clf: Any) -> tuple[int, ...]:
     sizes = clf.hidden_layer_sizes
     if isinstance(sizes, Integral):
         return (int(sizes),)
-    if isinstance(sizes, (tuple, list, np.ndarray)):
-        return tuple(int(size) if isinstance(size, Integral) else size for size in sizes)
-    raise TypeError(f"hidden_layer_sizes must be a sequence of ints such as (128,); got {sizes!r}.")
+    return tuple(int(size) if isinstance(size, Integral) else size for size in sizes)
 
 
 def check_examples(
@@ -74,9 +48,7 @@ def check_examples(
         y = validate_data(clf, X="no_validation", y=y)
         check_column(clf, images, reset=is_first)
         check_consistent_length(images, y)
-    if images is not None:
-        check_params(vars(clf))
-    elif clf.n_trainable_layers:
+    if images is None and clf.n_trainable_layers:
         raise ValueError(
             f"n_trainable_layers={clf.n_trainable_layers} needs images, but X holds features already extracted: "
             "pass images, or n_trainable_layers=0."

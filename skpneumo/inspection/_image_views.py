@@ -5,10 +5,9 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_scalar
+from sklearn.utils._param_validation import Interval, validate_params
 
-from skpneumo._encoder.encoder import check_params
-from skpneumo._features import VGG19Features
+from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.inputs import as_images
@@ -16,6 +15,13 @@ from skpneumo._images.sources import digest
 from skpneumo.inspection._read_images import read
 
 
+@validate_params(
+    {
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        **{name: PARAMETER_CONSTRAINTS[name] for name in ("image_size", "aspect", "contrast")},
+    },
+    prefer_skip_nested_validation=True,
+)
 def image_views(
     X: Any,
     *,
@@ -59,8 +65,6 @@ def image_views(
     images = as_images(X)
     if images is None:
         raise ValueError(f"image_views takes images; got {type(X).__name__} without any.")
-    check_scalar(n_views, "n_views", Integral, min_val=1)
-    check_params(VGG19Features(image_size=image_size, aspect=aspect, contrast=contrast).get_params())
     square, strengths = Preprocessing(image_size, aspect, contrast), Augmentation.of(augmentation)
 
     def views(data: bytes) -> np.ndarray:

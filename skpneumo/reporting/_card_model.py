@@ -7,7 +7,6 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._encoder.encoder import check_params
 from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.decoding import VERSION, Preprocessing
@@ -65,7 +64,7 @@ def _check_as_fit_does(inner: PneumoniaClassifier) -> None:
         check_parameters(inner)
     Augmentation.of(inner.augmentation)
     if sees_images(inner):
-        check_params(inner.get_params(deep=False))
+        inner._encoder()
     elif inner.n_trainable_layers:
         raise ValueError(f"n_trainable_layers={inner.n_trainable_layers}, but the model was fitted on features.")
 

@@ -77,4 +77,4 @@ def test_an_image_that_stands_twice_is_read_once(paths, count):
 
 def test_both_estimators_build_the_same_encoder():
     clf, features = PneumoniaClassifier(**TINY, memory=None), VGG19Features(**TINY, memory=None)
-    assert Encoder.from_params(clf.get_params()) == clf._encoder() == features._encoder()
+    assert Encoder.from_params(clf.get_params(), "PneumoniaClassifier") == clf._encoder() == features._encoder()

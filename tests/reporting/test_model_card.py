@@ -322,10 +322,6 @@ def test_changed_parameters_of_a_model_of_features_are_refused(probe, changed):
         model_card(copy.deepcopy(probe).set_params(**changed))
 
 
-def test_parameters_of_images_are_nothing_to_a_model_of_features(X, t):
-    assert model_card(PneumoniaClassifier(n_layers=40, image_size=None).fit(X, t))
-
-
 def test_a_card_of_a_model_with_a_sampler_does_without_the_package_of_samplers(tuned, monkeypatch):
     monkeypatch.setitem(sys.modules, "imblearn.combine", None)
     card = model_card(copy.deepcopy(tuned).set_params(sampler="over"))
