@@ -11,30 +11,28 @@ import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_array, check_scalar, gen_batches
+from sklearn.utils import check_array, check_scalar
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS, Encoder
 from skpneumo._encoder.extract import contents
 from skpneumo._feature_store.store import open_store
-from skpneumo._heads.domain_adaptation import LEAST_IMAGES, carried_over, log_ratio
+from skpneumo._heads.domain_adaptation import adapt_standardization, class_shares, prior_shift
 from skpneumo._heads.head import Head
-from skpneumo._heads.novelty import p_values, smallest_p_value
+from skpneumo._heads.novelty import novelty, smallest_p_value
 from skpneumo._heads.resampling import SAMPLERS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Images
 from skpneumo._leakage import row_digests, warn_of_seen
 from skpneumo._model_state import check_preprocessing, opened, sealed, versions
-from skpneumo._training.checks import FLOATS, check_examples, check_parameters, check_prevalence
+from skpneumo._training.checks import FLOATS, check_examples, check_parameters
 from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar
-
-_ROWS_AT_ONCE = 1024
 
 
 class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -588,26 +586,14 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         arXiv:2006.16971.
         """
         check_is_fitted(self)
-        reference = self._known_reference()
-        lacking = self.classes_[reference["class_count"] == 0].tolist()
-        if lacking:
-            raise ValueError(f"adapt compares images class by class, but the training had none of {lacking}.")
-        at_home = reference["class_count"] / reference["class_count"].sum()
-        share = at_home if prevalence is None else check_prevalence(prevalence, self.classes_)
-        features = self.features(X)
-        n_images = len(set(row_digests(features)))
-        if n_images < LEAST_IMAGES:
-            raise ValueError(
-                f"adapt needs at least {LEAST_IMAGES} different images of the new site, but got {n_images}: fewer say "
-                "too little about it."
-            )
-        adapted = self._copy()
-        adapted.feature_mean_, adapted.feature_scale_ = carried_over(
-            features, self.feature_mean_, self.feature_scale_, reference, share
+        reference, adapted = self._known_reference(), self._copy()
+        share = class_shares(prevalence, reference, self.classes_)
+        adapted.feature_mean_, adapted.feature_scale_ = adapt_standardization(
+            self.features(X), self.feature_mean_, self.feature_scale_, reference, share
         )
         adapted.reference_["stated_share"] = share
         if self.prior_correction:
-            adapted.prior_shift_ = self.prior_shift_ + log_ratio(share, reference.get("stated_share", at_home))
+            adapted.prior_shift_ = self.prior_shift_ + prior_shift(share, reference)
         return adapted
 
     def bundle_weights(self, dtype: str = "float32") -> "PneumoniaClassifier":
@@ -735,12 +721,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     def _labels(self, logits: np.ndarray) -> np.ndarray:
         return self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]
 
-    def _novelty(self, plain: np.ndarray) -> np.ndarray:
-        parts = [
-            p_values(self._known_reference(), (plain[rows] - self.feature_mean_) / self.feature_scale_)
-            for rows in gen_batches(len(plain), _ROWS_AT_ONCE)
-        ]
-        return np.concatenate(parts)
+    def _novelty(self, features: np.ndarray) -> np.ndarray:
+        return novelty(self._known_reference(), features, self.feature_mean_, self.feature_scale_)
 
     def _corrected(self, logits: np.ndarray) -> np.ndarray:
         return logits + (self.prior_shift_[0] if logits.ndim == 1 else self.prior_shift_)

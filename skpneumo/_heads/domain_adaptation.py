@@ -1,5 +1,7 @@
 """What the plain training images look like: what another site's are carried over to, and new ones are compared with."""
 
+from typing import Any
+
 import numpy as np
 
 from skpneumo._heads.novelty import fit_novelty
@@ -7,7 +9,7 @@ from skpneumo._utils.blas import row_blocks, single_blas_thread
 
 Reference = dict[str, np.ndarray]
 
-LEAST_IMAGES = 20  # fewer say too little about a site
+_LEAST_IMAGES = 20  # fewer say too little about a site
 _BY_CHANCE = 3  # times 1 / n: how far n images of the training site may move the means, in squared deviations
 _FEWEST_PSEUDO_IMAGES = 4  # of the training site that each new site is taken to have
 
@@ -39,7 +41,33 @@ def fit_reference(
     }
 
 
-def carried_over(
+def class_shares(prevalence: Any, reference: Reference, classes: np.ndarray) -> np.ndarray:
+    """Return the share of each class that `prevalence` states; None: that of the training images.
+
+    Raises
+    ------
+    ValueError
+        It states no shares of the classes, or the training had no image of one of them.
+    """
+    count = reference["class_count"]
+    if not count.all():
+        lacking = classes[count == 0].tolist()
+        raise ValueError(f"adapt compares images class by class, but the training had none of {lacking}.")
+    if prevalence is None:
+        return count / count.sum()
+    share = np.asarray(prevalence)
+    share = share.astype(np.float64) if share.dtype.kind in "iuf" else np.zeros(0)
+    if share.ndim == 0 and len(classes) == 2:
+        share = np.array([1 - share, share])
+    if share.shape != classes.shape or not (share > 0).all() or not np.isclose(share.sum(), 1):
+        raise ValueError(
+            f"prevalence={prevalence!r}, but it must be the share of each of the classes {classes.tolist()}, above 0 "
+            "and 1 in all; or, of two classes, the share of the second."
+        )
+    return share
+
+
+def adapt_standardization(
     features: np.ndarray, mean: np.ndarray, scale: np.ndarray, reference: Reference, share: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return other means and scales, by which features of a new site look like those of the training site.
@@ -47,7 +75,18 @@ def carried_over(
     Compared are images of which each class has the same `share` at both sites. The means and variances of the new one
     are taken over its own images and some pseudo-images of the training site (Schneider et al. 2020): the fewer, the
     further the means have moved beyond what so few images show by chance. Where they have not, nothing changes.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than 20 different rows.
     """
+    n_images = len({row.tobytes() for row in features})
+    if n_images < _LEAST_IMAGES:
+        raise ValueError(
+            f"adapt needs at least {_LEAST_IMAGES} different images of the new site, but got {n_images}: fewer say too "
+            "little about it."
+        )
     at_home = share @ reference["class_mean"]
     variance_at_home = share @ (reference["class_variance"] + (reference["class_mean"] - at_home) ** 2)
     varies = variance_at_home > np.finfo(np.float32).eps
@@ -87,6 +126,11 @@ def merged(before: Reference, now: Reference, *, is_alike: bool) -> Reference:
         "class_mean": mean.astype(np.float32),
         "class_variance": np.maximum(square - mean**2, 0).astype(np.float32),
     }
+
+
+def prior_shift(share: np.ndarray, reference: Reference) -> np.ndarray:
+    """Return what brings logits from the shares of the last adaptation, or of the training, to others."""
+    return log_ratio(share, reference.get("stated_share", reference["class_count"]))
 
 
 def log_ratio(there: np.ndarray, here: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 from scipy.linalg.lapack import dtrtri
+from sklearn.utils import gen_batches
 
 from skpneumo._utils.blas import row_blocks, single_blas_thread
 
@@ -11,6 +12,7 @@ _MOST_ROWS = 2_000
 _MOST_DIRECTIONS = 192
 _RIDGE = 0.1
 _SEED = 0
+_ROWS_AT_ONCE = 1024
 
 
 def fit_novelty(standardized: np.ndarray, groups: np.ndarray) -> dict[str, np.ndarray]:
@@ -58,6 +60,12 @@ def fit_novelty(standardized: np.ndarray, groups: np.ndarray) -> dict[str, np.nd
         whitening, _ = dtrtri(factor, lower=1)
         distances = _distances_without_patient(inputs @ whitening.T, patients[rows])
     return {"whitening": whitening.astype(np.float32), "distances": np.sort(distances).astype(np.float32)}
+
+
+def novelty(reference: dict[str, np.ndarray], features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Compute the p-values of features that are not standardised yet, some rows at a time."""
+    blocks = gen_batches(len(features), _ROWS_AT_ONCE)
+    return np.concatenate([p_values(reference, (features[rows] - mean) / scale) for rows in blocks])
 
 
 def p_values(reference: dict[str, np.ndarray], standardized: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from skpneumo._keras.device import framework, keras, place, refuse_fork
-from skpneumo._keras.optimizer import Adam, Signature
+from skpneumo._keras.optimizer import Optimizer, Signature
 
 _TOO_LARGE = (
     "the device has no memory for a batch of {} images: it goes on with batches of half the size, and halves them "
@@ -54,34 +54,36 @@ def compile_forward(
 
 
 class Step:
-    """A compiled step of Adam, with what its steps have gathered.
+    """A compiled step of Adam, with the state that its steps have gathered.
 
     Parameters
     ----------
     run : callable
-        The step, of arrays and a learning rate.
-    adam : Adam
+        The step, of arrays.
+    optimizer : Optimizer
         What it trains and changes.
     """
 
-    def __init__(self, run: Callable[..., np.ndarray], adam: Adam) -> None:
+    def __init__(self, run: Callable[..., np.ndarray], optimizer: Optimizer) -> None:
         self._run = run
-        self._gathered = [adam.count, *adam.firsts, *adam.seconds]
+        self._optimizer = optimizer
 
     def __call__(self, *arrays: Any, learning_rate: float) -> np.ndarray:
         """Take a step on a batch, and return the figures of the objective from before it."""
         refuse_fork()
-        return self._run(*arrays, learning_rate=learning_rate)
+        self._optimizer.learning_rate.assign(np.float32(learning_rate))
+        return self._run(*arrays)
 
     def state(self) -> list[np.ndarray]:
-        """Return the number of steps, first moments and second moments, the same on every backend."""
-        return [variable.numpy() for variable in self._gathered]
+        """Return the number of steps and the moments of the gradients."""
+        return [np.array(variable.numpy()) for variable in self._optimizer.adam.variables]
 
     def restore(self, state: Sequence[np.ndarray] | None) -> None:
         """Go on from such a state; forget all steps where it is None."""
+        variables = self._optimizer.adam.variables
         if state is None:
-            state = [np.zeros(variable.shape, np.float32) for variable in self._gathered]
-        for variable, array in zip(self._gathered, state, strict=True):
+            state = [np.zeros(variable.shape, variable.dtype) for variable in variables]
+        for variable, array in zip(variables, state, strict=True):
             variable.assign(array)
 
 
@@ -109,23 +111,15 @@ def compile_step(
     device : {"cpu", "gpu"}
         Where the variables are. The step is to be taken within ``place(device)``.
     clip_norm : float, optional
-        Slopes of a greater global norm are scaled down to it.
+        Gradients of a greater global norm are scaled down to it.
     """
-    variable = keras().Variable
-
-    def zeros(shape: tuple[int, ...]) -> Any:
-        return variable(np.zeros(shape, np.float32), dtype="float32", trainable=False)
-
     with place(device):
-        adam = Adam(
-            trained=trained,
-            others=others,
-            count=zeros(()),
-            firsts=[zeros(tuple(array.shape)) for array in trained],
-            seconds=[zeros(tuple(array.shape)) for array in trained],
-            clip_norm=clip_norm,
-        )
-        return Step(framework().compile_step(objective, adam, signature), adam)
+        # Keras's own learning rate would take the type of floats that the host application has chosen.
+        rate = keras().Variable(np.float32(0), dtype="float32", trainable=False)
+        adam = keras().optimizers.Adam(lambda: rate.value, global_clipnorm=clip_norm, name="adam")
+        adam.build(list(trained))
+        optimizer = Optimizer(trained, others, adam, rate)
+        return Step(framework().compile_step(objective, optimizer, signature), optimizer)
 
 
 def l2_loss(variable: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._keras.optimizer import Adam, Signature
+from skpneumo._keras.optimizer import Optimizer, Signature
 
 NAME = "JAX"
 CPU = "cpu:0"
@@ -115,45 +115,38 @@ def _padded_length(n_rows: int, full_batch: int | None) -> int:
 
 
 def compile_step(
-    objective: Callable[..., tuple[Any, list[Any]]], adam: Adam, signature: Signature
+    objective: Callable[..., tuple[Any, list[Any]]], optimizer: Optimizer, signature: Signature
 ) -> Callable[..., np.ndarray]:
-    """Compile a step of Adam, once for each length of the first axis."""
+    """Compile a step, once for each length of the first axis."""
     import jax
     import jax.numpy as jnp
     import keras
 
     distribution = _ours()
-    beta_1, beta_2 = adam.BETA_1, adam.BETA_2
-    variables = (list(adam.trained), list(adam.others), (adam.count, list(adam.firsts), list(adam.seconds)))
+    trained, others = list(optimizer.trained), list(optimizer.others)
+    gathered = list(optimizer.adam.variables)
+    changed, rate = [*trained, *others, *gathered], optimizer.learning_rate
 
     def losses(values: list[Any], other_values: list[Any], arrays: tuple[Any, ...]) -> Any:
-        mapping = [*zip(adam.trained, values, strict=True), *zip(adam.others, other_values, strict=True)]
+        mapping = [*zip(trained, values, strict=True), *zip(others, other_values, strict=True)]
         with keras.StatelessScope(mapping) as scope:
             loss, figures = objective(*arrays)
-        return loss, (jnp.stack(figures), [scope.get_current_value(variable) for variable in adam.others])
+        return loss, (jnp.stack(figures), [scope.get_current_value(variable) for variable in others])
 
     @jax.jit
-    def compiled(state: Any, learning_rate: Any, *arrays: Any) -> Any:
-        values, other_values, (count, firsts, seconds) = state
-        slopes, (figures, other_values) = jax.grad(losses, has_aux=True)(values, other_values, arrays)
-        if adam.clip_norm is not None:
-            norm = jnp.sqrt(sum(jnp.sum(jnp.square(slope)) for slope in slopes))
-            slopes = [slope * (adam.clip_norm / jnp.maximum(norm, adam.clip_norm)) for slope in slopes]
-        count = count + 1
-        firsts = [first + (1 - beta_1) * (slope - first) for first, slope in zip(firsts, slopes, strict=True)]
-        seconds = [second + (1 - beta_2) * (slope**2 - second) for second, slope in zip(seconds, slopes, strict=True)]
-        rate = learning_rate * jnp.sqrt(1 - beta_2**count) / (1 - beta_1**count)
-        values = [
-            value - rate * first / (jnp.sqrt(second) + adam.EPSILON)
-            for value, first, second in zip(values, firsts, seconds, strict=True)
-        ]
-        return figures, (values, other_values, (count, firsts, seconds))
+    def compiled(state: list[list[Any]], learning_rate: Any, *arrays: Any) -> Any:
+        values, other_values, gathered_values = state
+        gradients, (figures, other_values) = jax.grad(losses, has_aux=True)(values, other_values, arrays)
+        before = [*values, *other_values, *gathered_values, learning_rate]
+        with keras.StatelessScope(list(zip([*changed, rate], before, strict=True))) as scope:
+            optimizer.adam.apply(gradients, trained)
+        return figures, [scope.get_current_value(variable) for variable in changed]
 
-    def run(*arrays: Any, learning_rate: float) -> np.ndarray:
-        state = jax.tree_util.tree_map(lambda variable: variable.value, variables)
-        batch = _split(_cast(arrays, signature), distribution)
-        figures, state = compiled(state, np.float32(learning_rate), *batch)
-        jax.tree_util.tree_map(lambda variable, value: variable.assign(value), variables, state)
+    def run(*arrays: Any) -> np.ndarray:
+        state = [[variable.value for variable in kind] for kind in (trained, others, gathered)]
+        figures, values = compiled(state, rate.value, *_split(_cast(arrays, signature), distribution))
+        for variable, value in zip(changed, values, strict=True):
+            variable.assign(value)
         return np.array(figures)
 
     return run

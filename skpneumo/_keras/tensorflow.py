@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._keras.optimizer import Adam, Signature
+from skpneumo._keras.optimizer import Optimizer, Signature
 
 NAME = "TensorFlow"
 CPU = "cpu:0"
@@ -72,44 +72,22 @@ def compile_forward(
 
 
 def compile_step(
-    objective: Callable[..., tuple[Any, list[Any]]], adam: Adam, signature: Signature
+    objective: Callable[..., tuple[Any, list[Any]]], optimizer: Optimizer, signature: Signature
 ) -> Callable[..., np.ndarray]:
-    """Compile a step of Adam once for all lengths of the first axis."""
+    """Compile a step once for all lengths of the first axis."""
     import tensorflow as tf
 
-    n_steps = adam.count.value
-    variables, firsts, seconds = (
-        [variable.value for variable in kind] for kind in (adam.trained, adam.firsts, adam.seconds)
-    )
-
-    def step(learning_rate: Any, *tensors: Any) -> Any:
+    def step(*tensors: Any) -> Any:
         with tf.GradientTape() as tape:
             loss, figures = objective(*tensors)
-        slopes = tape.gradient(loss, variables)
-        if adam.clip_norm is not None:
-            slopes, _ = tf.clip_by_global_norm(slopes, adam.clip_norm)
-        n_steps.assign_add(1.0)
-        # In one operation, which reads and writes the memory once; Keras's optimizer takes a dozen.
-        for variable, first, second, slope in zip(variables, firsts, seconds, slopes, strict=True):
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=first.handle,
-                v=second.handle,
-                beta1_power=adam.BETA_1**n_steps,
-                beta2_power=adam.BETA_2**n_steps,
-                lr=learning_rate,
-                beta1=adam.BETA_1,
-                beta2=adam.BETA_2,
-                epsilon=adam.EPSILON,
-                grad=slope,
-            )
+        gradients = tape.gradient(loss, [variable.value for variable in optimizer.trained])
+        optimizer.adam.apply(gradients, optimizer.trained)
         return tf.stack(figures)
 
-    signature = [((), "float32"), *signature]
     compiled = tf.function(step, input_signature=_spec(signature)).get_concrete_function()
 
-    def run(*arrays: Any, learning_rate: float, _alive: Any = step) -> np.ndarray:
-        return compiled(*_tensors([learning_rate, *arrays], signature)).numpy()
+    def run(*arrays: Any, _alive: Any = step) -> np.ndarray:
+        return compiled(*_tensors(arrays, signature)).numpy()
 
     return run
 

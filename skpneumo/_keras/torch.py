@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skpneumo._keras.optimizer import Adam, Signature
+from skpneumo._keras.optimizer import Optimizer, Signature
 
 NAME = "PyTorch"
 CPU = "cpu"  # "cpu:0" is another device, to which PyTorch copies
@@ -61,28 +61,16 @@ def compile_forward(
 
 
 def compile_step(
-    objective: Callable[..., tuple[Any, list[Any]]], adam: Adam, signature: Signature
+    objective: Callable[..., tuple[Any, list[Any]]], optimizer: Optimizer, signature: Signature
 ) -> Callable[..., np.ndarray]:
-    """Return a step of Adam."""
+    """Return a step."""
     import torch
 
-    moments = list(zip(adam.firsts, adam.seconds, strict=True))
-
-    def run(*arrays: Any, learning_rate: float) -> np.ndarray:
-        values = [variable.value for variable in adam.trained]
+    def run(*arrays: Any) -> np.ndarray:
         loss, figures = objective(*_tensors(arrays, signature))
-        slopes = torch.autograd.grad(loss, values)
+        gradients = torch.autograd.grad(loss, [variable.value for variable in optimizer.trained])
         with torch.no_grad():
-            if adam.clip_norm is not None:
-                norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(slope) for slope in slopes]))
-                slopes = [slope * (adam.clip_norm / norm.clamp(min=adam.clip_norm)) for slope in slopes]
-            adam.count.value.add_(1)
-            n_steps = float(adam.count.value)
-            rate = learning_rate * (1 - adam.BETA_2**n_steps) ** 0.5 / (1 - adam.BETA_1**n_steps)
-            for value, slope, (first, second) in zip(values, slopes, moments, strict=True):
-                first.value.lerp_(slope, 1 - adam.BETA_1)
-                second.value.lerp_(slope.square(), 1 - adam.BETA_2)
-                value.sub_(rate * first.value / (second.value.sqrt() + adam.EPSILON))
+            optimizer.adam.apply(gradients, optimizer.trained)
             return torch.stack(figures).cpu().numpy()
 
     return run

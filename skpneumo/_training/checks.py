@@ -95,17 +95,3 @@ def check_groups(groups: Any, n: int) -> np.ndarray:
     if len(unknown):
         raise ValueError(f"groups must name a patient for each image, but has none for X{unknown.tolist()}.")
     return groups
-
-
-def check_prevalence(prevalence: Any, classes: np.ndarray) -> np.ndarray:
-    """Return the share of each class."""
-    share = np.asarray(prevalence)
-    share = share.astype(np.float64) if share.dtype.kind in "iuf" else np.zeros(0)
-    if share.ndim == 0 and len(classes) == 2:
-        share = np.array([1 - share, share])
-    if share.shape != classes.shape or not (share > 0).all() or not np.isclose(share.sum(), 1):
-        raise ValueError(
-            f"prevalence={prevalence!r}, but it must be the share of each of the classes {classes.tolist()}, above 0 "
-            "and 1 in all; or, of two classes, the share of the second."
-        )
-    return share

@@ -5,7 +5,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
-from skpneumo._heads.domain_adaptation import carried_over, fit_reference, log_ratio, merged
+from skpneumo._heads.domain_adaptation import adapt_standardization, fit_reference, log_ratio, merged
 
 
 @pytest.fixture
@@ -209,7 +209,9 @@ def test_few_images_move_less_than_many(random):
     reference = fit_reference(X, np.arange(500) % 2, 2, np.ones(500), np.arange(500))
     share, there = np.array([0.5, 0.5]), X
     moved = [
-        carried_over(there[:n] - there[:n].mean(axis=0) + 0.5, np.zeros(3), np.ones(3), reference, share)[0].mean()
+        adapt_standardization(there[:n] - there[:n].mean(axis=0) + 0.5, np.zeros(3), np.ones(3), reference, share)[
+            0
+        ].mean()
         for n in (20, 100, 500)
     ]
     assert 0.3 < moved[0] < moved[1] < moved[2] < 0.55

@@ -148,14 +148,14 @@ def test_steps_go_on_from_a_state_as_if_they_had_not_been_interrupted(random):
         assert not any(array.any() for array in step.state())
 
 
-def test_slopes_are_clipped_to_a_global_norm():
+def test_gradients_are_clipped_to_a_global_norm():
     steps = {clip: least_squares(clip_norm=clip)[0] for clip in (None, 1e6, 0.5)}
     norms = {}
     with _keras.place("cpu"):
         for clip, step in steps.items():
             step(np.zeros((4, 3)), learning_rate=0.1)
             _, *moments = step.state()
-            norms[clip] = np.sqrt(sum((array**2).sum() for array in moments[:2])) / 0.1  # the first are 0.1 * slope
+            norms[clip] = np.sqrt(sum((array**2).sum() for array in moments[::2])) / 0.1  # 0.1 * gradient
     assert norms[1e6] == norms[None] == pytest.approx(np.sqrt(10**2 + 20**2 + 6**2), rel=1e-5)
     assert norms[0.5] == pytest.approx(0.5, rel=1e-5)
 
