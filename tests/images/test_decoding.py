@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from skpneumo._images.decoding import ASPECTS, CONTRASTS, FORMATS, Preprocessing, _gray, look
+from skpneumo._images.decoding import ASPECTS, FORMATS, Preprocessing, _gray, look
 from skpneumo._images.sources import read_bytes
 
 SIDE = 32
@@ -413,7 +413,7 @@ def test_equalize_does_not_count_the_black_of_padding():
 
 
 def test_the_key_tells_apart_whatever_shapes_the_bytes():
-    squares = [Preprocessing(size, a, c) for size in (32, 64, 224) for a in ASPECTS for c in CONTRASTS]
+    squares = [Preprocessing(size, a, c) for size in (32, 64, 224) for a in ASPECTS for c in (None, "equalize")]
     assert len({square.key() for square in squares}) == len(squares)
     assert Preprocessing(64, "pad").key() == Preprocessing(64, "pad").key()
 
