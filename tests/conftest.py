@@ -1,6 +1,7 @@
 """What all tests share: synthetic X-rays, a store of their own, and the real data where it is named."""
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,11 @@ import pytest
 from joblib.externals.loky import reusable_executor
 
 from skpneumo import PneumoniaClassifier, VGG19Features, _keras
-from skpneumo._images import sources as _sources
+from skpneumo._images import decoding, sources
+from skpneumo._images.augmentation import XRAY
+from skpneumo._images.inputs import as_images
+from skpneumo._training.dataset import Examples
+from skpneumo._vgg19 import backbone
 from skpneumo._vgg19.layers import LAYERS
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.datasets import make_chest_xrays
@@ -18,6 +23,9 @@ BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="about TensorFlow alone")
 
 TINY = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 2}
+DENSE = {"hidden_layer_sizes": (8,), "max_iter": 4, "dropout": 0.2}
+STOPS = {"early_stopping": True, "validation_fraction": 0.3, "random_state": 0}
+STOPS |= {"hidden_layer_sizes": (8,), "learning_rate_init": 0.1, "max_iter": 60, "n_iter_no_change": 3, "tol": 0.0}
 
 
 def write_keras_vgg19(path):
@@ -38,6 +46,13 @@ def near(heat, boxes, grid):
         left - reach <= column <= right + reach and top - reach <= row <= bottom + reach
         for left, top, right, bottom in boxes
     )
+
+
+def features_of_views(paths, n_views, augmentation=XRAY):
+    """One matrix a view."""
+    extractor = VGG19Features(**TINY, memory=None)
+    rows = extractor._encoder().extract(as_images(paths), n_views, augmentation, progress=extractor._bar()).features
+    return [rows[view::n_views] for view in range(n_views)]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -95,13 +110,49 @@ def no_workers_are_left():
 @pytest.fixture
 def settled(monkeypatch):
     """Files count as settled however young they are: their content is remembered."""
-    monkeypatch.setattr(_sources, "_SETTLED", float("-inf"))
+    monkeypatch.setattr(sources, "_SETTLED", float("-inf"))
 
 
 @pytest.fixture
 def unsettled(monkeypatch):
     """Every file counts as just changed: its content is not remembered."""
-    monkeypatch.setattr(_sources, "_SETTLED", float("inf"))
+    monkeypatch.setattr(sources, "_SETTLED", float("inf"))
+
+
+@pytest.fixture
+def count(monkeypatch):
+    """Count images decoded, images that pass the network, and networks asked for, while the real ones work."""
+    counts = {"decoded": 0, "passed": 0, "networks": 0}
+    decode, forward = decoding.Preprocessing.gray, backbone.Backbone.forward
+
+    lock = threading.Lock()  # images are decoded in several threads
+
+    def counted_decode(square, data):
+        with lock:
+            counts["decoded"] += 1
+        return decode(square, data)
+
+    def counted_forward(backbone):
+        counts["networks"] += 1
+        run = forward(backbone)
+
+        def counted(batch):
+            counts["passed"] += len(batch)
+            return run(batch)
+
+        return counted
+
+    monkeypatch.setattr(decoding.Preprocessing, "gray", counted_decode)
+    monkeypatch.setattr(backbone.Backbone, "forward", counted_forward)
+    return counts
+
+
+@pytest.fixture
+def sides(monkeypatch):
+    """What is held out: (train, held), one pair a fit."""
+    pairs, hold_out = [], Examples.hold_out
+    monkeypatch.setattr(Examples, "hold_out", lambda self, *given: (pairs.append(hold_out(self, *given)), pairs[-1])[1])
+    return pairs
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from conftest import TINY, on_tensorflow
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._encoder import trainable
 from skpneumo._encoder.spec import FeatureSpec
-from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._vgg19 import backbone
 from skpneumo._vgg19.layers import Stretch
 from skpneumo.exceptions import ImageReadError
 from skpneumo.model_selection import PatientGroupKFold, patient_ids
@@ -164,10 +164,10 @@ def test_threads_predict_as_one_does_and_share_one_network(clf, paths, y, params
             built.append(args)
             super().__init__(*args)
 
-    monkeypatch.setattr(_backbone, "Stretch", Counted)
+    monkeypatch.setattr(backbone, "Stretch", Counted)
     monkeypatch.setattr(trainable, "Stretch", Counted)
     monkeypatch.setattr(trainable.TRAINABLE, "_idle", type(trainable.TRAINABLE._idle)())
-    _backbone._forward.cache_clear()
+    backbone._forward.cache_clear()
     start = Barrier(8)
 
     def predict(thread):
@@ -194,9 +194,9 @@ def test_after_warming_up_nothing_is_built_or_read(clf, paths, y, params, monkey
     clf.set_params(**params).fit(paths, y)
     expected = clf.set_params(memory=None).predict_proba(paths)
     monkeypatch.setattr(trainable.TRAINABLE, "_idle", type(trainable.TRAINABLE._idle)())
-    _backbone._forward.cache_clear()
+    backbone._forward.cache_clear()
     assert clf.warm_up() is clf
-    monkeypatch.setattr(_backbone, "Stretch", None)
+    monkeypatch.setattr(backbone, "Stretch", None)
     monkeypatch.setattr(trainable, "Stretch", None)
     np.testing.assert_allclose(clf.predict_proba(paths), expected, rtol=1e-5)
 

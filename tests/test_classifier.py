@@ -14,19 +14,15 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score, cross_validate
 
-from conftest import TINY
+from conftest import DENSE, STOPS, TINY, features_of_views
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._images import decoding as _images
-from skpneumo._images.augmentation import SHIFTED, XRAY, Augmentation
-from skpneumo._images.inputs import as_images
-from skpneumo._training.dataset import Examples
-from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._images import decoding
+from skpneumo._images.augmentation import Augmentation
+from skpneumo._vgg19 import backbone
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.datasets import make_chest_xrays
 from skpneumo.exceptions import ImageReadError, WeightsError
-from skpneumo.model_selection import PatientGroupKFold, patient_ids
-
-DENSE = {"hidden_layer_sizes": (8,), "max_iter": 4, "dropout": 0.2}
+from skpneumo.model_selection import PatientGroupKFold
 
 
 def test_pneumonia_is_told_from_normal_in_patients_never_seen(clf, tmp_path):
@@ -138,24 +134,6 @@ def test_parameters_of_the_backbone_are_those_of_the_extractor():
 # Wrong input
 
 
-def test_labels_are_checked_before_any_image_is_read(clf):
-    for labels, message in [
-        ([0, 1], "inconsistent numbers of samples"),
-        ([0, 0, 0], "only one class"),
-        (None, "requires y"),
-        ([0.1, 0.2, 0.5], "continuous"),
-        ([0, 1, float("nan")], "NaN"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            clf.fit(["none1.png", "none2.png", "none3.png"], labels)
-
-
-def test_weights_of_images_are_checked(clf, paths, y):
-    for weight, message in [(np.zeros(40), "non-zero"), (-np.ones(40), "[Nn]egative"), (np.ones(3), "shape")]:
-        with pytest.raises(ValueError, match=message):
-            clf.fit(paths, y, sample_weight=weight)
-
-
 def test_images_that_cannot_be_read_are_named_in_prediction_too(clf, paths, y):
     with pytest.raises(ImageReadError, match=r"X\[1\] 'none.png': no such file"):
         clf.fit(paths, y).predict([paths[0], "none.png"])
@@ -232,9 +210,9 @@ def test_a_random_state_instance_is_drawn_from(paths, y):
 @pytest.fixture
 def decoded(monkeypatch):
     """What is decoded."""
-    images, gray = [], _images.Preprocessing.gray
+    images, gray = [], decoding.Preprocessing.gray
     monkeypatch.setattr(
-        _images.Preprocessing, "gray", lambda square, data: (images.append(data), gray(square, data))[1]
+        decoding.Preprocessing, "gray", lambda square, data: (images.append(data), gray(square, data))[1]
     )
     return images
 
@@ -242,18 +220,11 @@ def decoded(monkeypatch):
 @pytest.fixture
 def passed(monkeypatch):
     """The sizes of the batches that pass the network."""
-    sizes, forward = [], _backbone.Backbone.forward
+    sizes, forward = [], backbone.Backbone.forward
     monkeypatch.setattr(
-        _backbone.Backbone, "forward", lambda self: lambda batch: (sizes.append(len(batch)), forward(self)(batch))[1]
+        backbone.Backbone, "forward", lambda self: lambda batch: (sizes.append(len(batch)), forward(self)(batch))[1]
     )
     return sizes
-
-
-def features_of_views(paths, n_views, augmentation=XRAY):
-    """One matrix a view."""
-    extractor = VGG19Features(**TINY, memory=None)
-    rows = extractor._encoder().extract(as_images(paths), n_views, augmentation, progress=extractor._bar()).features
-    return [rows[view::n_views] for view in range(n_views)]
 
 
 def test_each_file_is_decoded_once_for_all_views_and_never_again(clf, paths, y, tmp_path, decoded, passed):
@@ -335,35 +306,6 @@ def test_prediction_averages_the_logits_of_views(clf, paths, y, xrays, kinds):
 # Early stopping
 
 
-STOPS = {"early_stopping": True, "validation_fraction": 0.3, "random_state": 0}
-STOPS |= {"hidden_layer_sizes": (8,), "learning_rate_init": 0.1, "max_iter": 60, "n_iter_no_change": 3, "tol": 0.0}
-
-
-@pytest.fixture
-def sides(monkeypatch):
-    """What is held out: (train, held), one pair a fit."""
-    pairs, hold_out = [], Examples.hold_out
-    monkeypatch.setattr(Examples, "hold_out", lambda self, *given: (pairs.append(hold_out(self, *given)), pairs[-1])[1])
-    return pairs
-
-
-def test_no_patient_is_on_both_sides_of_early_stopping(clf, paths, y, sides):
-    clf.set_params(**STOPS).fit(paths, y)
-    ((train, held),) = sides
-    assert not set(patient_ids(list(train.X))) & set(patient_ids(list(held.X)))
-    assert sorted([*train.X, *held.X]) == sorted(paths)
-    assert 6 <= len(held) <= 20
-
-
-def test_groups_win_over_names_and_go_with_features_too(clf, paths, y, matrix, sides):
-    groups = np.arange(40) // 4 % 5 * 2 + y  # 10 patients of one label each
-    for X in (paths, matrix):
-        clone(clf).set_params(**STOPS).fit(X, y, groups=groups)
-        train, held = sides[-1]
-        assert not set(train.groups) & set(held.groups)
-        assert len(set(held.groups)) == 3
-
-
 def test_groups_reach_the_folds_through_metadata_routing(clf, paths, y, sides):
     groups = np.array([f"patient {i // 4 % 5} {label}" for i, label in enumerate(y)])
     clf.set_params(**STOPS)
@@ -374,258 +316,6 @@ def test_groups_reach_the_folds_through_metadata_routing(clf, paths, y, sides):
     for train, held in sides:
         assert set(train.groups) | set(held.groups) < set(groups)
         assert not set(train.groups) & set(held.groups)
-
-
-def test_files_without_a_patient_in_their_name_are_patients_of_their_own(clf, paths, y, tmp_path, sides):
-    films = []
-    for i, path in enumerate(paths):
-        films.append(str(tmp_path / f"film{i}.jpeg"))
-        Path(films[-1]).write_bytes(Path(path).read_bytes())
-    clf.set_params(**STOPS).fit(films, y)
-    assert len(sides[0][1]) == 12
-
-
-def test_too_few_patients_are_one_clear_error(clf, paths, y):
-    with pytest.raises(ValueError, match=r"early_stopping=True cannot hold out validation_fraction=0.3 of 2 patients"):
-        clf.set_params(**STOPS).fit(paths, y, groups=y)
-
-
-def test_the_weights_of_the_best_epoch_are_restored(clf, paths, y, sides):
-    clf.set_params(**STOPS, alpha=0.0).fit(paths, y)
-    _, held = sides[0]
-    shifted = [clf.decision_function(view) for view in features_of_views(list(held.X), 3, SHIFTED)]
-    score = held.repeat(3).score(np.stack(shifted, axis=1).reshape(-1, 1))
-    assert score == pytest.approx(max(clf.validation_scores_), rel=1e-4)
-    called = np.stack(shifted, axis=1) > 0
-    assert clf.validation_accuracy_curve_[clf.best_iter_ - 1] == np.mean(called == held.codes[:, np.newaxis])
-    assert clf.best_iter_ == 1 + np.argmax(clf.validation_scores_)
-    assert len(clf.validation_scores_) == len(clf.loss_curve_) == clf.n_iter_ == clf.best_iter_ + 3 < 60
-    assert len(clf.validation_accuracy_curve_) == clf.n_iter_
-
-
-def test_a_tuned_model_has_the_best_weights_too(clf, paths, y, sides):
-    tuning = {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 4, "tune_learning_rate": 3e-3}
-    clf.set_params(**tuning, **STOPS | {"hidden_layer_sizes": ()}).fit(paths, y)
-    _, held = sides[0]
-    features = clf._fitted_encoder().extract(held.X, 3, SHIFTED, progress=clf._bar()).features
-    score, accuracy = held.repeat(3).judge(clf._head().logits(features))
-    assert score == pytest.approx(max(clf.validation_scores_), rel=2e-2)
-    assert clf.best_iter_ == np.argmax(clf.validation_scores_)
-    assert clf.validation_accuracy_curve_[clf.best_iter_] == pytest.approx(accuracy, abs=1 / 36)
-    assert len(clf.validation_scores_) == clf.n_iter_ + 1 == len(clf.loss_curve_) + 1
-    assert len(clf.validation_accuracy_curve_) == len(clf.validation_scores_)
-
-
-def test_without_early_stopping_nothing_is_said_of_it(clf, paths, y):
-    for head in ({}, DENSE, STOPS | {"hidden_layer_sizes": ()}, DENSE | {"early_stopping": False}):
-        model = clone(clf).set_params(**head).fit(paths, y)
-        assert model.validation_scores_ is None
-        assert model.validation_accuracy_curve_ is None
-        assert model.best_iter_ is None
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("validation_fraction", 0), ("validation_fraction", 1), ("n_iter_no_change", 0), ("tol", -1), ("tol", np.inf)],
-)
-def test_parameters_of_early_stopping_out_of_range_are_named(clf, matrix, y, name, value):
-    with pytest.raises(ValueError, match=name):
-        clf.set_params(**{name: value}).fit(matrix, y)
-
-
-# Going on
-
-
-STEADY = {"hidden_layer_sizes": (8,), "random_state": 0, "batch_size": 16, "learning_rate_init": 0.01}
-TUNING = {"n_layers": 4, "n_trainable_layers": 2, "tune_learning_rate": 1e-3, "tune_max_iter": 2, "random_state": 0}
-
-
-def test_partial_fits_are_the_epochs_of_a_fit(clf, paths, y, matrix):
-    clf.set_params(**STEADY)
-    for X in (paths, matrix):
-        whole, parts = clone(clf).set_params(max_iter=4).fit(X, y), clone(clf)
-        for _ in range(4):
-            parts.partial_fit(X, y, classes=[0, 1])
-        np.testing.assert_array_equal(parts.decision_function(X), whole.decision_function(X))
-
-
-def test_a_warm_start_goes_on_where_the_last_fit_ended(clf, paths, y):
-    whole = clone(clf).set_params(**STEADY, max_iter=6).fit(paths, y)
-    parts = clone(clf).set_params(**STEADY, max_iter=3, warm_start=True).fit(paths, y)
-    assert not np.array_equal(parts.coefs_[0], whole.coefs_[0])
-    parts.fit(paths, y)
-    np.testing.assert_array_equal(parts.decision_function(paths), whole.decision_function(paths))
-    np.testing.assert_array_equal(clone(parts).set_params(max_iter=6).fit(paths, y).coefs_[0], whole.coefs_[0])
-
-
-def test_a_warm_start_of_tuning_goes_on_from_the_tuned_layers(clf, paths, y):
-    clf.set_params(**TUNING, warm_start=True, tune_average=1.0).fit(paths, y)
-    before = clf.tuned_layers_["block2_conv2/kernel"]
-    clf.set_params(tune_learning_rate=1e-30).fit(paths, y)
-    np.testing.assert_array_equal(clf.tuned_layers_["block2_conv2/kernel"], before)
-    clf.set_params(tune_learning_rate=1e-3).fit(paths, y)
-    assert not np.array_equal(clf.tuned_layers_["block2_conv2/kernel"], before)
-
-
-@pytest.mark.parametrize("hidden_layer_sizes", [(), (8,)])
-def test_a_head_that_was_fitted_alone_may_be_tuned_by_a_warm_start(clf, paths, y, hidden_layer_sizes):
-    clf.set_params(**TUNING | STEADY | {"n_trainable_layers": 0, "max_iter": 3}, warm_start=True)
-    clf.set_params(hidden_layer_sizes=hidden_layer_sizes)
-    frozen = clf.fit(paths, y).decision_function(paths)
-    clf.set_params(n_trainable_layers=2, tune_learning_rate=1e-30).fit(paths, y)
-    np.testing.assert_allclose(clf.decision_function(paths), frozen, atol=0.1)
-    assert set(clf.tuned_layers_) == set(list(load_layers(None, 4))[4:])
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "message"),
-    [
-        (STEADY, {"hidden_layer_sizes": (5,)}, "hidden_layer_sizes"),
-        (STEADY, {"hidden_layer_sizes": (8, 5)}, "hidden_layer_sizes"),
-        ({}, {"hidden_layer_sizes": (5,)}, "hidden_layer_sizes"),
-        (STEADY, {"pool_grid": 1}, "others than in fit"),
-        (TUNING, {"n_trainable_layers": 1}, "tuned other layers"),
-        (TUNING, {"n_trainable_layers": 0}, "tuned other layers"),
-    ],
-)
-def test_a_warm_start_that_cannot_go_on_says_why(clf, paths, y, before, after, message):
-    clf.set_params(**before | {"max_iter": 1}, warm_start=True).fit(paths, y)
-    with pytest.raises(ValueError, match=message):
-        clf.set_params(**after).fit(paths, y)
-    clf.set_params(warm_start=False).fit(paths, y)
-
-
-def test_a_warm_start_holds_out_the_same_patients_again(clf, paths, y, sides):
-    """Those that have been trained on say nothing of when to stop."""
-    clf.set_params(**STOPS | {"max_iter": 2}, warm_start=True).fit(paths, y).fit(paths, y)
-    (_, first), (_, second) = sides
-    assert list(first.X) == list(second.X)
-
-
-def test_partial_fits_need_all_classes_at_first_and_the_same_ones_later(clf, matrix, y):
-    clf.set_params(**STEADY)
-    with pytest.raises(ValueError, match="classes must be passed on the first call"):
-        clf.partial_fit(matrix, y)
-    clf.partial_fit(matrix, y, classes=[1, 0])
-    with pytest.raises(ValueError, match="not the same as on last call"):
-        clf.partial_fit(matrix, y, classes=[0, 1, 2])
-    with pytest.raises(ValueError, match="previously unseen labels"):
-        clf.partial_fit(matrix, y + 1)
-    with pytest.raises(ValueError, match="7 features"):
-        clf.partial_fit(matrix[:, :7], y)
-    with pytest.raises(ValueError, match="warm_start=True goes on with the classes of the last fit"):
-        clf.set_params(warm_start=True).fit(matrix, np.arange(40) % 3)
-
-
-@pytest.mark.parametrize("head", [{}, STEADY], ids=["probe", "dense"])
-def test_images_that_come_in_parts_may_lack_classes(clf, paths, xrays, head):
-    kinds = xrays.etiology
-    clf.set_params(**head | {"learning_rate_init": 0.01, "random_state": 0}).partial_fit(
-        paths, kinds, classes=["virus", "normal", "bacteria"]
-    )
-    for _ in range(30):
-        for kind in ("bacteria", "normal", "virus"):
-            some = np.flatnonzero(kinds == kind)
-            clf.partial_fit([paths[i] for i in some], kinds[some])
-    assert list(clf.classes_) == ["bacteria", "normal", "virus"]
-    assert clf.predict_proba(paths).shape == (40, 3)
-    assert clf.score(paths, kinds) > 0.6
-
-
-def test_a_probe_is_trained_in_parts_towards_its_solution(clf, matrix, y):
-    solved = clone(clf).fit(matrix, y)
-    clf.set_params(random_state=0, learning_rate_init=0.01)
-    for _ in range(300):
-        clf.partial_fit(matrix, y, classes=[0, 1])
-    np.testing.assert_allclose(clf.decision_function(matrix), solved.decision_function(matrix), atol=0.05)
-
-
-def test_each_partial_fit_is_an_epoch_of_tuning(clf, paths, y):
-    clf.set_params(**TUNING, tune_average=1.0)
-    losses = []
-    for _ in range(4):
-        clf.partial_fit(paths, y, classes=[0, 1])
-        losses += clf.loss_curve_
-    assert len(losses) == 4
-    assert losses[-1] < losses[0]
-    clf.partial_fit(paths[:8], np.zeros(8, int))  # goes on with other images, of one class
-    assert clf.predict(paths).shape == (40,)
-
-
-def test_the_first_part_for_tuning_must_show_every_class(clf, paths, y):
-    with pytest.raises(ValueError, match=r"first call .*every class.*none of \['virus'\]"):
-        clf.set_params(**TUNING).partial_fit(
-            paths, np.array(["bacteria", "normal"])[y], classes=["bacteria", "normal", "virus"]
-        )
-
-
-@pytest.mark.parametrize("change", [{"class_weight": "balanced"}, {"early_stopping": True}])
-def test_what_needs_all_images_at_once_is_refused_by_partial_fit(clf, matrix, y, change):
-    with pytest.raises(ValueError, match=f"partial_fit does not support {next(iter(change))}"):
-        clf.set_params(**change).partial_fit(matrix, y, classes=[0, 1])
-
-
-@pytest.mark.parametrize("settings", [STEADY, TUNING], ids=["dense", "tuned"])
-def test_a_pickle_carries_no_state_of_the_optimizer_and_goes_on_all_the_same(clf, paths, y, settings):
-    clf.set_params(**settings).partial_fit(paths, y, classes=[0, 1])
-    loaded = pickle.loads(pickle.dumps(clf))
-    assert set(vars(clf)) - set(vars(loaded)) == {"_before"}
-    np.testing.assert_array_equal(loaded.decision_function(paths), clf.decision_function(paths))
-    assert not np.array_equal(loaded.partial_fit(paths, y).coefs_[0], clf.coefs_[0])
-
-
-def test_after_partial_fits_a_fit_begins_anew(clf, matrix, y):
-    fresh = clone(clf).set_params(**STEADY, max_iter=2).fit(matrix, y)
-    clf.set_params(**STEADY, max_iter=2).partial_fit(matrix, y, classes=[0, 1]).fit(matrix, y)
-    np.testing.assert_array_equal(clf.coefs_[0], fresh.coefs_[0])
-
-
-def test_partial_fits_take_weights_of_classes_that_are_missing_in_a_call_and_of_images(clf, matrix, y):
-    clf.set_params(**STEADY, class_weight={0: 1.0, 1: 3.0})
-    plain = clone(clf).set_params(class_weight=None)
-    clf.partial_fit(matrix, y, classes=[0, 1]).partial_fit(matrix[y == 0], y[y == 0])
-    plain.partial_fit(matrix, y, classes=[0, 1], sample_weight=np.where(y == 1, 3.0, 1.0))
-    assert not np.array_equal(clf.coefs_[0], plain.coefs_[0])  # class weights stay out of the standardisation
-    np.testing.assert_array_equal(clone(plain).partial_fit(matrix, y, [0, 1]).feature_mean_, clf.feature_mean_)
-
-
-def test_the_accuracy_of_held_out_images_counts_all_that_weigh_anything_alike():
-    weights = np.array([1.0, 3.0, 0.0, 1.0])
-    unused = {"X": np.zeros(4), "is_images": False, "groups": np.arange(4)}
-    held = Examples(
-        classes=np.arange(3), codes=np.array([0, 1, 2, 2]), sample_weight=weights, loss_weight=weights, **unused
-    )
-    assert held.accuracy(np.array([[2, 1, 0], [2, 1, 0], [0, 0, 1], [0, 1, 2]])) == pytest.approx(2 / 3)
-
-
-def test_views_and_early_stopping_go_together(clf, paths, y, sides):
-    mild = {"area": 0.8, "margin": 0, "gamma": 0.2, "contrast": 0.2, "brightness": 0.05}
-    clf.set_params(**STOPS, n_views=2, augmentation=mild).fit(paths, y)
-    assert len(clf.validation_scores_) == clf.n_iter_
-    assert clf.best_iter_ == 1 + np.argmax(clf.validation_scores_)
-
-
-@pytest.mark.parametrize("tuned", [False, True])
-def test_early_stopping_names_all_that_cannot_be_read_by_their_place_in_x(clf, paths, y, tmp_path, tuned):
-    bad = [5, 11, 17, 20, 33]
-    for position in bad:
-        paths[position] = str(tmp_path / f"{position}.png")
-        Path(paths[position]).write_bytes(b"\x89PNG\r\n\x1a\n" + str(position).encode())
-    clf.set_params(**(STOPS | ({"n_trainable_layers": 1, "hidden_layer_sizes": ()} if tuned else {})))
-    with pytest.raises(ImageReadError) as caught:
-        clf.fit(paths, y)
-    assert [(position, path) for position, path, _ in caught.value.failures] == [(i, paths[i]) for i in bad]
-
-
-def test_groups_without_a_name_are_named(clf, paths, y):
-    with pytest.raises(ValueError, match=r"has none for X\[0, 3\]"):
-        clf.fit(paths, y, groups=[None, "a", "b", float("nan"), *range(36)])
-
-
-def test_a_fit_goes_on_with_the_same_way_to_features_only(clf, paths, y):
-    clf.set_params(**DENSE).partial_fit(paths, y, classes=[0, 1])
-    with pytest.raises(ValueError, match="others than in fit"):
-        clf.set_params(contrast="equalize").partial_fit(paths, y)
 
 
 # Images of another kind

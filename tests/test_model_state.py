@@ -15,9 +15,8 @@ from sklearn.base import clone
 from sklearn.exceptions import InconsistentVersionWarning
 
 from conftest import TINY
-from skpneumo import PneumoniaClassifier
-from skpneumo import _model_state as _persistence
-from skpneumo._images import decoding as _images
+from skpneumo import PneumoniaClassifier, _model_state
+from skpneumo._images import decoding
 from skpneumo._model_state import FORMAT, checksum, opened, sealed
 from skpneumo.exceptions import ModelFileError
 
@@ -53,19 +52,19 @@ def changed(clf, change):
 def test_a_fit_notes_the_versions_it_was_made_with(probe):
     assert {"skpneumo", "scikit-learn", "keras", "numpy", "pillow", "python"} <= set(probe.versions_)
     assert probe.versions_["scikit-learn"] == sklearn.__version__
-    assert probe.versions_["preprocessing"] == str(_images.VERSION)
+    assert probe.versions_["preprocessing"] == str(decoding.VERSION)
     assert all(type(version) is str for version in probe.versions_.values())
 
 
 def test_the_framework_is_the_one_that_keras_is_set_to(monkeypatch):
-    monkeypatch.setattr(_persistence, "backend_name", lambda: "torch")
-    monkeypatch.setattr(_persistence, "_installed", lambda *names: "2.2")
-    assert _persistence.versions()["torch"] == "2.2"
-    assert "tensorflow" not in _persistence.versions()
+    monkeypatch.setattr(_model_state, "backend_name", lambda: "torch")
+    monkeypatch.setattr(_model_state, "_installed", lambda *names: "2.2")
+    assert _model_state.versions()["torch"] == "2.2"
+    assert "tensorflow" not in _model_state.versions()
 
 
 def test_a_package_that_is_not_installed_has_no_version():
-    assert _persistence._installed("no-such-package-of-this-name") is None
+    assert _model_state._installed("no-such-package-of-this-name") is None
 
 
 def test_another_version_of_scikit_learn_is_warned_of_in_its_own_words(probe, monkeypatch):
@@ -102,8 +101,8 @@ def test_a_later_format_says_what_to_install(probe):
 def test_images_are_refused_where_they_would_be_prepared_in_another_way(clf, paths, y, matrix, monkeypatch):
     clf.fit(paths, y)
     expected = clf.predict_proba(matrix)
-    then = _images.VERSION
-    monkeypatch.setattr(_images, "VERSION", 99)
+    then = decoding.VERSION
+    monkeypatch.setattr(decoding, "VERSION", 99)
     for ask in (clf.predict, lambda X: clf.partial_fit(X, y)):
         with pytest.raises(ValueError, match=rf"version {then} of the preprocessing.*skpneumo .* has version 99"):
             ask(paths)

@@ -6,9 +6,9 @@ import pytest
 
 from skpneumo import VGG19Features, _keras
 from skpneumo._feature_store.store import StoreNamespace
-from skpneumo._images import decoding as _images
+from skpneumo._images import decoding
 from skpneumo._utils.executor import ahead
-from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._vgg19 import backbone
 
 PATIENCE = 60  # seconds after which a test has failed
 
@@ -36,7 +36,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
     """Each step of the first batch waits until the step before it has gone on to a later one."""
     decoded, passed = threading.Semaphore(0), threading.Semaphore(0)
     first = {"forward": True, "put": True}
-    decode, forward, put = _images.Preprocessing.gray, _backbone.Backbone.forward, StoreNamespace.put
+    decode, forward, put = decoding.Preprocessing.gray, backbone.Backbone.forward, StoreNamespace.put
 
     def counted_decode(square, data):
         decoded.release()
@@ -57,8 +57,8 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
         return put(stored, rows)
 
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
-    monkeypatch.setattr(_images.Preprocessing, "gray", counted_decode)
-    monkeypatch.setattr(_backbone.Backbone, "forward", waiting_forward)
+    monkeypatch.setattr(decoding.Preprocessing, "gray", counted_decode)
+    monkeypatch.setattr(backbone.Backbone, "forward", waiting_forward)
     monkeypatch.setattr(StoreNamespace, "put", waiting_put)
     rows = features.set_params(memory=tmp_path).fit_transform(paths)
     assert not first
@@ -70,7 +70,7 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
 
 def test_squares_under_way_are_bounded_however_many_images_there_are(paths, features, monkeypatch):
     under_way, most, lock = 0, 0, threading.Lock()
-    decode, forward = _images.Preprocessing.gray, _backbone.Backbone.forward
+    decode, forward = decoding.Preprocessing.gray, backbone.Backbone.forward
 
     def counted_decode(square, data):
         nonlocal under_way, most
@@ -89,8 +89,8 @@ def test_squares_under_way_are_bounded_however_many_images_there_are(paths, feat
         return run
 
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 2)
-    monkeypatch.setattr(_images.Preprocessing, "gray", counted_decode)
-    monkeypatch.setattr(_backbone.Backbone, "forward", counted_forward)
+    monkeypatch.setattr(decoding.Preprocessing, "gray", counted_decode)
+    monkeypatch.setattr(backbone.Backbone, "forward", counted_forward)
     features.set_params(memory=None).fit_transform(paths)
     assert under_way == 0
     assert most <= 6 * 2

@@ -11,9 +11,9 @@ from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._encoder import distributed as _cluster
+from skpneumo._encoder.distributed import is_cluster
 from skpneumo._feature_store.store import StoreNamespace
-from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._vgg19 import backbone
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.exceptions import ImageReadError, WeightsError
 
@@ -48,7 +48,7 @@ def dask(client):
 @pytest.fixture
 def passed_here(monkeypatch):
     """Fails where an image passes the network in this process."""
-    monkeypatch.setattr(_backbone.Backbone, "forward", lambda _: pytest.fail("computed in this process"))
+    monkeypatch.setattr(backbone.Backbone, "forward", lambda _: pytest.fail("computed in this process"))
 
 
 def test_workers_compute_and_the_caller_stores_what_they_bring_back(dask, passed_here, paths, matrix, tmp_path):
@@ -80,10 +80,10 @@ def test_a_search_runs_on_features_that_travel_by_value(dask, paths, y, matrix):
 def test_a_search_on_paths_extracts_within_its_tasks(dask, paths, y, tmp_path):
     search = GridSearchCV(PneumoniaClassifier(**TINY, memory=tmp_path), {"alpha": [0.01, 0.1]}, cv=3)
     assert search.fit(paths, y).best_score_ > 0.5
-    tasks = joblib.Parallel()(joblib.delayed(_cluster.is_cluster)(None) for _ in range(2))
+    tasks = joblib.Parallel()(joblib.delayed(is_cluster)(None) for _ in range(2))
     assert tasks == [False, False]
-    assert _cluster.is_cluster(None)
-    assert not _cluster.is_cluster(1)
+    assert is_cluster(None)
+    assert not is_cluster(1)
 
 
 def test_weights_that_a_model_carries_travel_to_the_workers(dask, passed_here, paths, y, matrix, tmp_path):
@@ -96,7 +96,7 @@ def test_weights_that_a_model_carries_travel_to_the_workers(dask, passed_here, p
 def test_joblibs_own_backends_are_no_cluster():
     for backend in ("loky", "threading", "sequential"):
         with joblib.parallel_config(backend, n_jobs=2):
-            assert not _cluster.is_cluster(2)
+            assert not is_cluster(2)
 
 
 def test_weights_that_differ_between_machines_are_an_error(features):
@@ -117,7 +117,7 @@ def test_a_worker_that_dies_costs_time_and_nothing_else(passed_here, paths, matr
         return put(stored, rows)
 
     monkeypatch.setattr(StoreNamespace, "put", put_and_kill)
-    monkeypatch.setattr(_cluster, "_BATCHES_A_CHUNK", 1)
+    monkeypatch.setattr("skpneumo._encoder.distributed._BATCHES_A_CHUNK", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 2)
     with start() as client, joblib.parallel_config("dask"):
         victims = list(client.run(os.getpid).values())[:1]

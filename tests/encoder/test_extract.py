@@ -16,10 +16,10 @@ from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _keras
-from skpneumo._encoder import extract as _extract
+from skpneumo._encoder import extract
 from skpneumo._feature_store.store import FeatureStore, _Table
-from skpneumo._images import sources as _sources
-from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._images import sources
+from skpneumo._vgg19 import backbone
 from skpneumo.exceptions import ImageReadError
 
 PATIENCE = 120  # seconds after which a test has failed
@@ -28,10 +28,10 @@ PATIENCE = 120  # seconds after which a test has failed
 PROGRAM = f"""
 import os, sys, time
 from skpneumo import VGG19Features, _keras
-from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._vgg19 import backbone
 store, log, hang, *paths = sys.argv[1:]
 _keras.batch_size = lambda *_: 4
-forward = _backbone.Backbone.forward
+forward = backbone.Backbone.forward
 def logged(backbone):
     def run(batch):
         with open(log, "ab") as file:
@@ -40,7 +40,7 @@ def logged(backbone):
             time.sleep(1)
         return forward(backbone)(batch)
     return run
-_backbone.Backbone.forward = logged
+backbone.Backbone.forward = logged
 VGG19Features(**{TINY!r}, memory=store).fit_transform(paths)
 """
 
@@ -57,9 +57,9 @@ def start(tmp_path, paths):
 @pytest.fixture
 def passed(monkeypatch):
     """The sizes of the batches that pass the network in this process."""
-    sizes, forward = [], _backbone.Backbone.forward
+    sizes, forward = [], backbone.Backbone.forward
     monkeypatch.setattr(
-        _backbone.Backbone, "forward", lambda self: lambda batch: (sizes.append(len(batch)), forward(self)(batch))[1]
+        backbone.Backbone, "forward", lambda self: lambda batch: (sizes.append(len(batch)), forward(self)(batch))[1]
     )
     return sizes
 
@@ -67,8 +67,8 @@ def passed(monkeypatch):
 @pytest.fixture
 def read(monkeypatch):
     """The paths that are read."""
-    paths, read_bytes = [], _extract.read_bytes
-    monkeypatch.setattr(_extract, "read_bytes", lambda path: (paths.append(path), read_bytes(path))[1])
+    paths, read_bytes = [], extract.read_bytes
+    monkeypatch.setattr(extract, "read_bytes", lambda path: (paths.append(path), read_bytes(path))[1])
     return paths
 
 
@@ -120,7 +120,7 @@ def test_what_a_killed_process_was_computing_is_taken_over_by_one_that_waits(
         owner.wait(PATIENCE)
         waited.set()
 
-    monkeypatch.setattr(_extract.time, "sleep", kill)
+    monkeypatch.setattr(extract.time, "sleep", kill)
     rows = VGG19Features(**TINY, memory=tmp_path).fit_transform(paths)
     assert waited.is_set()
     np.testing.assert_array_equal(rows, matrix)
@@ -238,7 +238,7 @@ def test_after_an_error_no_more_files_are_read(tmp_path, paths, features, read, 
     many = [str(tmp_path / f"{i}.jpeg") for i in range(1000)]
     for i, path in enumerate(many):
         Path(path).write_bytes(Path(paths[0]).read_bytes() + str(i).encode())
-    readers, ending, read_bytes = set(), threading.Event(), _extract.read_bytes
+    readers, ending, read_bytes = set(), threading.Event(), extract.read_bytes
     shutdown = ThreadPoolExecutor.shutdown
 
     def fail(_):
@@ -255,9 +255,9 @@ def test_after_an_error_no_more_files_are_read(tmp_path, paths, features, read, 
             ending.set()
         shutdown(pool, **options)
 
-    monkeypatch.setattr(_backbone.Backbone, "forward", fail)
+    monkeypatch.setattr(backbone.Backbone, "forward", fail)
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 1)
-    monkeypatch.setattr(_extract, "read_bytes", wait_for_the_end)
+    monkeypatch.setattr(extract, "read_bytes", wait_for_the_end)
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", noted_shutdown)
     with pytest.raises(OSError, match="the device is lost") as caught:
         features.set_params(memory=None).fit_transform(many)
@@ -267,7 +267,7 @@ def test_after_an_error_no_more_files_are_read(tmp_path, paths, features, read, 
 
 
 def test_what_has_passed_is_stored_when_the_next_batch_fails(tmp_path, paths, monkeypatch):
-    forward, calls = _backbone.Backbone.forward, []
+    forward, calls = backbone.Backbone.forward, []
 
     def once(backbone):
         calls.append(1)
@@ -276,7 +276,7 @@ def test_what_has_passed_is_stored_when_the_next_batch_fails(tmp_path, paths, mo
         return forward(backbone)
 
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
-    monkeypatch.setattr(_backbone.Backbone, "forward", once)
+    monkeypatch.setattr(backbone.Backbone, "forward", once)
     with pytest.raises(OSError, match="the device is lost"):
         VGG19Features(**TINY, memory=tmp_path).fit_transform(paths)
     with sqlite3.connect(FeatureStore(tmp_path).file) as db:
@@ -294,7 +294,7 @@ def test_one_bad_image_does_not_cost_what_is_known_of_the_other_files(tmp_path, 
 
 def test_a_digest_that_is_wrong_costs_one_call(tmp_path, paths, features, settled):
     features.set_params(memory=tmp_path).fit(paths)
-    FeatureStore(tmp_path).remember([(_sources.stamp(paths[0]), b"x" * 20)])
+    FeatureStore(tmp_path).remember([(sources.stamp(paths[0]), b"x" * 20)])
     with pytest.raises(ImageReadError, match="changed while it was being read"):
         features.transform(paths)
     assert features.transform(paths).shape[0] == 40

@@ -7,11 +7,11 @@ import pytest
 
 from conftest import TINY
 from skpneumo import VGG19Features
-from skpneumo._encoder import feature_maps as _maps
+from skpneumo._encoder import feature_maps
 from skpneumo._encoder.feature_maps import FeatureMaps, maps_store
 from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._feature_store.store import FeatureStore
-from skpneumo._images import decoding as _images
+from skpneumo._images import decoding
 from skpneumo._images.augmentation import XRAY
 from skpneumo._images.inputs import as_images
 from skpneumo.exceptions import ImageReadError
@@ -35,9 +35,9 @@ class Task:
 @pytest.fixture
 def decoded(monkeypatch):
     """What is decoded."""
-    images, gray = [], _images.Preprocessing.gray
+    images, gray = [], decoding.Preprocessing.gray
     monkeypatch.setattr(
-        _images.Preprocessing, "gray", lambda square, data: (images.append(data), gray(square, data))[1]
+        decoding.Preprocessing, "gray", lambda square, data: (images.append(data), gray(square, data))[1]
     )
     return images
 
@@ -92,7 +92,7 @@ def test_each_file_is_decoded_once_whatever_the_number_of_views_and_epochs(paths
 def test_the_first_pass_goes_in_parts_and_computes_no_more_than_is_asked_for(paths, store, decoded, monkeypatch):
     expected = first_pass(maps_of(paths, None))
     decoded.clear()
-    monkeypatch.setattr(_maps, "_BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(feature_maps, "_BYTES_AT_ONCE", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 4)
     task = Task()
     maps = maps_of(paths, store)
@@ -138,7 +138,7 @@ def test_without_frozen_layers_rows_are_the_squares_and_nothing_is_stored(paths,
     maps = maps_of(paths[:4], store, n_frozen=0, weights="no such file.npz")
     rows = first_pass(maps)
     assert (rows.dtype, rows.shape) == (np.uint8, (4, 32 * 32))
-    square = _images.Preprocessing(32)
+    square = decoding.Preprocessing(32)
     for path, row in zip(paths, rows, strict=False):
         np.testing.assert_array_equal(row, square.decode(Path(path).read_bytes()).ravel())
     assert not store.folder.exists()
@@ -186,7 +186,7 @@ def test_unreadable_images_of_all_parts_are_named_once_in_one_error(
     paths, store, tmp_path, monkeypatch, n_views, n_frozen
 ):
     films = broken(paths, tmp_path)
-    monkeypatch.setattr(_maps, "_BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(feature_maps, "_BYTES_AT_ONCE", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 8)
     maps = maps_of(films, store, n_views=n_views, n_frozen=n_frozen)
     with pytest.raises(ImageReadError) as caught:
@@ -203,7 +203,7 @@ def test_after_an_unreadable_image_the_other_parts_pass_no_network(paths, store,
     monkeypatch.setattr(
         Backbone, "forward", lambda self: lambda batch: (passed.append(self.n_layers), forward(self)(batch))[1]
     )
-    monkeypatch.setattr(_maps, "_BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(feature_maps, "_BYTES_AT_ONCE", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 8)
     with pytest.raises(ImageReadError):
         first_pass(maps_of(broken(paths, tmp_path), store))

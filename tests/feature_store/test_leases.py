@@ -78,25 +78,3 @@ def test_the_file_is_readable_by_its_owner_only(tmp_path):
     leases = Leases(tmp_path)
     leases.take(KEYS)
     assert stat.S_IMODE(leases.file.stat().st_mode) == 0o600
-
-
-def test_threads_of_one_process_keep_the_lock_that_another_thread_holds(tmp_path):
-    """A file that is opened and closed beside SQLite drops all locks of the process on it."""
-    leases = Leases(tmp_path)
-    leases.take(KEYS[:1])
-    elsewhere = f"""
-    import sqlite3
-    db = sqlite3.connect({str(leases.file)!r}, timeout=0)
-    try:
-        db.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        print(error)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(elsewhere)]
-
-    def work(db):
-        db.execute("BEGIN IMMEDIATE")
-        leases._database._make_file()  # as another thread does meanwhile
-        assert "locked" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    leases._database.run(work)

@@ -1,6 +1,4 @@
-import os
 import sqlite3
-import stat
 import subprocess
 import sys
 import textwrap
@@ -9,23 +7,10 @@ import joblib
 import numpy as np
 import pytest
 
+from feature_store.conftest import KEYS
 from skpneumo._feature_store.sqlite import Database
 from skpneumo._feature_store.store import FeatureStore, open_store
 from skpneumo.exceptions import FeatureStoreWarning
-
-KEYS = [bytes([i]) * 40 for i in range(5)]
-
-
-@pytest.fixture
-def rows(random):
-    return dict(zip(KEYS, random.rand(5, 3).astype(np.float32), strict=True))
-
-
-@pytest.fixture
-def store(tmp_path, rows):
-    store = FeatureStore(tmp_path)
-    store.put(rows.items())
-    return store
 
 
 def test_rows_come_back_bit_for_bit_and_unknown_ones_do_not(store, rows):
@@ -58,11 +43,6 @@ def test_a_store_without_a_file_knows_nothing_and_makes_nothing(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_folder_and_file_are_readable_by_their_owner_only(store):
-    assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE(store.file.stat().st_mode) == 0o600
-
-
 @pytest.mark.parametrize("damage", ["value = zeroblob(12)", "value = x'00'", "value = 5", "checksum = 1"])
 def test_a_broken_entry_is_unknown_and_can_be_put_again(store, rows, damage):
     with sqlite3.connect(store.file) as db:
@@ -78,36 +58,6 @@ def test_rows_under_exchanged_keys_are_unknown(store):
         db.execute("UPDATE features SET key = ? WHERE key = ?", [b"other", KEYS[0]])
     db.close()
     assert list(store.get([b"other"], 3)) == []
-
-
-@pytest.mark.parametrize("content", [b"no database at all" * 100, b""])
-def test_a_file_that_is_no_database_makes_way_for_a_new_one(store, rows, content):
-    store.file.write_bytes(content)
-    assert list(store.get(KEYS, 3)) == []
-    store.put(rows.items())
-    assert dict(store.get(KEYS, 3)).keys() == set(KEYS)
-
-
-def test_a_database_of_another_layout_makes_way_for_a_new_one(store, rows):
-    store.file.unlink()
-    with sqlite3.connect(store.file) as db:
-        db.execute("CREATE TABLE features (name TEXT)")
-    db.close()
-    assert store.put(rows.items())
-    assert dict(store.get(KEYS, 3)).keys() == set(KEYS)
-
-
-def test_a_database_damaged_within_is_replaced(tmp_path):
-    store = FeatureStore(tmp_path)
-    store.put((i.to_bytes(4, "little"), np.full(1000, i, np.float32)) for i in range(100))
-    content = bytearray(store.file.read_bytes())
-    content[4096 : len(content) // 2] = os.urandom(len(content) // 2 - 4096)
-    store.file.write_bytes(content)
-    keys = [i.to_bytes(4, "little") for i in range(100)]
-    for key, row in store.get(keys, 1000):
-        np.testing.assert_array_equal(row, int.from_bytes(key, "little"))
-    store.put([(b"new", np.ones(1, np.float32))])
-    assert list(store.get([b"new"], 1))
 
 
 def test_a_folder_that_cannot_be_made_costs_a_warning_and_no_more(tmp_path, rows):

@@ -3,7 +3,11 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from heads.conftest import penalty
+from skpneumo import PneumoniaClassifier
 from skpneumo._heads.logistic_regression import solve_probe
 
 
@@ -91,3 +95,40 @@ def test_a_tolerance_out_of_reach_is_warned_of(random):
     X, codes = correlated(random, 100, 50).astype(np.float32), np.arange(100) % 2
     with pytest.warns(ConvergenceWarning, match="above 1e-30: choose another alpha"):
         solve_probe(X, codes, np.ones(100), penalty=1.0, tol=1e-30)
+
+
+# In a classifier
+
+
+def test_the_probe_is_scikit_learns_logistic_regression_on_standardised_features(matrix, xrays):
+    clf = PneumoniaClassifier(alpha=0.02).fit(matrix, xrays.target)
+    C = 1 / (0.02 * matrix.shape[1])
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-10, max_iter=10_000))
+    reference.fit(matrix.astype(np.float64), xrays.target)
+    expected = reference.decision_function(matrix.astype(np.float64))
+    np.testing.assert_allclose(clf.decision_function(matrix), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_the_probe_minimises_the_objective_that_its_docstring_states(random):
+    X, y = random.randn(60, 5), random.randint(0, 2, 60)
+    weight = random.rand(60)
+    clf = PneumoniaClassifier(alpha=0.3).fit(X, y, sample_weight=weight)
+
+    def objective():
+        logits = clf.decision_function(X)
+        return weight @ np.logaddexp(0, np.where(y == 1, -logits, logits)) + penalty(clf)
+
+    best = objective()
+    for array in (clf.coefs_[0], clf.intercepts_[0]):
+        for index in np.ndindex(array.shape):
+            for step in (-1e-3, 1e-3):
+                array[index] += step
+                assert objective() > best
+                array[index] -= step
+
+
+def test_without_a_penalty_the_probe_is_plain_logistic_regression(random):
+    X, y = random.randn(200, 2), random.randint(0, 2, 200)
+    clf = PneumoniaClassifier(alpha=0).fit(X, y)
+    reference = LogisticRegression(C=np.inf, tol=1e-10).fit(StandardScaler().fit_transform(X), y)
+    np.testing.assert_allclose(clf.coefs_[0].T, reference.coef_, rtol=1e-4)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from skpneumo._images import duplicates as _duplicates
+from skpneumo._images import duplicates
 from skpneumo._images.decoding import whole
 from skpneumo._images.duplicates import exact_pairs, film, near_pairs
 from skpneumo.datasets import make_chest_xrays
@@ -100,5 +100,5 @@ def test_pairs_among_the_same_films_are_found_once_however_many_are_compared_at_
     expected = [(i, j, value) for i, j, value in near_pairs(films, films) if i < j]
     assert [(i, j) for i, j, _ in expected] == [(3, 5), (4, 6)]
     for block in (1, 2, 4, 100):
-        monkeypatch.setattr(_duplicates, "_BLOCK", block)
+        monkeypatch.setattr(duplicates, "_BLOCK", block)
         assert [(i, j) for i, j, _ in near_pairs(films)] == [(3, 5), (4, 6)]

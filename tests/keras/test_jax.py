@@ -25,7 +25,7 @@ HERE = """
 import json, sys
 import joblib, keras, numpy as np
 from skpneumo import PneumoniaClassifier, VGG19Features, _keras
-from skpneumo._keras import jax as _jax
+from skpneumo._keras.jax import _distributions, spread
 
 places, distribute = [], keras.distribution.distribute_tensor
 
@@ -55,15 +55,15 @@ assert keras.distribution.distribution() is None
 print(json.dumps([places, "None"]))
 """
 NESTED = f"""{HERE}
-one = _jax._distributions["gpu"] = keras.distribution.DataParallel(devices=["cpu:1"])  # as if it were one
+one = _distributions["gpu"] = keras.distribution.DataParallel(devices=["cpu:1"])  # as if it were one
 with _keras.place("cpu"):
     two = keras.distribution.distribution()
-    with _jax.spread("gpu", keras.device("cpu:1")):
+    with spread("gpu", keras.device("cpu:1")):
         assert keras.distribution.distribution() is one
         assert len(keras.Variable([1.0]).value.devices()) == 1
     assert keras.distribution.distribution() is two
     assert len(keras.Variable([1.0]).value.devices()) == 2
-with _jax.spread("gpu", keras.device("cpu:1")):
+with spread("gpu", keras.device("cpu:1")):
     assert keras.distribution.distribution() is None
 print(json.dumps([places, "None"]))
 """

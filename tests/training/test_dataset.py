@@ -126,3 +126,12 @@ def test_patients_who_were_held_out_are_so_again_and_new_ones_are_not(films):
 def test_where_none_of_those_held_out_is_there_others_are(films):
     _, held = films.hold_out(0.2, np.random.RandomState(0), np.array([1000]))
     assert len(set(held.groups)) == 5
+
+
+def test_the_accuracy_of_held_out_images_counts_all_that_weigh_anything_alike():
+    weights = np.array([1.0, 3.0, 0.0, 1.0])
+    unused = {"X": np.zeros(4), "is_images": False, "groups": np.arange(4)}
+    held = Examples(
+        classes=np.arange(3), codes=np.array([0, 1, 2, 2]), sample_weight=weights, loss_weight=weights, **unused
+    )
+    assert held.accuracy(np.array([[2, 1, 0], [2, 1, 0], [0, 0, 1], [0, 1, 2]])) == pytest.approx(2 / 3)

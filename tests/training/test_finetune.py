@@ -13,11 +13,10 @@ from sklearn.model_selection import GridSearchCV
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, _keras
-from skpneumo._encoder import feature_maps as _maps
-from skpneumo._images import decoding as _images
-from skpneumo._training.dataset import Examples
+from skpneumo._encoder import feature_maps
+from skpneumo._images import decoding
 from skpneumo._training.finetune import Tuning
-from skpneumo._vgg19 import backbone as _backbone
+from skpneumo._vgg19 import backbone
 from skpneumo._vgg19.weights import half, load_layers
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, UntrainedLayersWarning, WeightsError
 from skpneumo.model_selection import PatientGroupKFold
@@ -35,25 +34,17 @@ def tuned(tmp_path):
 def count(monkeypatch):
     """Count images decoded and images that pass frozen layers."""
     counts = {"decoded": 0, "passed": 0}
-    gray, forward = _images.Preprocessing.gray, _backbone.Backbone.forward
+    gray, forward = decoding.Preprocessing.gray, backbone.Backbone.forward
 
     def counted(name, n, result):
         counts[name] += n
         return result
 
-    monkeypatch.setattr(_images.Preprocessing, "gray", lambda square, data: counted("decoded", 1, gray(square, data)))
+    monkeypatch.setattr(decoding.Preprocessing, "gray", lambda square, data: counted("decoded", 1, gray(square, data)))
     monkeypatch.setattr(
-        _backbone.Backbone, "forward", lambda self: lambda batch: counted("passed", len(batch), forward(self)(batch))
+        backbone.Backbone, "forward", lambda self: lambda batch: counted("passed", len(batch), forward(self)(batch))
     )
     return counts
-
-
-@pytest.fixture
-def sides(monkeypatch):
-    """What is held out: (train, held), one pair a fit."""
-    pairs, hold_out = [], Examples.hold_out
-    monkeypatch.setattr(Examples, "hold_out", lambda self, *given: (pairs.append(hold_out(self, *given)), pairs[-1])[1])
-    return pairs
 
 
 def layers_of(path, n_layers):
@@ -218,7 +209,7 @@ def test_with_nothing_frozen_images_stream_and_no_maps_are_stored(tuned, paths, 
 
 @pytest.mark.parametrize("n_trainable_layers", [1, 4])
 def test_unreadable_images_are_all_named_with_their_positions(tuned, paths, y, monkeypatch, n_trainable_layers):
-    monkeypatch.setattr(_maps, "_BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(feature_maps, "_BYTES_AT_ONCE", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 8)
     films = list(paths)
     for i in (3, 12, 39):
@@ -375,8 +366,10 @@ def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths
 
 
 def test_calls_of_partial_fit_draw_new_views_where_nothing_is_frozen(tuned, paths, y, monkeypatch):
-    numbers, number = set(), _maps.FeatureMaps._view_number
-    monkeypatch.setattr(_maps.FeatureMaps, "_view_number", lambda *each: (numbers.add(number(*each)), number(*each))[1])
+    numbers, number = set(), feature_maps.FeatureMaps._view_number
+    monkeypatch.setattr(
+        feature_maps.FeatureMaps, "_view_number", lambda *each: (numbers.add(number(*each)), number(*each))[1]
+    )
     tuned.set_params(n_trainable_layers=4, n_views=2)
     for _ in range(3):
         tuned.partial_fit(paths, y, classes=[0, 1])

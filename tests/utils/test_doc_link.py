@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._utils import doc_link as _links
+from skpneumo._utils import doc_link
 from skpneumo.datasets import make_chest_xrays
 
 ESTIMATORS = [PneumoniaClassifier, VGG19Features]
@@ -32,7 +32,7 @@ def addresses(monkeypatch):
         message = Message()
         for link in links:
             message["Project-URL"] = link
-        monkeypatch.setattr(_links, "metadata", lambda name: message)
+        monkeypatch.setattr(doc_link, "metadata", lambda name: message)
 
     return give
 
@@ -62,14 +62,14 @@ def test_without_an_address_there_is_no_link(addresses, estimator, links):
 
 def test_of_many_addresses_that_of_the_documentation_is_taken(addresses):
     addresses("Source, https://source.example.org", f"documentation , {DOCUMENTATION}")
-    assert _links.documentation_address() == DOCUMENTATION
+    assert doc_link.documentation_address() == DOCUMENTATION
 
 
 def test_a_package_that_is_not_installed_has_no_address(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(_links, "metadata", missing)
+    monkeypatch.setattr(doc_link, "metadata", missing)
     assert hrefs(PneumoniaClassifier()) == []
 
 

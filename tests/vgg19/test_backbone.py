@@ -2,17 +2,7 @@ import numpy as np
 import pytest
 
 from skpneumo import VGG19Features, _keras
-from skpneumo._vgg19.backbone import backbone
-
-
-def settle(**changes):
-    settings = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 2, "device": "cpu"}
-    return backbone(**settings | {"precision": "float32"} | changes)
-
-
-@pytest.fixture
-def squares(random):
-    return random.randint(0, 256, (3, 32, 32), np.uint8)
+from vgg19.conftest import settle
 
 
 @pytest.mark.parametrize(
@@ -29,13 +19,6 @@ def test_features_are_what_keras_own_vgg19_gives_at_the_cut(keras_vgg19, squares
 
 def test_every_number_of_layers_has_a_width():
     assert [settle(n_layers=n, image_size=224, pool_grid=4).n_features for n in (2, 8, 16)] == [1024, 4096, 8192]
-
-
-def test_cells_are_averages_of_the_maps(squares):
-    maps = settle(pool_grid=16).forward()(squares).reshape(3, 16, 16, 64)
-    cells = settle(pool_grid=2).forward()(squares).reshape(3, 2, 2, 64)
-    expected = maps.reshape(3, 2, 8, 2, 8, 64).mean(axis=(2, 4))
-    np.testing.assert_allclose(cells, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_grid_larger_than_the_maps_is_as_large_as_they(squares):

@@ -3,13 +3,7 @@ import pytest
 
 from skpneumo import _keras
 from skpneumo._vgg19.layers import LAYERS, Stretch, map_side, n_channels, shapes
-from skpneumo._vgg19.pooling import pooling_matrix
 from skpneumo._vgg19.weights import load_layers
-
-
-@pytest.fixture
-def squares(random):
-    return random.randint(0, 256, (3, 32, 32), np.uint8)
 
 
 def stretch(first, last, grid=None, n_layers=4):
@@ -40,15 +34,6 @@ def test_shapes_are_those_of_all_layers_and_only_the_wanted_ones():
     assert shapes(0, 1)["block1_conv1/kernel"] == (3, 3, 3, 64)
     assert shapes(5, 5) == {}
     assert len(shapes(0, 16)) == 2 * len(LAYERS) == 32
-
-
-@pytest.mark.parametrize(("side", "grid"), [(7, 4), (28, 4), (5, 5), (9, 2), (3, 1), (14, 3)])
-def test_cells_cover_every_place_with_averages_of_near_equal_size(side, grid):
-    matrix = pooling_matrix(side, grid)
-    np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-6)
-    assert (matrix.sum(axis=0) > 0).all()
-    sizes = (matrix > 0).sum(axis=1)
-    assert sizes.max() - sizes.min() <= (0 if side % grid == 0 else 1)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
