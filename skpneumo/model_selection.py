@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.validation import _num_samples, column_or_1d
 
-from skpneumo._images.duplicates import exact_pairs, near_pairs, read_film
+from skpneumo._images.duplicates import exact_pairs, near_pairs, read_fingerprint
 from skpneumo._images.inputs import as_images, as_paths
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import label_of, name_of
@@ -291,7 +291,7 @@ def _shared(train: list[Any], test: list[Any]) -> Iterator[_Pair]:
 def _duplicates(sides: dict[str, list[str]], near: bool, n_jobs: int | None) -> list[_Pair]:
     paths = [*sides["train"], *sides["test"]]
     distinct = list(dict.fromkeys(paths))
-    read = Parallel(n_jobs, prefer="threads")(delayed(read_film)(path, near) for path in distinct)
+    read = Parallel(n_jobs, prefer="threads")(delayed(read_fingerprint)(path, near) for path in distinct)
     of = dict(zip(distinct, read, strict=True))
     failures = [(i, path, of[path]) for i, path in enumerate(paths) if isinstance(of[path], str)]
     if failures:

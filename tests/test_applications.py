@@ -21,7 +21,7 @@ from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._encoder import trainable
 from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._vgg19 import backbone
-from skpneumo._vgg19.layers import Stretch
+from skpneumo._vgg19.layers import LayerRange
 from skpneumo.exceptions import ImageReadError
 from skpneumo.model_selection import PatientGroupKFold, patient_ids
 
@@ -159,13 +159,13 @@ def test_threads_predict_as_one_does_and_share_one_network(clf, paths, y, params
     expected = clf.predict_proba(paths)
     built = []
 
-    class Counted(Stretch):
+    class Counted(LayerRange):
         def __init__(self, *args):
             built.append(args)
             super().__init__(*args)
 
-    monkeypatch.setattr(backbone, "Stretch", Counted)
-    monkeypatch.setattr(trainable, "Stretch", Counted)
+    monkeypatch.setattr(backbone, "LayerRange", Counted)
+    monkeypatch.setattr(trainable, "LayerRange", Counted)
     monkeypatch.setattr(trainable.TRAINABLE, "_idle", type(trainable.TRAINABLE._idle)())
     backbone._forward.cache_clear()
     start = Barrier(8)
@@ -196,8 +196,8 @@ def test_after_warming_up_nothing_is_built_or_read(clf, paths, y, params, monkey
     monkeypatch.setattr(trainable.TRAINABLE, "_idle", type(trainable.TRAINABLE._idle)())
     backbone._forward.cache_clear()
     assert clf.warm_up() is clf
-    monkeypatch.setattr(backbone, "Stretch", None)
-    monkeypatch.setattr(trainable, "Stretch", None)
+    monkeypatch.setattr(backbone, "LayerRange", None)
+    monkeypatch.setattr(trainable, "LayerRange", None)
     np.testing.assert_allclose(clf.predict_proba(paths), expected, rtol=1e-5)
 
 

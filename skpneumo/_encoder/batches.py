@@ -84,7 +84,7 @@ def decoded(
 
     def decode(items: list[bytes]) -> list[tuple[bytes, np.ndarray | str]]:
         try:
-            return list(zip(items, spec.squares(load(content_of(items[0])), items), strict=True))
+            return list(zip(items, spec.preprocess(load(content_of(items[0])), items), strict=True))
         except (OSError, ValueError) as error:
             return [(item, reason(error)) for item in items]
 

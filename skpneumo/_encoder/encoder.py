@@ -220,7 +220,7 @@ class Encoder:
     def load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
         """Read the trainable layers, rounded as they will be kept; warn of those that the weights lack."""
         self.trainable_spec()  # frozen layers that are missing are an error
-        layers, missing = load_trainable(self.weights, self._cut, self.n_layers, random)
+        layers, missing = load_trainable(self.weights, self._n_below_trainable, self.n_layers, random)
         if missing:
             warnings.warn(
                 f"weights={self.weights!r} hold no {', '.join(missing)}: these layers are trained from random weights "
@@ -232,13 +232,13 @@ class Encoder:
 
     def has_trainable(self, layers: Layers) -> bool:
         """Tell whether these are the trainable layers, by name."""
-        return set(layers) == set(shapes(self._cut, self.n_layers))
+        return set(layers) == set(shapes(self._n_below_trainable, self.n_layers))
 
     def trainable_spec(self) -> TrainableSpec:
         """Describe the trainable layers."""
-        frozen, size = self._backbone(self._cut, None), self.preprocessing.size
+        frozen, size = self._backbone(self._n_below_trainable, None), self.preprocessing.size
         return TrainableSpec(
-            n_frozen=self._cut,
+            n_frozen=self._n_below_trainable,
             n_layers=self.n_layers,
             image_size=size,
             grid=grid_side(self.n_layers, size, self.pool_grid),
@@ -248,12 +248,12 @@ class Encoder:
         )
 
     @property
-    def _cut(self) -> int:
+    def _n_below_trainable(self) -> int:
         return self.n_layers - self.n_trainable_layers
 
     @property
     def _n_frozen(self) -> int:
-        return self._cut if self.layers else self.n_layers
+        return self._n_below_trainable if self.layers else self.n_layers
 
     def _backbone(self, n_layers: int, pool_grid: int | None) -> Backbone:
         return backbone(

@@ -35,7 +35,7 @@ class FeatureSpec:
         """Name the views of an image."""
         return [self.augmentation.item(content, number) for number in self.views]
 
-    def squares(self, data: bytes, items: Iterable[bytes]) -> list[np.ndarray]:
+    def preprocess(self, data: bytes, items: Iterable[bytes]) -> list[np.ndarray]:
         """Decode an image once, and cut all of `items` out of it.
 
         Raises
@@ -44,7 +44,7 @@ class FeatureSpec:
             The reason why it cannot be done.
         """
         gray = self.preprocessing.gray(data)
-        return [self.preprocessing.cut(gray, self.augmentation.view(item, content_of(item))) for item in items]
+        return [self.preprocessing.resize(gray, self.augmentation.view(item, content_of(item))) for item in items]
 
 
 def content_of(item: bytes) -> bytes:

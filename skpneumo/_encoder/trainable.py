@@ -12,7 +12,7 @@ from skpneumo._encoder.feature_maps import FeatureMaps
 from skpneumo._heads.head import Head
 from skpneumo._heads.mlp import DenseLayers
 from skpneumo._keras.model_pool import Pool
-from skpneumo._vgg19.layers import Stretch, map_side, n_channels
+from skpneumo._vgg19.layers import LayerRange, map_side, n_channels
 
 _CLIP_NORM = 1.0
 _MAX_IDLE = 2  # their weights and moments take some 100 MB each
@@ -70,17 +70,17 @@ class TrainableLayers:
         self.shape = shape
         keras = _keras.keras()
         with _keras.place(shape.device):
-            self.stretch = Stretch(shape.n_frozen, shape.n_layers, shape.image_size, shape.grid, shape.precision)
+            self.layer_range = LayerRange(shape.n_frozen, shape.n_layers, shape.image_size, shape.grid, shape.precision)
             if shape.sizes:
                 self.head = DenseLayers(shape.sizes, shape.dropout)
                 self.mean, self.scale = (keras.Variable(np.ones(shape.sizes[0], np.float32)) for _ in range(2))
         self._forward = _keras.compile_forward(
-            self.stretch, self.stretch.variables, [shape.signature], shape.device, full_batch=shape.batch_size
+            self.layer_range, self.layer_range.variables, [shape.signature], shape.device, full_batch=shape.batch_size
         )
         if shape.sizes:
             self.step = _keras.compile_step(
                 self._objective,
-                [*self.stretch.variables, *self.head.variables],
+                [*self.layer_range.variables, *self.head.variables],
                 [*self.head.states, self.mean, self.scale],
                 [shape.signature, ((None,), "int32"), ((None,), "float32"), ((), "float32")],
                 shape.device,
@@ -98,11 +98,11 @@ class TrainableLayers:
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the weights of the layers, keyed "block1_conv1/kernel" and so on."""
-        self.stretch.load(arrays)
+        self.layer_range.load(arrays)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the weights of the layers."""
-        return self.stretch.arrays()
+        return self.layer_range.arrays()
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Return the features of maps, (n, n_features) float32; batch by batch, so that no row depends on others."""
@@ -111,7 +111,7 @@ class TrainableLayers:
             return np.concatenate([self._forward(rows[i : i + size]) for i in range(0, len(rows), size)])
 
     def _objective(self, rows: Any, codes: Any, weights: Any, alpha: Any) -> tuple[Any, list[Any]]:
-        return self.head.objective((self.stretch(rows) - self.mean) / self.scale, codes, weights, alpha)
+        return self.head.objective((self.layer_range(rows) - self.mean) / self.scale, codes, weights, alpha)
 
 
 TRAINABLE = Pool(TrainableLayers, _MAX_IDLE)

@@ -143,7 +143,7 @@ class View:
     seed: int
     is_flipped: bool
 
-    def cut(self, gray: Image.Image, whole: tuple[float, float], size: int) -> Image.Image:
+    def crop(self, gray: Image.Image, whole: tuple[float, float], size: int) -> Image.Image:
         """Cut the view out of `gray`; `whole` is what the plain image shows of it, around the same centre."""
         # Pillow's affine transformation takes single pixels: the scale is changed before, where it averages.
         factor = min(1.0, size / min(self._sides(whole)))

@@ -71,7 +71,7 @@ class Preprocessing:
         ValueError
             The reason why it cannot be done.
         """
-        return self.cut(self.gray(data))
+        return self.resize(self.gray(data))
 
     def gray(self, data: bytes) -> Image.Image:
         """Turn the bytes of an image file into a gray image, not much larger than needed.
@@ -93,14 +93,14 @@ class Preprocessing:
             except Exception as error:
                 raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
 
-    def cut(self, gray: Image.Image, view: View | None = None) -> np.ndarray:
+    def resize(self, gray: Image.Image, view: View | None = None) -> np.ndarray:
         """Cut the square, or a view of it, out of a gray image; (size, size) uint8."""
         return np.asarray(_square(gray, self) if view is None else self._view(gray, view))
 
     def _view(self, gray: Image.Image, view: View) -> Image.Image:
         short, long = min(gray.size), max(gray.size)
         whole = {"crop": (short, short), "pad": (long, long), "stretch": gray.size}[self.aspect]
-        square = view.cut(gray, whole, self.size)
+        square = view.crop(gray, whole, self.size)
         if self.contrast == "equalize":
             square = ImageOps.equalize(square, mask=view.frame(Image.new("L", gray.size, 255), whole, self.size))
         return square

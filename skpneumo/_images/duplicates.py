@@ -29,7 +29,7 @@ _FRAMINGS = [(scale, 0.0, 0.0) for scale in (0.94, 0.97, 1.0, 1.03, 1.06)] + [
 ]
 
 
-class Film(NamedTuple):
+class Fingerprint(NamedTuple):
     """What is kept of an image to tell whether another one is the same film."""
 
     content: bytes  # digest of the file
@@ -38,26 +38,26 @@ class Film(NamedTuple):
     thumbnail: np.ndarray | None  # (128, 128) uint8, sides stretched; None where nothing was decoded
 
 
-def film(data: bytes, gray: Image.Image) -> Film:
+def fingerprint(data: bytes, gray: Image.Image) -> Fingerprint:
     """Describe an image by the bytes of its file and by what they were decoded to."""
     pixels = digest(f"{gray.size} ".encode() + gray.tobytes())
     thumbnail = np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-    return Film(digest(data), pixels, min(gray.size), thumbnail)
+    return Fingerprint(digest(data), pixels, min(gray.size), thumbnail)
 
 
-def read_film(path: str, decode: bool) -> Film | str:
+def read_fingerprint(path: str, decode: bool) -> Fingerprint | str:
     """Describe an image, or say why it cannot be read; not decoded, its file stands in for its pixels."""
     try:
         data = read_bytes(path)
         if decode:
-            return film(data, whole(data)[1])
+            return fingerprint(data, whole(data)[1])
         look(data)
     except (OSError, ValueError) as error:
         return str(error)
-    return Film(digest(data), digest(data), 0, None)
+    return Fingerprint(digest(data), digest(data), 0, None)
 
 
-def exact_pairs(first: Sequence[Film], second: Sequence[Film]) -> list[tuple[int, int, bool]]:
+def exact_pairs(first: Sequence[Fingerprint], second: Sequence[Fingerprint]) -> list[tuple[int, int, bool]]:
     """Positions of all pairs of equal pixels, in order, and whether their files are equal too."""
     where = defaultdict(list)
     for j, other in enumerate(second):
@@ -65,7 +65,9 @@ def exact_pairs(first: Sequence[Film], second: Sequence[Film]) -> list[tuple[int
     return [(i, j, one.content == second[j].content) for i, one in enumerate(first) for j in where.get(one.pixels, ())]
 
 
-def near_pairs(first: Sequence[Film], second: Sequence[Film] | None = None) -> list[tuple[int, int, float]]:
+def near_pairs(
+    first: Sequence[Fingerprint], second: Sequence[Fingerprint] | None = None
+) -> list[tuple[int, int, float]]:
     """Positions of all pairs that show the same film, equal pixels among them, and how well their details agree.
 
     Without `second`, pairs are among the first, each of them once.
@@ -93,7 +95,7 @@ def near_pairs(first: Sequence[Film], second: Sequence[Film] | None = None) -> l
     return found
 
 
-def _thumbnails(films: Sequence[Film]) -> np.ndarray:
+def _thumbnails(films: Sequence[Fingerprint]) -> np.ndarray:
     return np.array([each.thumbnail for each in films], np.uint8).reshape(-1, _SIDE, _SIDE)
 
 

@@ -15,9 +15,9 @@ from skpneumo._images.decoding import pack
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import (
     MAX_FILE_BYTES,
-    Held,
+    ImageBytes,
     Images,
-    Lent,
+    LazyImage,
     Source,
     fetch,
     is_url,
@@ -177,22 +177,22 @@ def _is_image(item: Any) -> bool:
 
 def _source(item: Any) -> Source:  # noqa: PLR0911 - one a kind
     """Return where the bytes of an item come from, or raise ValueError with what is wrong with it."""
-    if isinstance(item, (Held, Lent)):
+    if isinstance(item, (ImageBytes, LazyImage)):
         return item
     if _is_path(item):
         path = str(os.fspath(item))
         if not is_url(path):
             return path
         label = without_secrets(path)
-        return Lent(partial(fetch, path), label, label)
+        return LazyImage(partial(fetch, path), label, label)
     if isinstance(item, _BYTES):
-        return Held(bytes(item), "<bytes>")
+        return ImageBytes(bytes(item), "<bytes>")
     if isinstance(item, Image.Image):
         name = getattr(item, "filename", None)
-        return Lent(partial(pack, item), "<PIL image>", os.fspath(name) if name else None)
+        return LazyImage(partial(pack, item), "<PIL image>", os.fspath(name) if name else None)
     if isinstance(item, np.ndarray) and item.ndim > 1:
         _check_pixels(item)
-        return Lent(partial(pack, item), f"<{_describe(item)}>")
+        return LazyImage(partial(pack, item), f"<{_describe(item)}>")
     if _is_file(item):
         return _read(item)
     raise ValueError(_describe(item))
@@ -208,7 +208,7 @@ def _check_pixels(pixels: np.ndarray) -> None:
         )
 
 
-def _read(file: Any) -> Held:
+def _read(file: Any) -> ImageBytes:
     """Read an open file from its beginning, and leave it where it was."""
     name = getattr(file, "name", None)
     label = f"<{name if isinstance(name, str) else 'open file'}>"
@@ -226,7 +226,7 @@ def _read(file: Any) -> Held:
         raise ValueError(f"{_describe(file)}, which cannot be read: {error}") from error
     if not isinstance(data, _BYTES):
         raise ValueError(f"{_describe(file)}, whose read() gives {type(data).__name__} and not bytes")
-    return Held(bytes(data), label, name if isinstance(name, str) else None)
+    return ImageBytes(bytes(data), label, name if isinstance(name, str) else None)
 
 
 def _describe(item: Any) -> str:

@@ -21,7 +21,7 @@ _NO_FSSPEC = "a URL, which needs fsspec: pip install 'skpneumo[fsspec]'"
 
 
 @dataclass(frozen=True)
-class Held:
+class ImageBytes:
     """An image whose bytes are in memory.
 
     Parameters
@@ -44,7 +44,7 @@ class Held:
 
 
 @dataclass(frozen=True, eq=False)
-class Lent:
+class LazyImage:
     """An image whose bytes have to be made, or fetched, at some cost.
 
     Parameters
@@ -52,7 +52,7 @@ class Lent:
     make : callable
         Returns the bytes, or raises ValueError with the reason why it cannot.
     label, name : str, str or None
-        As of `Held`.
+        As of `ImageBytes`.
     """
 
     make: Callable[[], bytes]
@@ -64,7 +64,7 @@ class Lent:
         return self.make()
 
 
-Source = str | Held | Lent  # a str is a path, or a URL
+Source = str | ImageBytes | LazyImage  # a str is a path, or a URL
 
 
 class Reads:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
-from skpneumo._vgg19.layers import Stretch, grid_side, n_channels
+from skpneumo._vgg19.layers import LayerRange, grid_side, n_channels
 from skpneumo._vgg19.weights import Arrays, WeightsSource, load_layers, source_of, weights_digest
 from skpneumo._vgg19.weights_search import find_weights
 from skpneumo.exceptions import WeightsError
@@ -139,7 +139,7 @@ def backbone(
 def _forward(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
     grid = backbone.grid if backbone.pool_grid else None
     with _keras.place(backbone.device):
-        stretch = Stretch(0, backbone.n_layers, backbone.image_size, grid, backbone.precision)
+        stretch = LayerRange(0, backbone.n_layers, backbone.image_size, grid, backbone.precision)
         stretch.load(backbone.layers())
     signature = [((None, backbone.image_size, backbone.image_size), "uint8")]
     return _keras.compile_forward(

@@ -46,7 +46,7 @@ def shapes(first: int, last: int) -> dict[str, tuple[int, ...]]:
     return arrays
 
 
-class Stretch:
+class LayerRange:
     """The layers from `first` up to, without it, `last`.
 
     Called on rows of squares (uint8) or of maps (float16), it returns rows of maps (float16), or with a grid of

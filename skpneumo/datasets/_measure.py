@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from skpneumo._images.decoding import whole
-from skpneumo._images.duplicates import Film, film
+from skpneumo._images.duplicates import Fingerprint, fingerprint
 from skpneumo._images.sources import read_bytes
 
 # Attributes that a disease can change by itself: a veil brightens a film, and smooth lungs compress better.
@@ -20,7 +20,7 @@ _BITS_PER_SAMPLE, _IMAGE_DESCRIPTION = 258, 270
 class Measured(NamedTuple):
     """An image, measured: numbers, truths and names of categories by what was measured."""
 
-    film: Film
+    film: Fingerprint
     attributes: dict[str, float | bool | str]
 
 
@@ -31,7 +31,7 @@ def measure(path: str) -> Measured | str:
         image, gray = whole(data)
     except (OSError, ValueError) as error:
         return str(error)
-    seen = film(data, gray)
+    seen = fingerprint(data, gray)
     return Measured(seen, _file(image, gray, len(data)) | _metadata(image) | _picture(gray, seen))
 
 
@@ -74,7 +74,7 @@ def _metadata(image: Image.Image) -> dict[str, Any]:
     }
 
 
-def _picture(gray: Image.Image, seen: Film) -> dict[str, Any]:
+def _picture(gray: Image.Image, seen: Fingerprint) -> dict[str, Any]:
     counts = np.array(gray.histogram(), float)
     shares, levels = counts / counts.sum(), np.arange(256)
     mean = float(shares @ levels)

@@ -11,7 +11,7 @@ from skpneumo._version import __version__
 from skpneumo._vgg19.layers import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
 from skpneumo.export._graph import Graph, import_onnx
 from skpneumo.export._parts import Parts, take_apart
-from skpneumo.export._resample import add_squares
+from skpneumo.export._resample import add_preprocessing
 
 # What ONNX Runtime 1.18 and all later ones read.
 _OPSET, _IR_VERSION = 18, 8
@@ -75,7 +75,7 @@ def to_onnx(clf: Any, path: str | os.PathLike[str]) -> None:
 
 def _model(onnx: Any, parts: Parts) -> Any:
     helper, types, graph = onnx.helper, onnx.TensorProto, Graph()
-    _add_head(graph, parts, _add_network(graph, parts, add_squares(graph, "pixels", parts.square)))
+    _add_head(graph, parts, _add_network(graph, parts, add_preprocessing(graph, "pixels", parts.square)))
     ends = [
         [helper.make_tensor_value_info("pixels", types.UINT8, ["n_samples", "height", "width"], _PIXELS)],
         [

@@ -30,7 +30,7 @@ class _Axis:
     offset: str
 
 
-def add_squares(graph: Graph, pixels: str, square: Preprocessing) -> str:
+def add_preprocessing(graph: Graph, pixels: str, square: Preprocessing) -> str:
     """Add what turns `pixels`, (n, height, width) uint8, into squares, (n, size, size) int64."""
     shape = graph("Shape", pixels)
     height, width = (graph.cast(graph("Gather", shape, np.int64(axis)), "float64") for axis in (1, 2))

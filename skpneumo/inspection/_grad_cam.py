@@ -11,7 +11,7 @@ from skpneumo._vgg19.layers import grid_side
 from skpneumo._vgg19.pooling import pooling_matrix
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, gradients_of_log_odds, placed
-from skpneumo.inspection._read_images import read_squares
+from skpneumo.inspection._read_images import read_preprocessed
 
 DETAILS = ("auto", "cells", "feature_maps")
 _IMAGES_AT_ONCE = 32
@@ -119,7 +119,7 @@ def contributions(clf: PneumoniaClassifier, images: list[Source], class_of_inter
     mean = clf.feature_mean_.reshape(grid, grid, -1)
     parts = []
     for some in gen_batches(len(images), _IMAGES_AT_ONCE):
-        squares = read_squares(images[some], encoder.preprocessing, first=some.start)
+        squares = read_preprocessed(images[some], encoder.preprocessing, first=some.start)
         maps = encoder.features_of_preprocessed(squares).reshape(-1, side, side, mean.shape[-1])
         by_cell = gradients[some].reshape(-1, *mean.shape)
         at_mean = np.einsum("nghc,ghc->ngh", by_cell, mean)

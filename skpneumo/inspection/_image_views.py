@@ -70,6 +70,6 @@ def image_views(
     def views(data: bytes) -> np.ndarray:
         gray, content = square.gray(data), digest(data)
         items = [strengths.item(content, number) for number in range(n_views)]
-        return np.array([square.cut(gray, strengths.view(item, content)) for item in items])
+        return np.array([square.resize(gray, strengths.view(item, content)) for item in items])
 
     return np.array(read(images, views))

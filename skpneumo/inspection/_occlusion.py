@@ -14,7 +14,7 @@ from skpneumo._vgg19.layers import grid_side
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, log_odds, placed
-from skpneumo.inspection._read_images import read_squares
+from skpneumo.inspection._read_images import read_preprocessed
 
 
 def occlusion_map(
@@ -93,7 +93,7 @@ def occlusion_map(
     grid = int(grid)
     edges = _edges(clf.image_size, grid)
     grids = []
-    for seen in read_squares(images, preprocessing):
+    for seen in read_preprocessed(images, preprocessing):
         cover = np.full((1, *seen.shape), round(float(seen.mean())), np.uint8) if covers is None else covers
         parts = [seen[np.newaxis], *_covered(seen, cover, edges)]
         logits = np.concatenate([head.logits(encoder.features_of_preprocessed(part)) for part in parts])
@@ -117,7 +117,7 @@ def _covers(background: Any, square: Preprocessing) -> np.ndarray:
     """Decode the films that cover; an error calls them by their place among these, not in X."""
     images = _as_background(background)
     try:
-        return read_squares(images, square)
+        return read_preprocessed(images, square)
     except ImageReadError as error:
         raise ImageReadError(error.failures, {"background": len(images)}) from None
 

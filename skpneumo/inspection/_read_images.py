@@ -9,7 +9,7 @@ from skpneumo._images.sources import Source, label_of, read_bytes, reason
 from skpneumo.exceptions import ImageReadError
 
 
-def read_squares(images: Sequence[Source], square: Preprocessing, first: int = 0) -> np.ndarray:
+def read_preprocessed(images: Sequence[Source], square: Preprocessing, first: int = 0) -> np.ndarray:
     """Decode images, the first of which stands at position `first` of X; (n, size, size) uint8.
 
     Raises

@@ -22,7 +22,7 @@ from skpneumo.reporting._evaluation import Evaluation, evaluate, parsed
 from skpneumo.reporting._report_figures import pictures
 from skpneumo.reporting._report_tables import Number, decimal, figure_rows
 from skpneumo.reporting._templates import check_installed, fill_in
-from skpneumo.reporting._thumbnails import SIDE, data_uri, place_of_most, squares_of
+from skpneumo.reporting._thumbnails import SIDE, data_uri, place_of_most, preprocessed_of
 
 
 def report(
@@ -228,7 +228,7 @@ def _films(clf: Any, X: Any, failures: Sequence[sections.Failure], positive: Any
     if not failures or images_if_any(X) is None:
         return [None] * len(failures)
     positions = np.array([each.position for each in failures])
-    squares = squares_of(clf, X, positions)
+    squares = preprocessed_of(clf, X, positions)
     inner = inner_classifier(clf)
     if inner is None or inner.backbone_fingerprint_ is None:
         return [_Film(data_uri(square), None, None, None) for square in squares]

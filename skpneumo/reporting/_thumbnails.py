@@ -16,7 +16,7 @@ _QUALITY = 72
 _THIRDS = (("upper", "middle", "lower"), ("left", "centre", "right"))
 
 
-def squares_of(clf: Any, X: Any, positions: np.ndarray) -> np.ndarray:
+def preprocessed_of(clf: Any, X: Any, positions: np.ndarray) -> np.ndarray:
     """Return images as the network sees them, (n, SIDE, SIDE) uint8."""
     square = {**preprocessing_of(clf), "image_size": SIDE}
     return image_views(_safe_indexing(X, positions), n_views=1, **square)[:, 0]

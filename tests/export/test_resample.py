@@ -5,7 +5,7 @@ from PIL import Image
 from export.conftest import session
 from skpneumo._images.decoding import Preprocessing
 from skpneumo.export._graph import Graph
-from skpneumo.export._resample import add_squares
+from skpneumo.export._resample import add_preprocessing
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx")
 
 def square_session(square):
     graph = Graph()
-    graph("Identity", add_squares(graph, "pixels", square), name="squares")
+    graph("Identity", add_preprocessing(graph, "pixels", square), name="squares")
     helper, types = onnx.helper, onnx.TensorProto
     ends = [
         [helper.make_tensor_value_info("pixels", types.UINT8, ["n", "height", "width"])],
@@ -42,5 +42,5 @@ def test_preprocessed_images_of_any_image_are_those_of_pillow_to_the_last_bit(si
         noise = random.randint(0, 256, shape).astype(np.uint8)
         dull = random.normal(90, 12, shape).clip(0, 255).astype(np.uint8)
         images = np.stack([noise, dull, np.full(shape, 200, np.uint8)])
-        expected = [square.cut(Image.fromarray(image)) for image in images]
+        expected = [square.resize(Image.fromarray(image)) for image in images]
         np.testing.assert_array_equal(run(None, {"pixels": images})[0], expected, err_msg=str(shape))

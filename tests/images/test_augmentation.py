@@ -36,7 +36,7 @@ def png(image):
 
 
 def cut(image, view, size=64, **settings):
-    return Preprocessing(size, **settings).cut(image, view).astype(int)
+    return Preprocessing(size, **settings).resize(image, view).astype(int)
 
 
 def view_of(augmentation, number, content=CONTENT):
@@ -223,9 +223,9 @@ def test_a_view_is_the_same_whatever_its_company_and_order(way):
     data = png(film(70, 50))
     content = hashlib.blake2b(data, digest_size=20).digest()
     items = way.items(content)
-    squares = way.squares(data, items)
+    squares = way.preprocess(data, items)
     for order in ([3, 1], [2], [1, 0, 3, 2]):
-        for number, square in zip(order, way.squares(data, [items[i] for i in order]), strict=True):
+        for number, square in zip(order, way.preprocess(data, [items[i] for i in order]), strict=True):
             np.testing.assert_array_equal(square, squares[number])
     np.testing.assert_array_equal(squares[0], way.preprocessing.decode(data))
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from skpneumo._images import duplicates
 from skpneumo._images.decoding import whole
-from skpneumo._images.duplicates import exact_pairs, film, near_pairs
+from skpneumo._images.duplicates import exact_pairs, fingerprint, near_pairs
 from skpneumo.datasets import make_chest_xrays
 
 
@@ -25,7 +25,7 @@ def saved(image, file_format="PNG", **options):
 
 
 def film_of(data):
-    return film(data, whole(data)[1])
+    return fingerprint(data, whole(data)[1])
 
 
 def scaled(image, factor):

@@ -1,6 +1,6 @@
 import pytest
 
-from skpneumo._images.sources import Held, digest, read_bytes
+from skpneumo._images.sources import ImageBytes, digest, read_bytes
 
 
 def test_what_stands_in_the_way_of_a_file_is_said(tmp_path):
@@ -18,4 +18,4 @@ def test_a_digest_names_content_not_files():
 
 def test_an_image_in_memory_that_holds_nothing_is_an_empty_file():
     with pytest.raises(ValueError, match="empty file"):
-        read_bytes(Held(b"", "<bytes>"))
+        read_bytes(ImageBytes(b"", "<bytes>"))

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from skpneumo import _keras
-from skpneumo._vgg19.layers import LAYERS, Stretch, map_side, n_channels, shapes
+from skpneumo._vgg19.layers import LAYERS, LayerRange, map_side, n_channels, shapes
 from skpneumo._vgg19.weights import load_layers
 
 
 def stretch(first, last, grid=None, n_layers=4):
     with _keras.place("cpu"):
-        stretch = Stretch(first, last, 32, grid, "float32")
+        stretch = LayerRange(first, last, 32, grid, "float32")
         stretch.load(load_layers(None, n_layers))
     return stretch
 
