@@ -7,7 +7,7 @@ import tempfile
 
 import skpneumo
 
-# Examples run during the build; their features go to a folder that goes away with it.
+# Examples run during the build; their features must not stay in the user's cache.
 os.environ["SKPNEUMO_CACHE"] = tempfile.mkdtemp(prefix="skpneumo-docs-")
 atexit.register(shutil.rmtree, os.environ["SKPNEUMO_CACHE"], ignore_errors=True)
 
@@ -26,17 +26,17 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "sg_execution_times.rst"]
 default_role = "literal"
 highlight_language = "python"
-smartquotes = False  # types such as "auto" are code
+smartquotes = False  # would change the quotes of values such as "auto"
 toc_object_entries_show_parents = "hide"
-nitpicky = True  # a reference that leads nowhere fails the build
+nitpicky = True  # an unresolved reference fails the build
 nitpick_ignore_regex = [
     ("py:.*", r"sklearn\..*"),
-    ("py:obj", r"[a-z_]+_"),  # numpydoc refers to properties among attributes, which have no entry
+    ("py:obj", r"[a-z_]+_"),  # numpydoc links properties among attributes, which have no page
 ]
 
 autosummary_generate = True
-autodoc_typehints = "none"  # the docstrings say more
-numpydoc_show_class_members = False  # the template of a class lists them
+autodoc_typehints = "none"  # docstrings state the types
+numpydoc_show_class_members = False  # the class template lists them
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -68,5 +68,5 @@ html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
 }
-# Pages without pages below them need no list of these.
-html_sidebars = {page: [] for page in ("index", "getting_started", "changelog", "contributing")}
+# Pages without subpages need no navigation in the sidebar.
+html_sidebars = {page: [] for page in ("index", "installation", "quick_start", "changelog")}

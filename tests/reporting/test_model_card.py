@@ -26,7 +26,7 @@ from skpneumo.reporting._evaluation import evaluate
 from skpneumo.reporting._markdown import plain, prose
 
 MARK = "[To be filled in: "
-PAGE = Path(__file__).parents[2] / "docs" / "user_guide" / "model_card.rst"
+PAGE = Path(__file__).parents[2] / "docs" / "user_guide" / "reports.rst"
 REPORT = Path(skpneumo.reporting.__file__).parent / "templates" / "report.html"
 OF_PERFORMANCE = ["Testing Data", "Metrics", "Results", "Calibration", "Subgroups", "Failure Analysis"]
 KERMANY = "Training Population", "Reference Standard", "Image Acquisition", "Availability"
