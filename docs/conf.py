@@ -60,7 +60,7 @@ html_css_files = ["skpneumo.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "skpneumo"},
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
