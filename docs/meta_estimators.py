@@ -52,7 +52,7 @@ pair = [("first", clf), ("second", PneumoniaClassifier(**SETTINGS, alpha=1.0))]
 
 
 def tools(cv, y, y3, rare):
-    """Map the name of each tool to a function of X that fits it and predicts, or raises."""
+    """Map the name of each tool to a function of X that fits it and predicts."""
     both = np.column_stack([y, y3 > 1])
     some = np.where(np.arange(len(y)) % 4 == 0, -1, y)
 
@@ -87,7 +87,7 @@ def tools(cv, y, y3, rare):
         ),
         "BaggingClassifier": of(BaggingClassifier(clf, n_estimators=3)),
         "AdaBoostClassifier": of(AdaBoostClassifier(clf, n_estimators=3)),
-        "ColumnTransformer": of(make_pipeline(ColumnTransformer([("films", features, [0])]), logistic)),
+        "ColumnTransformer": of(make_pipeline(ColumnTransformer([("images", features, [0])]), logistic)),
         "permutation_importance": lambda X: permutation_importance(clf.fit(X, y), X, y, n_repeats=2),
         "RandomOverSampler": of(make_pipeline(RandomOverSampler(), clf), rare),
         "RandomUnderSampler": of(make_pipeline(RandomUnderSampler(), clf), rare),
@@ -106,7 +106,7 @@ def tools(cv, y, y3, rare):
 
 
 def main():
-    """Draw images, try every tool on every container, and print what works."""
+    """Try every tool on every container of synthetic images, and print which combinations work."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SKPNEUMO_CACHE"] = folder
         xrays = make_chest_xrays(60, folder, image_size=48, random_state=0)
