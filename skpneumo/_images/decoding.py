@@ -1,4 +1,4 @@
-"""One image of any kind to one square of gray bytes; the same for training and prediction."""
+"""Decoding of images to square images of gray bytes, the same for training and prediction."""
 
 import io
 import struct
@@ -11,23 +11,23 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from skpneumo._images.augmentation import View
 from skpneumo._images.resizing import scale
 
-# Whatever changes a single gray value of what `decode` returns must raise this number: stored features carry it.
+# Increase it with any change to the gray values that `decode` returns: it is part of the keys of stored features.
 VERSION = 2
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II", b"MM", b"RIFF")
 _SIDES = struct.Struct("<II")  # width and height
-_NO_IMAGE = f"not an image in one of the formats {', '.join(FORMATS)}, or a damaged one"
+_NOT_AN_IMAGE = f"not an image in one of the formats {', '.join(FORMATS)}, or a damaged one"
 ASPECTS = ("crop", "pad", "stretch")
 
 _BIT_DEPTHS = (8, 10, 12, 14, *range(16, 33))
 _PHOTOMETRIC, _MIN_IS_WHITE = 262, 0
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's own
-_loading = threading.Lock()
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow
+_load_lock = threading.Lock()
 
-_UPRIGHT = {  # by EXIF orientation
+_TRANSPOSITIONS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -36,21 +36,21 @@ _UPRIGHT = {  # by EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = {_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
+_SWAPPED_SIDES = {_TRANSPOSITIONS[orientation] for orientation in (5, 6, 7, 8)}
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The square that the network sees.
+    """Preprocessing of an image into the square input of the network.
 
     Parameters
     ----------
     size : int
-        Its side in pixels.
+        Side of the preprocessed image in pixels.
     aspect : {"crop", "pad", "stretch"}
-        What becomes of an image that is not square.
+        How an image becomes square.
     contrast : {None, "equalize"}
-        Whether the histogram is equalised, after scaling and before padding.
+        Whether to equalize the histogram, after resizing and before padding.
     """
 
     size: int
@@ -58,61 +58,61 @@ class Preprocessing:
     contrast: str | None = None
 
     def key(self) -> bytes:
-        """Name everything that shapes the gray values of an image."""
-        # Pillow's own switch lets truncated images through; what it lets through must not be taken for whole ones.
+        """Return a key of everything that affects the gray values."""
+        # With this setting of Pillow truncated images are decoded, and must not share features with complete ones.
         lenient = ImageFile.LOAD_TRUNCATED_IMAGES
         return f"square {VERSION} {self.size} {self.aspect} {self.contrast} {lenient} ".encode()
 
     def decode(self, data: bytes) -> np.ndarray:
-        """Turn the bytes of an image file into gray values, (size, size) uint8.
+        """Decode and preprocess an image file; return gray values (size, size) uint8.
 
         Raises
         ------
         ValueError
-            The reason why it cannot be done.
+            With the reason why the image cannot be decoded.
         """
         return self.resize(self.gray(data))
 
     def gray(self, data: bytes) -> Image.Image:
-        """Turn the bytes of an image file into a gray image, not much larger than needed.
+        """Decode an image file to a gray image that is not much larger than needed.
 
         Raises
         ------
         ValueError
-            The reason why it cannot be done.
+            With the reason why the image cannot be decoded.
         """
         if isinstance(data, Packed):
             return data.unpack()
         with _open(data) as image:
             try:
-                # A JPEG decoder halves the scale at a fraction of the cost; twice the target is
-                # left to resample well.
+                # Decoding a JPEG at a reduced scale is much faster; twice the target size leaves enough to resample.
                 image.draft("L", (2 * self.size, 2 * self.size))
                 image.load()
                 return _upright(_gray(image), image)
             except Exception as error:
-                raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
+                raise ValueError(f"cannot be decoded: {_message(error)}") from error
 
     def resize(self, gray: Image.Image, view: View | None = None) -> np.ndarray:
-        """Cut the square, or a view of it, out of a gray image; (size, size) uint8."""
-        return np.asarray(_square(gray, self) if view is None else self._view(gray, view))
+        """Preprocess a decoded gray image, or a view of it; return gray values (size, size) uint8."""
+        return np.asarray(_resize(gray, self) if view is None else self._view(gray, view))
 
     def _view(self, gray: Image.Image, view: View) -> Image.Image:
         short, long = min(gray.size), max(gray.size)
-        whole = {"crop": (short, short), "pad": (long, long), "stretch": gray.size}[self.aspect]
-        square = view.crop(gray, whole, self.size)
+        sides = {"crop": (short, short), "pad": (long, long), "stretch": gray.size}[self.aspect]
+        preprocessed = view.apply(gray, sides, self.size)
         if self.contrast == "equalize":
-            square = ImageOps.equalize(square, mask=view.frame(Image.new("L", gray.size, 255), whole, self.size))
-        return square
+            mask = view.transform(Image.new("L", gray.size, 255), sides, self.size)
+            preprocessed = ImageOps.equalize(preprocessed, mask=mask)
+        return preprocessed
 
 
 def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
-    """Decode an image at its own size: as its file holds it, with the metadata; and in gray, upright.
+    """Decode an image at full size; return it as stored, with its metadata, and as an upright gray image.
 
     Raises
     ------
     ValueError
-        The reason why it cannot be done.
+        With the reason why the image cannot be decoded.
     """
     if isinstance(data, Packed):
         gray = data.unpack()
@@ -122,60 +122,60 @@ def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
         image.load()
         return image, _upright(_gray(image), image)
     except Exception as error:
-        raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
+        raise ValueError(f"cannot be decoded: {_message(error)}") from error
 
 
 def sides(data: bytes) -> tuple[int, int]:
-    """Read width and height of an image, upright, without decoding it.
+    """Return the width and height of an image in upright orientation, without decoding it.
 
     Raises
     ------
     ValueError
-        The reason why it cannot be done.
+        With the reason why the image cannot be opened.
     """
     if isinstance(data, Packed):
         return data.unpack().size
     with _open(data) as image:
         width, height = image.size
-        return (height, width) if _turn(image) in _SIDEWAYS else (width, height)
+        return (height, width) if _transposition(image) in _SWAPPED_SIDES else (width, height)
 
 
 def look(data: bytes) -> None:
-    """Raise ValueError where the first bytes of a file are enough to tell that it cannot be decoded."""
+    """Raise ValueError if the first bytes of a file are not those of a supported format."""
     if not isinstance(data, Packed) and not data.startswith(_FIRST_BYTES):
-        raise ValueError(_NO_IMAGE)
+        raise ValueError(_NOT_AN_IMAGE)
 
 
 class Packed(bytes):
-    """Gray pixels that came without a file, behind their width and height; a type, so that no file passes as one."""
+    """Gray pixels from memory, preceded by width and height; the type distinguishes them from the bytes of a file."""
 
     def unpack(self) -> Image.Image:
-        """Return the pixels."""
+        """Return the pixels as an image."""
         return Image.frombytes("L", _SIDES.unpack(self[: _SIDES.size]), self[_SIDES.size :])
 
 
 def pack(image: Image.Image | np.ndarray) -> Packed:
-    """Turn pixels in memory into bytes, gray as those of a file would be, and as many.
+    """Convert pixels in memory to gray, at full size, as `whole` does with those of a file.
 
     Parameters
     ----------
     image : PIL.Image.Image or ndarray of shape (height, width) or (height, width, n), uint8 or uint16
-        With a third axis: gray, red, green and blue, or these and opacity (uint8 alone).
+        With a third axis: gray, RGB or RGBA (RGBA only as uint8).
 
     Raises
     ------
     ValueError
-        The reason why it cannot be done.
+        With the reason why the image cannot be decoded.
     """
     try:
         if isinstance(image, Image.Image):
-            with _loading:  # a lazy image decodes its file once, and threads may share it
+            with _load_lock:  # threads may share an image that is not loaded yet
                 image.load()
             gray = _upright(_gray(image), image)
         else:
             gray = _gray(_from_array(image))
     except Exception as error:
-        raise ValueError(f"cannot be decoded: {_sentence(error)}") from error
+        raise ValueError(f"cannot be decoded: {_message(error)}") from error
     if not all(gray.size):
         raise ValueError(f"has no pixels: {gray.width} x {gray.height}")
     return Packed(_SIDES.pack(*gray.size) + gray.tobytes())
@@ -186,7 +186,7 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
         pixels = pixels[:, :, 0]
     if pixels.dtype.itemsize == 1:
         return Image.fromarray(np.ascontiguousarray(pixels))
-    if pixels.ndim == 3:  # Pillow has no deep colours
+    if pixels.ndim == 3:  # Pillow has no 16-bit colors
         pixels = np.rint(pixels @ _LUMA)
     return Image.fromarray(np.ascontiguousarray(pixels, np.uint16))
 
@@ -194,30 +194,30 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
 def _open(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        pages = getattr(image, "n_frames", 1)
+        n_images = getattr(image, "n_frames", 1)
     except UnidentifiedImageError:
-        raise ValueError(_NO_IMAGE) from None
+        raise ValueError(_NOT_AN_IMAGE) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"absurdly large: {_sentence(error)}") from None
+        raise ValueError(f"too large: {_message(error)}") from None
     except Exception as error:
-        raise ValueError(f"cannot be opened: {_sentence(error)}") from error
+        raise ValueError(f"cannot be opened: {_message(error)}") from error
     width, height = image.size
     if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"absurdly large: {width} x {height} pixels, more than {Image.MAX_IMAGE_PIXELS} in all")
-    if pages > 1 and image.format != "MPO":
-        raise ValueError(f"holds {pages} images: save the one that is meant as a file of its own")
+        raise ValueError(f"too large: {width} x {height} pixels, more than {Image.MAX_IMAGE_PIXELS} in all")
+    if n_images > 1 and image.format != "MPO":
+        raise ValueError(f"holds {n_images} images; save the one to use as a separate file")
     return image
 
 
-def _sentence(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return f"{error}" or type(error).__name__
 
 
 def _gray(image: Image.Image) -> Image.Image:
-    """Any mode to 8-bit gray: transparency over black, deep pixels scaled by their range."""
+    """Convert an image of any mode to 8-bit gray, with transparent pixels over black."""
     if image.mode.startswith(("I", "F")):
-        return _from_deep(image)
-    if image.mode == "La":  # already multiplied by its transparency: over black as it is
+        return _from_high_bit_depth(image)
+    if image.mode == "La":  # premultiplied by alpha, which is the same as over black
         return image.getchannel("L")
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
@@ -228,27 +228,26 @@ def _gray(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
-def _from_deep(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float pixels to 8 bits.
+def _from_high_bit_depth(image: Image.Image) -> Image.Image:
+    """Convert 16-bit, 32-bit and float pixels to 8 bits.
 
-    Detectors write 10, 12 or 14 bits into 16: integers are divided by the largest value of the
-    smallest such depth that holds the brightest pixel, so that a film keeps its exposure. Floats
-    have no depth: their own range is taken.
+    Detectors store 10, 12 or 14 bits in 16. To keep the exposure of a radiograph, integers are divided by the largest
+    value of the smallest such depth that holds the brightest pixel. Floats are scaled by their own range.
     """
     tags = getattr(image, "tag_v2", {})
     pixels = np.asarray(image)
     if image.mode == "I" and _SIGNED not in tags.get(_SAMPLE_FORMAT, ()):
-        pixels = pixels.view(np.uint32)  # Pillow has no unsigned mode of 32 bits
+        pixels = pixels.view(np.uint32)  # Pillow has no unsigned 32-bit mode
     values = pixels.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("holds pixels that are not finite numbers")
     if "transparency" in image.info:
         values[values == image.info["transparency"]] = 0
-    low, top = values.min(), values.max()
+    low, high = values.min(), values.max()
     if image.mode != "F":
-        low, top = min(low, 0.0), next(2**depth - 1 for depth in _BIT_DEPTHS if top < 2**depth)
-    values -= low  # in place: a large film takes half a gigabyte
-    values *= 255 / max(top - low, 1e-300)
+        low, high = min(low, 0.0), next(2**depth - 1 for depth in _BIT_DEPTHS if high < 2**depth)
+    values -= low  # in place, because a large radiograph needs half a gigabyte
+    values *= 255 / max(high - low, 1e-300)
     gray = np.rint(values).astype(np.uint8)
     if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
         gray = 255 - gray
@@ -256,35 +255,35 @@ def _from_deep(image: Image.Image) -> Image.Image:
 
 
 def _upright(gray: Image.Image, image: Image.Image) -> Image.Image:
-    """Turn `gray` as the metadata of `image` say; broken ones do not spoil its pixels."""
-    turn = _turn(image)
-    return gray if turn is None else gray.transpose(turn)
+    """Transpose `gray` by the EXIF orientation of `image`, ignoring broken metadata."""
+    transposition = _transposition(image)
+    return gray if transposition is None else gray.transpose(transposition)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _transposition(image: Image.Image) -> Image.Transpose | None:
     try:
-        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
         return None
 
 
-def _square(gray: Image.Image, square: Preprocessing) -> Image.Image:
-    sides = (square.size, square.size)
-    if square.aspect == "crop":
+def _resize(gray: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    size = preprocessing.size
+    if preprocessing.aspect == "crop":
         short = min(gray.size)
         left, upper = ((length - short) / 2 for length in gray.size)
-        scaled = scale(gray, sides, (left, upper, left + short, upper + short))
-    elif square.aspect == "pad":
-        # A side of an extreme image would round to nothing.
+        resized = scale(gray, (size, size), (left, upper, left + short, upper + short))
+    elif preprocessing.aspect == "pad":
+        # The short side of a very elongated image would be rounded to 0.
         long = max(gray.size)
-        width, height = (max(1, round(s * square.size / long)) for s in gray.size)
-        scaled = scale(gray, (width, height))
+        width, height = (max(1, round(side * size / long)) for side in gray.size)
+        resized = scale(gray, (width, height))
     else:
-        scaled = scale(gray, sides)
-    if square.contrast == "equalize":
-        scaled = ImageOps.equalize(scaled)
-    if scaled.size == sides:
-        return scaled
-    black = Image.new("L", sides)
-    black.paste(scaled, ((square.size - scaled.width) // 2, (square.size - scaled.height) // 2))
-    return black
+        resized = scale(gray, (size, size))
+    if preprocessing.contrast == "equalize":
+        resized = ImageOps.equalize(resized)
+    if resized.size == (size, size):
+        return resized
+    padded = Image.new("L", (size, size))
+    padded.paste(resized, ((size - resized.width) // 2, (size - resized.height) // 2))
+    return padded

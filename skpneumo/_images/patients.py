@@ -1,4 +1,4 @@
-"""What file names of the Kermany collection say: the patient and the kind of disease."""
+"""Patient and etiology from the file names of the Kermany collection."""
 
 import os
 import re
@@ -8,22 +8,22 @@ _NORMAL = re.compile(r"((?:NORMAL2-)?IM-\d+)(?![0-9A-Za-z])")
 
 
 def patient_key(path: str | os.PathLike[str]) -> str | None:
-    r"""Read the patient from the name of an image file.
+    r"""Return the patient in the name of an image file.
 
-    Two numbering schemes meet in the collection, and in each the prefix is part of the key:
+    The collection has two numbering schemes, and in both the prefix is part of the key:
     ``person7_bacteria`` and ``person7_virus`` are two patients, and so are ``IM-0115`` and
-    ``NORMAL2-IM-0115``. Whatever follows the key in the name tells films of one patient apart.
+    ``NORMAL2-IM-0115``. The rest of the name distinguishes images of one patient.
 
     Parameters
     ----------
     path : str or path-like
-        Path or bare name of the file; ``/`` and ``\`` both separate folders. Only the last part
-        is looked at, and the file need not exist.
+        Path or name of the file; ``/`` and ``\`` both separate folders. Only the last part is
+        used, and the file need not exist.
 
     Returns
     -------
     str or None
-        The key, or None if the name does not start with one.
+        The key; None if the name does not start with one.
 
     Examples
     --------
@@ -41,17 +41,17 @@ def patient_key(path: str | os.PathLike[str]) -> str | None:
 
 
 def etiology(path: str | os.PathLike[str]) -> str | None:
-    """Read the kind of disease from the name of an image file.
+    """Return the etiology in the name of an image file.
 
     Parameters
     ----------
     path : str or path-like
-        Path or bare name of the file, as for :func:`patient_key`.
+        Path or name of the file, as for :func:`patient_key`.
 
     Returns
     -------
     {"normal", "bacteria", "virus"} or None
-        None if the name does not tell.
+        None if the name does not contain it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Scaling that gives the same gray values in every version of Pillow."""
+"""Resizing that gives the same gray values in every version of Pillow."""
 
 from PIL import Image
 
@@ -6,10 +6,10 @@ Box = tuple[float, float, float, float]  # left, upper, right, lower
 
 
 def scale(gray: Image.Image, sides: tuple[int, int], box: Box | None = None) -> Image.Image:
-    """Scale a gray image, or a box of it, to a width and height, by averages under a triangle.
+    """Resize a gray image, or a box of it, to a width and height by bilinear averaging.
 
-    Pillow rounds between its two passes, and from version 13 on begins with the height of tall images: so each pass is
-    asked for by itself, the one along the width first.
+    Pillow rounds between its two passes, and from version 13 on resizes tall images along the height first. The two
+    passes are therefore separate calls, along the width first.
     """
     left, upper, right, lower = box or (0, 0, *gray.size)
     bilinear = Image.Resampling.BILINEAR

@@ -1,4 +1,4 @@
-"""Where the bytes of an image come from: a file, memory, or a URL; and what they hold, by content."""
+"""Sources of image bytes (files, memory, URLs) and digests of their content."""
 
 import hashlib
 import os
@@ -13,25 +13,25 @@ MAX_FILE_BYTES = 2**30
 DIGEST_SIZE = 20  # bytes
 MAX_KEPT_BYTES = 2**28
 
-# Seconds after which a change of a file shows in its times for sure: some file systems count in steps of two.
+# Age in seconds from which a further change alters the time stamps: some file systems have a resolution of two seconds.
 _SETTLED = 3.0
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
-_NO_FSSPEC = "a URL, which needs fsspec: pip install 'skpneumo[fsspec]'"
+_FSSPEC_MISSING = "a URL, which needs fsspec: pip install 'skpneumo[fsspec]'"
 
 
 @dataclass(frozen=True)
 class ImageBytes:
-    """An image whose bytes are in memory.
+    """Image whose bytes are in memory.
 
     Parameters
     ----------
     data : bytes
-        As a file would hold them.
+        Content of an image file.
     label : str
-        What errors call it.
+        Name of the image in errors.
     name : str or None
-        Of the file that it came from, where that is known.
+        Name of the file it came from, if known.
     """
 
     data: bytes
@@ -45,14 +45,14 @@ class ImageBytes:
 
 @dataclass(frozen=True, eq=False)
 class LazyImage:
-    """An image whose bytes have to be made, or fetched, at some cost.
+    """Image whose bytes are encoded or fetched on demand.
 
     Parameters
     ----------
     make : callable
-        Returns the bytes, or raises ValueError with the reason why it cannot.
+        Returns the bytes, or raises ValueError with the reason of the failure.
     label, name : str, str or None
-        As of `ImageBytes`.
+        As in `ImageBytes`.
     """
 
     make: Callable[[], bytes]
@@ -64,16 +64,16 @@ class LazyImage:
         return self.make()
 
 
-Source = str | ImageBytes | LazyImage  # a str is a path, or a URL
+Source = str | ImageBytes | LazyImage  # a str is a path or a URL
 
 
 class Reads:
-    """What is known of images within one call: digests, and bytes that were read but not decoded yet, under a bound.
+    """Digests of the images of one call, and a bounded cache of bytes that are read but not yet decoded.
 
     Parameters
     ----------
     max_bytes : int
-        Bound of all bytes that are kept; what is beyond it is read again where it is decoded.
+        Bound on the cached bytes. Images beyond it are read again when they are decoded.
     """
 
     def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
@@ -84,38 +84,38 @@ class Reads:
         self._lock = threading.Lock()
 
     def keep(self, content: bytes, data: bytes) -> None:
-        """Keep the bytes of an image under their digest, if they fit."""
+        """Cache the bytes of an image under their digest if they fit."""
         with self._lock:
             if content not in self._bytes and self._n_bytes + len(data) <= self.max_bytes:
                 self._bytes[content] = data
                 self._n_bytes += len(data)
 
     def take(self, content: bytes) -> bytes | None:
-        """Return the bytes and keep them no longer; None where they are not kept."""
+        """Remove bytes from the cache and return them; return None if they are not cached."""
         with self._lock:
             data = self._bytes.pop(content, None)
             self._n_bytes -= len(data or b"")
         return data
 
     def drop(self, contents: Iterable[bytes]) -> None:
-        """Keep the bytes of these images no longer."""
+        """Remove the bytes of these images from the cache."""
         for content in contents if self._bytes else ():
             self.take(content)
 
 
 class Images(list[Source]):
-    """The images of one call, parsed; what is learnt of a file in the call is kept here, so that it is read once.
+    """Validated images of one call, with the digests and bytes read so far, so that each file is read once.
 
     Parameters
     ----------
     sources : iterable of Source
-        Where the bytes of each come from.
+        Source of the bytes of each image.
     positions : iterable of int, default=None
-        Where they stand in `X`, for errors. None: in this order.
+        Positions in `X`, for errors. If None, 0, 1, 2 and so on.
     frame : DataFrame or None, default=None
-        What they were a column of, for the name of this column.
+        DataFrame that held the images, for the name of its column.
     reads : Reads, default=None
-        What the call knows already.
+        Digests and bytes that this call has read already.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class Images(list[Source]):
         self.reads = reads or Reads()
 
     def take(self, rows: Iterable[int]) -> "Images":
-        """Return some of them, in the same call."""
+        """Return a subset that shares the digests and bytes read so far."""
         rows = list(rows)
         return Images([self[i] for i in rows], [self.positions[i] for i in rows], reads=self.reads)
 
     def anew(self) -> "Images":
-        """Return the same of which nothing is known: files may have changed."""
+        """Return the same images without digests and bytes, because files may have changed."""
         return Images(self, self.positions)
 
     def __reduce__(self) -> Any:
@@ -144,47 +144,47 @@ class Images(list[Source]):
 
 
 def label_of(source: Source) -> str:
-    """Return what errors call an image."""
+    """Return the name of an image in errors."""
     return shortened(source if isinstance(source, str) else source.label)
 
 
 def name_of(source: Source) -> str | None:
-    """Return the name of the file of an image, where it has one."""
+    """Return the file name of an image, or None if it has none."""
     return source if isinstance(source, str) else source.name
 
 
 def base_name(path: Any) -> str:
-    """Return the name of a file without its folders, of which a name may be that of a patient."""
+    """Return the name of a file without its folders, whose names may identify patients."""
     return str(path).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
-def some_of(items: Sequence[str], most: int = 10, letters: int = 100) -> str:
-    """Name items that may be a whole data set, given in the wrong place: the first of them, and how many more."""
-    rest = len(items) - most
-    named = ", ".join(shortened(item, letters) for item in items[:most])
-    return f"{named} and {rest} more" if rest > 0 else named
+def some_of(items: Sequence[str], max_items: int = 10, max_length: int = 100) -> str:
+    """List the first items of a sequence for a message, and count the others."""
+    n_others = len(items) - max_items
+    listed = ", ".join(shortened(item, max_length) for item in items[:max_items])
+    return f"{listed} and {n_others} more" if n_others > 0 else listed
 
 
-def shortened(text: str, most: int = 300) -> str:
-    """Leave out the middle of a text that is too long for an error."""
-    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
+def shortened(text: str, max_length: int = 300) -> str:
+    """Replace the middle of a long text by an ellipsis."""
+    return text if len(text) <= max_length else f"{text[: max_length // 2]}...{text[-max_length // 2 :]}"
 
 
 def without_secrets(url: str) -> str:
-    """Leave out what gives access: the query of a signed URL, and a password."""
+    """Remove the password and the query, which may hold a signature, from a URL."""
     return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
 
 
 def is_url(text: str) -> bool:
-    """Tell whether fsspec, and not the file system, is to be asked for it."""
+    """Return whether a text is a URL for fsspec rather than a path."""
     return _URL.match(text) is not None
 
 
 def read_bytes(source: Source) -> bytes:
-    """Read a whole image; what stands in the way is said in the words of `ImageReadError`."""
+    """Read the bytes of an image; errors hold the reason as `ImageReadError` shows it."""
     data = _read_named(source) if isinstance(source, str) else source.read()
     if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"absurdly large: more than {MAX_FILE_BYTES} bytes")
+        raise ValueError(f"too large: more than {MAX_FILE_BYTES} bytes")
     if not data:
         raise ValueError("an empty file")
     return data
@@ -197,7 +197,7 @@ def _read_named(path: str) -> bytes:
         with open(path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:
-                raise ValueError(f"absurdly large: {size} bytes, more than {MAX_FILE_BYTES}")
+                raise ValueError(f"too large: {size} bytes, more than {MAX_FILE_BYTES}")
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError("no such file") from None
@@ -208,22 +208,22 @@ def _read_named(path: str) -> bytes:
 
 
 def fetch(url: str) -> bytes:
-    """Read what a URL names, through fsspec."""
+    """Read a URL through fsspec."""
     try:
         import fsspec
     except ImportError:
-        raise ValueError(_NO_FSSPEC) from None
+        raise ValueError(_FSSPEC_MISSING) from None
     try:
         with fsspec.open(url, "rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise ValueError("no such file") from None
-    except Exception as error:  # each of its file systems has errors of its own
+    except Exception as error:  # each file system of fsspec raises its own errors
         raise ValueError(f"cannot be fetched: {f'{error}' or type(error).__name__}") from error
 
 
 def read_content(source: Source, content: bytes) -> bytes:
-    """Read an image that is known by its digest; one that has changed is refused."""
+    """Read an image whose digest is known; raise ValueError if its content has changed."""
     data = read_bytes(source)
     if digest(data) != content:
         raise ValueError("changed while it was being read")
@@ -231,12 +231,12 @@ def read_content(source: Source, content: bytes) -> bytes:
 
 
 def digest(data: bytes) -> bytes:
-    """Name content by its content: 20 bytes of BLAKE2b."""
+    """Return the BLAKE2b digest of some bytes, 20 bytes long."""
     return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
 
 
 def stamp(source: Source) -> bytes | None:
-    """Name a state of a file by its path, number, size and times; None where it has changed just now, or is no file."""
+    """Return a digest of the path, inode, size and times of a file; None for no file or one changed just now."""
     if not isinstance(source, str) or is_url(source):
         return None
     try:
@@ -250,5 +250,5 @@ def stamp(source: Source) -> bytes | None:
 
 
 def reason(error: Exception) -> str:
-    """Say why a file cannot be read, without its name."""
+    """Return why a file cannot be read, without its name."""
     return getattr(error, "strerror", None) or str(error)
