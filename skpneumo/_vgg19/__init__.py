@@ -1,1 +1,1 @@
-"""VGG19: its layers, its weights and the frozen forward pass."""
+"""VGG19: layers, weights and the frozen forward pass."""

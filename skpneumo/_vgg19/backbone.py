@@ -1,4 +1,4 @@
-"""VGG19: its frozen forward pass from gray squares to features, of one set of weights."""
+"""Frozen forward pass of VGG19, from preprocessed images to features."""
 
 import functools
 import platform
@@ -20,10 +20,10 @@ _lock = threading.RLock()
 
 @dataclass(frozen=True)
 class Backbone:
-    """The frozen first `n_layers` of VGG19, of one set of weights, for one size of image on one device.
+    """First `n_layers` layers of VGG19 with frozen weights, for one image size and device.
 
-    Without a `pool_grid` it gives the maps themselves; without layers, the squares. Weights of the same digest are the
-    same, wherever they lie.
+    Without `pool_grid` the output is the feature maps; without layers, the preprocessed images. Weights are compared by
+    their digest, not by their source.
     """
 
     weights: WeightsSource = field(compare=False)
@@ -36,50 +36,50 @@ class Backbone:
 
     @property
     def n_channels(self) -> int:
-        """Channels of the maps that the last layer gives."""
+        """Number of channels after the last layer."""
         return n_channels(self.n_layers)
 
     @property
     def grid(self) -> int:
-        """Side of the grid that the maps are averaged over, at most their own; or of the maps."""
+        """Side of the pooling grid, at most that of the feature maps; without pooling, of the maps."""
         return grid_side(self.n_layers, self.image_size, self.pool_grid)
 
     @property
     def n_features(self) -> int:
-        """Numbers an image."""
+        """Number of features per image."""
         return self.n_channels * self.grid**2
 
     @property
     def dtype(self) -> str:
-        """Type of the numbers."""
+        """Data type of the features."""
         return "|u1" if self.n_layers == 0 else "<f2" if self.pool_grid is None else "<f4"
 
     @property
     def batch_size(self) -> int:
-        """Images a batch."""
+        """Number of images per batch."""
         return _keras.batch_size(self.image_size, self.device)
 
     def identity(self) -> bytes:
-        """Name everything that shapes the features of a square, but for rounding."""
+        """Return a key of everything that affects the features of a preprocessed image, except rounding."""
         rows = "maps" if self.pool_grid is None else self.grid
         return f"VGG19 {self.n_layers} {self.image_size} {rows} ".encode() + self.weights_digest
 
     def key(self) -> bytes:
-        """Name everything that shapes the features of a square."""
+        """Return a key of everything that affects the features of a preprocessed image."""
         return f"{self.precision} ".encode() + self.identity()
 
     @property
     def needs(self) -> str | None:
-        """Digest of the weights that have to be read, in hexadecimal; None where there is nothing to read."""
+        """Hexadecimal digest of the weights that have to be read; None if there are none to read."""
         return None if self.weights is None or self.n_layers == 0 else self.weights_digest.hex()
 
     def here(self, device: str) -> "Backbone":
-        """Return the same on this machine, on one of its own devices, with the weights wherever they lie here.
+        """Return the same backbone for this machine: on a device and with a weights file of this machine.
 
         Raises
         ------
         WeightsError
-            They are not here.
+            If the weights are not found on this machine.
         """
         try:
             weights = find_weights(self.weights, self.weights_digest, self.n_layers)
@@ -93,14 +93,14 @@ class Backbone:
         Raises
         ------
         WeightsError
-            They are damaged, or have just changed.
+            If they are damaged or have changed.
         """
         return load_layers(self.weights, self.n_layers, self.weights_digest)
 
     def forward(self) -> Callable[[np.ndarray], np.ndarray]:
-        """Return the compiled pass: (n, image_size, image_size) uint8 -> (n, n_features)."""
+        """Return the compiled forward pass, from (n, image_size, image_size) uint8 to (n, n_features)."""
         if self.n_layers == 0:
-            return lambda squares: squares.reshape(len(squares), -1)
+            return lambda images: images.reshape(len(images), -1)
         with _lock:
             return _forward(self)
 
@@ -115,12 +115,12 @@ def backbone(
     precision: str,
     verbose: int = 0,
 ) -> Backbone:
-    """Settle what "auto" means and which weights are meant, without running anything.
+    """Create a backbone: resolve "auto" and compute the digest of the weights, without building the network.
 
     Raises
     ------
     WeightsError
-        The weights cannot be reached, or lack one of the first `n_layers` layers.
+        If the weights cannot be read or lack one of the first `n_layers` layers.
     """
     source = source_of(weights)
     device = _keras.resolve_device(device)
@@ -139,9 +139,7 @@ def backbone(
 def _forward(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
     grid = backbone.grid if backbone.pool_grid else None
     with _keras.place(backbone.device):
-        stretch = LayerRange(0, backbone.n_layers, backbone.image_size, grid, backbone.precision)
-        stretch.load(backbone.layers())
+        layers = LayerRange(0, backbone.n_layers, backbone.image_size, grid, backbone.precision)
+        layers.load(backbone.layers())
     signature = [((None, backbone.image_size, backbone.image_size), "uint8")]
-    return _keras.compile_forward(
-        stretch, stretch.variables, signature, backbone.device, full_batch=backbone.batch_size
-    )
+    return _keras.compile_forward(layers, layers.variables, signature, backbone.device, full_batch=backbone.batch_size)

@@ -1,4 +1,4 @@
-"""VGG19 as Keras layers: any stretch of it, from rows of numbers to rows of numbers."""
+"""VGG19 as Keras layers, in whole or in part."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,36 +8,36 @@ import numpy as np
 from skpneumo import _keras
 from skpneumo._vgg19.pooling import average_over_grid, pooling_matrix
 
-# (name, filters, whether the layer completes its block, so that a pooling layer follows)
+# (name, filters, whether the layer is the last of its block and a pooling layer follows)
 LAYERS = tuple(
     (f"block{block}_conv{conv}", filters, conv == convs)
     for block, (convs, filters) in enumerate([(2, 64), (2, 128), (4, 256), (4, 512), (4, 512)], 1)
     for conv in range(1, convs + 1)
 )
 
-# What Keras subtracts from blue, green and red for the weights of the Visual Geometry Group.
+# Means of blue, green and red that Keras subtracts for the ImageNet weights of VGG19.
 CHANNEL_MEANS = (103.939, 116.779, 123.68)
 LARGEST_FLOAT16 = 65504
 
 
 def map_side(n_layers: int, image_size: int) -> int:
-    """Side of the maps that leave the first `n_layers` layers."""
+    """Return the side of the feature maps after the first `n_layers` layers."""
     return image_size // 2 ** sum(completes for _, _, completes in LAYERS[:n_layers])
 
 
 def grid_side(n_layers: int, image_size: int, pool_grid: int | None) -> int:
-    """Side of the grid that these maps are averaged over, at most their own; without a `pool_grid`, of the maps."""
+    """Return the side of the pooling grid, at most that of the feature maps; without pooling, of the maps."""
     side = map_side(n_layers, image_size)
     return side if pool_grid is None else min(pool_grid, side)
 
 
 def n_channels(n_layers: int) -> int:
-    """Channels of the maps that leave the first `n_layers` layers; the images themselves are gray."""
+    """Return the number of channels after the first `n_layers` layers; 1, for the gray image, if 0."""
     return LAYERS[n_layers - 1][1] if n_layers else 1
 
 
 def shapes(first: int, last: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of kernels and biases, keyed "block1_conv1/kernel" and so on."""
+    """Return the shapes of kernels and biases, keyed "block1_conv1/kernel" and so on."""
     arrays: dict[str, tuple[int, ...]] = {}
     for number in range(first, last):
         name, filters, _ = LAYERS[number]
@@ -47,27 +47,27 @@ def shapes(first: int, last: int) -> dict[str, tuple[int, ...]]:
 
 
 class LayerRange:
-    """The layers from `first` up to, without it, `last`.
+    """Layers `first` to `last` - 1 of VGG19.
 
-    Called on rows of squares (uint8) or of maps (float16), it returns rows of maps (float16), or with a grid of
-    features (float32).
+    Calling it on flattened preprocessed images (uint8) or feature maps (float16) returns flattened feature maps
+    (float16) or, with a grid, pooled features (float32).
 
     Parameters
     ----------
     first, last : int
-        Numbers of layers, from 0.
+        Indices of layers, from 0.
     image_size : int
-        Side of the squares in pixels.
+        Side of the preprocessed images in pixels.
     grid : int or None
-        Side of the grid that maps are averaged over. None: the maps themselves.
+        Side of the pooling grid. If None, feature maps are not pooled.
     precision : {"float32", "bfloat16", "float16"}
-        How the layers compute.
+        Precision of the computations.
     """
 
     def __init__(self, first: int, last: int, image_size: int, grid: int | None, precision: str) -> None:
         keras = _keras.keras()
-        # Said to each layer, so that the host's global settings of Keras stay out; as do Python's random numbers, which
-        # Keras's default initializers draw seeds from.
+        # Set for each layer so that the user's global Keras settings have no effect, and so that the default
+        # initializers do not draw seeds from Python's global random state.
         settings = {
             "kernel_initializer": "zeros",
             "dtype": "float32" if precision == "float32" else f"mixed_{precision}",
@@ -85,7 +85,7 @@ class LayerRange:
 
     @property
     def variables(self) -> list[Any]:
-        """Kernel and bias of each layer."""
+        """Kernels and biases of all layers."""
         return [variable for layer in self.layers.values() for variable in (layer.kernel, layer.bias)]
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -95,7 +95,7 @@ class LayerRange:
             layer.bias.assign(np.asarray(arrays[f"{name}/bias"], np.float32))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return kernels and biases as numpy, keyed like those that `load` takes."""
+        """Return kernels and biases as NumPy arrays, keyed as in `load`."""
         arrays: dict[str, np.ndarray] = {}
         for name, layer in self.layers.items():
             kernel, bias = layer.get_weights()

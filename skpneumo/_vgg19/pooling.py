@@ -1,4 +1,4 @@
-"""Pooling of feature maps: averages over the cells of a grid."""
+"""Average pooling of feature maps over the cells of a grid."""
 
 from typing import Any
 
@@ -8,7 +8,9 @@ from skpneumo import _keras
 
 
 def pooling_matrix(side: int, grid: int) -> np.ndarray:
-    """Averages over `grid` cells that cover `side` places, overlapping by one where it does not divide them.
+    """Return the matrix that averages `side` positions over `grid` cells.
+
+    Neighboring cells overlap by one position if `grid` does not divide `side`.
 
     Examples
     --------
@@ -24,7 +26,7 @@ def pooling_matrix(side: int, grid: int) -> np.ndarray:
 
 
 def average_over_grid(maps: Any, matrix: np.ndarray) -> Any:
-    """Average maps, a tensor (n, side, side, n_channels), over cells; return rows, cell by cell, then channel."""
+    """Average feature maps (n, side, side, n_channels) over cells; return (n, n_cells * n_channels), cell by cell."""
     ops = _keras.keras().ops
     in_rows = ops.einsum("gh,nhwc->ngwc", matrix, maps)
     cells = ops.einsum("kw,ngwc->ngkc", matrix, in_rows)

@@ -1,4 +1,4 @@
-"""Weights of VGG19: read from files of any kind, drawn, or carried by a model; named by digest."""
+"""Weights of VGG19 from a file, a random seed or a model, and their digests."""
 
 import functools
 import hashlib
@@ -21,26 +21,27 @@ SUFFIXES = (".npz", ".h5", ".keras")
 
 _UNTRAINED_SEED = 19
 
-_WAYS_OUT = (
-    "Ways out: weights='imagenet' on a machine with network access, or with Keras's file "
-    "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5 in ~/.keras/models; weights='file' with a .npz (arrays named "
-    "'block1_conv1/kernel', 'block1_conv1/bias', ...), .h5, .weights.h5 or .keras file of VGG19; a smaller n_layers "
-    "where the file holds the first layers only; weights=None for an untrained backbone."
+_HINT = (
+    "Pass weights='imagenet' (needs network access, or Keras's file vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5 "
+    "in ~/.keras/models); or the path of a .npz (arrays named 'block1_conv1/kernel', 'block1_conv1/bias', ...), .h5, "
+    ".weights.h5 or .keras file of VGG19; or weights=None for an untrained backbone. If the file holds only the first "
+    "layers, reduce n_layers."
 )
 
-_LARGEST = 3 * 3 * 512 * 512  # numbers in one array
+_MAX_ARRAY_SIZE = 3 * 3 * 512 * 512
+_MAX_LISTED = 10
 
 Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Weights that a model carries.
+    """Weights stored in a model.
 
     Parameters
     ----------
     digest : bytes
-        Of the arrays in float32; it alone is compared.
+        Digest of the arrays in float32. Bundles are compared by it alone.
     arrays : mapping of str to ndarray
         Keyed "block1_conv1/kernel" and so on, float32 or float16.
     """
@@ -50,27 +51,27 @@ class Bundle:
 
     @classmethod
     def of(cls, arrays: Arrays, dtype: str) -> "Bundle":
-        """Pack arrays of float32 as they are, or rounded to float16."""
+        """Bundle float32 arrays, unchanged or rounded to float16."""
         packed = arrays if dtype == "float32" else {name: half(array) for name, array in arrays.items()}
         return cls(digest_of(packed), packed)
 
 
-WeightsSource = str | Bundle | None  # "imagenet", a path, what a model carries, or untrained weights
+WeightsSource = str | Bundle | None  # "imagenet", a path, weights stored in a model, or untrained weights
 
 
 class _UnusableError(Exception):
-    """Why weights are of no use, without their name."""
+    """Reason why weights cannot be used, without their name."""
 
 
 def source_of(weights: Any) -> WeightsSource:
-    """Settle which weights a parameter means, whatever the working directory will be."""
+    """Convert the `weights` parameter; paths become absolute, so that they survive a change of working directory."""
     if weights in (None, "imagenet") or isinstance(weights, Bundle):
         return weights
     return os.path.abspath(os.path.expanduser(os.fspath(weights)))
 
 
 def half(array: np.ndarray) -> np.ndarray:
-    """Round to float16, which halves the file of a model; layers that compute in bfloat16 round more."""
+    """Round to float16, which halves the size of a model file; computing in bfloat16 rounds more."""
     return array.clip(-LARGEST_FLOAT16, LARGEST_FLOAT16).astype(np.float16)
 
 
@@ -78,7 +79,7 @@ def half(array: np.ndarray) -> np.ndarray:
 
 
 def digest_of(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Name weights by their values in float32, however they are kept."""
+    """Return a digest of the values in float32, whatever the data type of the arrays."""
     digest = hashlib.blake2b(digest_size=16)
     for name, array in arrays.items():
         digest.update(name.encode())
@@ -87,54 +88,54 @@ def digest_of(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def weights_digest(source: WeightsSource, n_layers: int, verbose: bool = False) -> bytes:
-    """Name the first `n_layers` layers.
+    """Return the digest of the first `n_layers` layers.
 
     Raises
     ------
     WeightsError
-        They cannot be reached, or do not fit VGG19.
+        If the weights cannot be read or do not fit VGG19.
     """
     if isinstance(source, Bundle):
         return source.digest
-    with _said_of(source):
-        held = _held_by(source, n_layers, verbose)
-        if isinstance(held, str):
-            raise _UnusableError(held)
-    return held
+    with _as_weights_error(source):
+        found = _find_digest(source, n_layers, verbose)
+        if isinstance(found, str):
+            raise _UnusableError(found)
+    return found
 
 
-def _held_by(source: str | None, n_layers: int, verbose: bool) -> bytes | str:
+def _find_digest(source: str | None, n_layers: int, verbose: bool) -> bytes | str:
     if source == "imagenet":
         cached = str(cached_by_keras())
-        with suppress(_UnusableError):  # Keras downloads what is broken anew
-            return _held(cached, _stamp(cached), n_layers, verbose)
-    return _held(source, _stamp(source), n_layers, verbose)
+        with suppress(_UnusableError):  # Keras replaces a broken file
+            return _cached_digest(cached, _file_state(cached), n_layers, verbose)
+    return _cached_digest(source, _file_state(source), n_layers, verbose)
 
 
 @functools.lru_cache(maxsize=1024)
-def _held(source: str | None, stamp: tuple[int, int] | None, n_layers: int, verbose: bool) -> bytes | str:
-    """Return the digest, or why the layers do not fit; what cannot be read raises, and is tried again."""
+def _cached_digest(source: str | None, file_state: tuple[int, int] | None, n_layers: int, verbose: bool) -> bytes | str:
+    """Return the digest, or why the layers do not fit; failures to read raise, so that they are not cached."""
     if n_layers == 0:
         return digest_of({})
     arrays = _untrained(n_layers) if source is None else _read(source, verbose)
     try:
-        return digest_of(_fit(arrays, shapes(0, n_layers)))
+        return digest_of(_select(arrays, shapes(0, n_layers)))
     except _UnusableError as error:
         return str(error)
 
 
-def _stamp(source: str | None) -> tuple[int, int] | None:
-    """Tell one state of a weights file from another."""
+def _file_state(source: str | None) -> tuple[int, int] | None:
+    """Return the size and modification time of a weights file."""
     if source is None or not os.path.isfile(source):
         return None
     stat = os.stat(source)
     return stat.st_size, stat.st_mtime_ns
 
 
-def digest_or_fault(source: str | None, n_layers: int, verbose: bool) -> bytes | str:
-    """Return the digest, or why there is none."""
+def digest_or_error(source: str | None, n_layers: int, verbose: bool) -> bytes | str:
+    """Return the digest, or the reason why the weights cannot be used."""
     try:
-        return _held_by(source, n_layers, verbose)
+        return _find_digest(source, n_layers, verbose)
     except _UnusableError as error:
         return str(error)
 
@@ -143,21 +144,21 @@ def digest_or_fault(source: str | None, n_layers: int, verbose: bool) -> bytes |
 
 
 def load_layers(source: WeightsSource, n_layers: int, digest: bytes | None = None) -> Arrays:
-    """Read kernel and bias of the first `n_layers` layers, float32, keyed "block1_conv1/kernel" and so on.
+    """Read kernels and biases of the first `n_layers` layers, float32, keyed "block1_conv1/kernel" and so on.
 
     Raises
     ------
     WeightsError
-        They cannot be reached, do not fit VGG19, or are not those of the `digest` that is asked for.
+        If the weights cannot be read, do not fit VGG19 or have another digest than `digest`.
     """
     if source is None:
         return _untrained(n_layers)
-    with _said_of(source):
-        arrays = _fit(_read(source), shapes(0, n_layers))
+    with _as_weights_error(source):
+        arrays = _select(_read(source), shapes(0, n_layers))
     if digest is not None and digest_of(arrays) != digest:
         raise WeightsError(
-            f"{_named(source)}: damaged, or changed just now: the digest is {digest_of(arrays).hex()}, not "
-            f"{digest.hex()}. Take a whole copy, and begin anew."
+            f"{_describe(source)}: damaged, or changed since it was found: the digest is {digest_of(arrays).hex()}, "
+            f"not {digest.hex()}. Replace it by an intact copy and try again."
         )
     return arrays
 
@@ -165,40 +166,42 @@ def load_layers(source: WeightsSource, n_layers: int, digest: bytes | None = Non
 def load_trainable(
     weights: Any, n_frozen: int, n_layers: int, random: np.random.RandomState
 ) -> tuple[Arrays, list[str]]:
-    """Read the layers from `n_frozen` on; those that a file lacks start from He's initialisation, and are named.
+    """Read the layers from `n_frozen` on, and return also the names of those missing from the file.
+
+    Missing layers are drawn by He initialization.
 
     Raises
     ------
     WeightsError
-        The file cannot be read, or a layer in it does not fit VGG19.
+        If the file cannot be read or a layer in it does not fit VGG19.
     """
-    source, wanted = source_of(weights), shapes(n_frozen, n_layers)
-    with _said_of(source):
+    source, expected = source_of(weights), shapes(n_frozen, n_layers)
+    with _as_weights_error(source):
         arrays = _untrained(n_layers) if source is None else _read(source)
         names = [name for name, _, _ in LAYERS[n_frozen:n_layers]]
         missing = [name for name in names if not {f"{name}/kernel", f"{name}/bias"} & set(arrays)]
-        drawn = {
+        initialized = {
             name: random.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape) if len(shape) == 4 else np.zeros(shape)
-            for name, shape in wanted.items()
+            for name, shape in expected.items()
             if name.split("/")[0] in missing
         }
-        return _fit({**arrays, **drawn}, wanted), missing
+        return _select({**arrays, **initialized}, expected), missing
 
 
 @contextmanager
-def _said_of(source: WeightsSource) -> Iterator[None]:
+def _as_weights_error(source: WeightsSource) -> Iterator[None]:
     try:
         yield
     except _UnusableError as error:
-        raise WeightsError(f"{_named(source)}: {error}. {_WAYS_OUT}") from error.__cause__
+        raise WeightsError(f"{_describe(source)}: {error}. {_HINT}") from error.__cause__
 
 
-def _named(source: WeightsSource) -> str:
+def _describe(source: WeightsSource) -> str:
     return "bundled_weights_" if isinstance(source, Bundle) else f"weights={source!r}"
 
 
 def _untrained(n_layers: int) -> Arrays:
-    """He-uniform kernels and zero biases; sums and products of a frozen stream alone, so equal on every machine."""
+    """Draw He-uniform kernels and zero biases that are equal on every machine."""
     random = np.random.RandomState(_UNTRAINED_SEED)
     arrays = {}
     for name, shape in shapes(0, n_layers).items():
@@ -210,20 +213,22 @@ def _untrained(n_layers: int) -> Arrays:
     return arrays
 
 
-def _fit(arrays: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]) -> Arrays:
-    """Take the arrays of the wanted shapes, or name everything that is missing or of the wrong shape."""
-    faults = []
-    for name, shape in wanted.items():
+def _select(arrays: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]) -> Arrays:
+    """Return the arrays with the expected names and shapes, or raise an error that lists the invalid ones."""
+    errors = []
+    for name, shape in expected.items():
         if name not in arrays:
-            faults.append(f"{name} is missing")
+            errors.append(f"{name} is missing")
         elif arrays[name].shape != shape:
-            faults.append(f"{name} has shape {arrays[name].shape}, not {shape}")
+            errors.append(f"{name} has shape {arrays[name].shape}, not {shape}")
         elif not np.isfinite(arrays[name]).all():
-            faults.append(f"{name} holds values that are not finite")
-    if faults:
-        first, last = next(iter(wanted)).split("/")[0], list(wanted)[-1].split("/")[0]
-        raise _UnusableError(f"does not fit the layers {first} to {last} of VGG19: {'; '.join(faults)}")
-    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in wanted}
+            errors.append(f"{name} holds values that are not finite")
+    if errors:
+        first, last = next(iter(expected)).split("/")[0], list(expected)[-1].split("/")[0]
+        more = f"; and {len(errors) - _MAX_LISTED} more" if len(errors) > _MAX_LISTED else ""
+        listed = "; ".join(errors[:_MAX_LISTED]) + more
+        raise _UnusableError(f"does not fit the layers {first} to {last} of VGG19: {listed}")
+    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in expected}
 
 
 def _read(source: str | Bundle, verbose: bool = False) -> Mapping[str, np.ndarray]:
@@ -249,17 +254,17 @@ def _read_file(path: str) -> Arrays:
     if path.endswith(".h5"):
         with open(path, "rb") as file:
             return _read_h5(file)
-    raise _UnusableError(f"the name ends in none of {', '.join(SUFFIXES)}")
+    raise _UnusableError(f"the name must end in one of {', '.join(SUFFIXES)}")
 
 
 def _read_h5(file: Any) -> Arrays:
-    """Read an HDF5 file of Keras, of any age: a layer's name stands in the path, in an attribute, or is a count."""
+    """Read an HDF5 file of any version of Keras: layers are named in the path or an attribute, or are numbered."""
     import h5py
 
     arrays: Arrays = {}
 
     def visit(path: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset) or "optimizer" in path or item.external or item.size > _LARGEST:
+        if not isinstance(item, h5py.Dataset) or "optimizer" in path or item.external or item.size > _MAX_ARRAY_SIZE:
             return
         layer = _layer_name(path, item.parent.attrs.get("name", ""))
         kind = {4: "kernel", 1: "bias"}.get(item.ndim)
@@ -273,45 +278,45 @@ def _read_h5(file: Any) -> Arrays:
 
 def _layer_name(path: str, attribute: str) -> str | None:
     for text in (attribute, path):
-        named = re.search(r"block[1-5]_conv[1-4]", text)
-        if named:
-            return named[0]
-    counted = re.search(r"(?:^|/)conv2d(?:_(\d+))?/", path)
-    if counted and int(counted[1] or 0) < len(LAYERS):
-        return LAYERS[int(counted[1] or 0)][0]
+        match = re.search(r"block[1-5]_conv[1-4]", text)
+        if match:
+            return match[0]
+    numbered = re.search(r"(?:^|/)conv2d(?:_(\d+))?/", path)
+    if numbered and int(numbered[1] or 0) < len(LAYERS):
+        return LAYERS[int(numbered[1] or 0)][0]
     return None
 
 
 def cached_by_keras() -> Path:
-    """Where Keras keeps what it has downloaded."""
+    """Return the path of the weights that Keras has downloaded."""
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     return home / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
 def _imagenet(verbose: bool) -> Arrays:
-    """Keras's own file from Keras's own cache, which Keras itself fills."""
+    """Read the ImageNet weights from the cache of Keras, or let Keras download them."""
     cached = cached_by_keras()
     if cached.is_file():
         try:
             return _read_file(str(cached))
-        except Exception:  # noqa: S110 - a broken download: Keras checks its digest and fetches it again
+        except Exception:  # noqa: S110 - Keras detects a broken download and repeats it
             pass
     try:
         return download_vgg19(verbose)
     except Exception as error:
-        raise _UnusableError(f"no whole file at {cached}, and Keras's download failed: {error}") from error
+        raise _UnusableError(f"no intact file at {cached}, and Keras's download failed: {error}") from error
 
 
 def download_vgg19(verbose: bool) -> dict[str, np.ndarray]:
-    """Let Keras fetch its ImageNet weights of VGG19 into its cache, and return those of the convolution layers."""
+    """Let Keras download its ImageNet weights of VGG19 to its cache; return those of the convolution layers."""
     config = _keras.keras().config
-    talks = config.is_interactive_logging_enabled()  # a setting of this thread alone
+    was_enabled = config.is_interactive_logging_enabled()  # set per thread
     try:
         if not verbose:
             config.disable_interactive_logging()
         network = _keras.keras().applications.VGG19(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
     finally:
-        if talks:
+        if was_enabled:
             config.enable_interactive_logging()
     arrays = {}
     for layer in network.layers:

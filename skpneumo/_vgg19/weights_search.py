@@ -1,80 +1,87 @@
-"""Where the weights that a model was fitted with are now: found by their digest."""
+"""Search for the weights of a fitted model by their digest."""
 
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from skpneumo._vgg19.layers import LAYERS
-from skpneumo._vgg19.weights import SUFFIXES, Bundle, WeightsSource, cached_by_keras, digest_or_fault
+from skpneumo._vgg19.weights import SUFFIXES, Bundle, WeightsSource, cached_by_keras, digest_or_error
 from skpneumo.exceptions import WeightsError
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_WEIGHTS"
+_MAX_LISTED = 10
 
 
-class _Place(NamedTuple):
+class _Location(NamedTuple):
     name: str
     source: str | None = None
-    fault: str = ""
+    error: str = ""
 
 
 def find_weights(weights: WeightsSource, digest: bytes, n_layers: int, verbose: bool = False) -> WeightsSource:
-    """Look for the weights whose first `n_layers` layers have this digest; take the first that is right.
+    """Return the first source of weights whose first `n_layers` layers have this digest.
 
-    `weights` is where they were when a model was fitted. After that come the file, or the files of the folder, that
-    the environment variable names, Keras's cache, and for "imagenet" Keras's download.
+    The search order is: `weights`, the source at the time of fit; the file or folder in the environment variable; the
+    cache of Keras; and for "imagenet" the download by Keras.
 
     Raises
     ------
     WeightsError
-        They are nowhere; it says what is in each place.
+        If the weights are not found. The message lists the locations searched and the content of each.
     """
     if isinstance(weights, Bundle) or n_layers == 0:
         return weights
-    looked: list[str] = []
-    for place in _places(weights):
-        held = place.fault or digest_or_fault(place.source, n_layers, verbose)
-        if held == digest:
-            return place.source if looked else weights
-        looked.append(f"  {place.name}: {held if isinstance(held, str) else f'other weights, {held.hex()}'}")
+    searched: list[str] = []
+    for location in _locations(weights):
+        found = location.error or digest_or_error(location.source, n_layers, verbose)
+        if found == digest:
+            return location.source if searched else weights
+        searched.append(f"  {location.name}: {found if isinstance(found, str) else f'other weights, {found.hex()}'}")
     first, last = LAYERS[0][0], LAYERS[n_layers - 1][0]
     raise WeightsError(
-        f"The weights of VGG19 that the model was fitted with are not here. It needs {n_layers} of the layers, {first} "
-        f"to {last}, whose digest is {digest.hex()}. These places were looked at:\n"
-        + "\n".join(looked)
-        + f"\nPut the file in its place again; or let the environment variable {ENVIRONMENT_VARIABLE} name it, or its "
-        "folder; or call bundle_weights() on a machine that has the file, and bring the model that it returns. If "
-        "n_layers was changed after the fit, restore it."
+        f"The VGG19 weights that the model was fitted with were not found. It needs {n_layers} layers, {first} to "
+        f"{last}, with the digest {digest.hex()}. These locations were searched:\n"
+        + "\n".join(_listed(searched))
+        + f"\nRestore the file; or set the environment variable {ENVIRONMENT_VARIABLE} to it or to its folder; or call "
+        "bundle_weights() on a machine that has the file, and use the model that it returns. If n_layers was changed "
+        "after fit, restore it."
     )
 
 
-def _places(weights: str | None) -> Iterator[_Place]:
+def _listed(searched: list[str]) -> list[str]:
+    """Shorten a long list of locations, keeping the first ones and the last."""
+    n_others = len(searched) - _MAX_LISTED
+    return searched if n_others <= 0 else [*searched[: _MAX_LISTED - 1], f"  and {n_others} more", searched[-1]]
+
+
+def _locations(weights: str | None) -> Iterator[_Location]:
     cached = str(cached_by_keras())
     if weights == "imagenet":
-        yield _Place(f"weights='imagenet', {cached!r}", cached)
+        yield _Location(f"weights='imagenet', {cached!r}", cached)
     else:
-        yield _Place(f"weights={weights!r}", weights)
-    yield from _named_by_environment()
+        yield _Location(f"weights={weights!r}", weights)
+    yield from _from_environment()
     if weights == "imagenet":
-        yield _Place("Keras's download", "imagenet")
+        yield _Location("Keras's download", "imagenet")
     else:
-        yield _Place(f"Keras's cache, {cached!r}", cached)
+        yield _Location(f"Keras's cache, {cached!r}", cached)
 
 
-def _named_by_environment() -> Iterator[_Place]:
-    named = os.environ.get(ENVIRONMENT_VARIABLE)
-    if not named:
-        yield _Place(ENVIRONMENT_VARIABLE, fault="not set")
+def _from_environment() -> Iterator[_Location]:
+    value = os.environ.get(ENVIRONMENT_VARIABLE)
+    if not value:
+        yield _Location(ENVIRONMENT_VARIABLE, error="not set")
         return
-    path = os.path.abspath(os.path.expanduser(named))
+    path = os.path.abspath(os.path.expanduser(value))
     if not os.path.isdir(path):
-        yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}", path)
+        yield _Location(f"{ENVIRONMENT_VARIABLE}={path!r}", path)
         return
     try:
         files = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
     except OSError as error:
-        yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}", fault=f"cannot be read: {error.strerror}")
+        yield _Location(f"{ENVIRONMENT_VARIABLE}={path!r}", error=f"cannot be read: {error.strerror}")
         return
     if not files:
-        yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}", fault=f"no file in it ends in {', '.join(SUFFIXES)}")
+        yield _Location(f"{ENVIRONMENT_VARIABLE}={path!r}", error=f"no file in it ends in {', '.join(SUFFIXES)}")
     for name in files:
-        yield _Place(f"{ENVIRONMENT_VARIABLE}={path!r}, {name!r}", os.path.join(path, name))
+        yield _Location(f"{ENVIRONMENT_VARIABLE}={path!r}, {name!r}", os.path.join(path, name))
