@@ -1,1 +1,1 @@
-"""The feature store: rows on disk by the content of an image, and leases on what is being computed."""
+"""Feature store: features on disk, keyed by image content, and leases on features that are being computed."""

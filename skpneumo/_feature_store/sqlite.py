@@ -1,4 +1,4 @@
-"""A SQLite file that many processes share: private, made when it is needed, and replaced when it is broken."""
+"""SQLite file shared by processes: private to its owner, created on demand and replaced if corrupt."""
 
 import os
 import sqlite3
@@ -10,20 +10,20 @@ from typing import TypeVar
 
 R = TypeVar("R")
 
-_PATIENCE = 60.0  # seconds that one process waits for another's write
+_LOCK_TIMEOUT = 60.0  # seconds
 
 
 class Database:
-    """One file, one schema; one connection a transaction.
+    """SQLite file with one table; each transaction opens its own connection.
 
     Parameters
     ----------
     file : path
-        Made where it does not exist, readable by its owner only, in a folder that is too.
+        Created if it does not exist. The file and its folder are accessible to their owner only.
     schema : str
-        A statement that makes the table where there is none.
+        Statement that creates the table if it does not exist.
     is_durable : bool
-        Whether what has been written must outlast a loss of power.
+        Whether committed data must survive a power failure.
     """
 
     def __init__(self, file: Path, schema: str, *, is_durable: bool) -> None:
@@ -31,25 +31,25 @@ class Database:
         self.synchronous = "NORMAL" if is_durable else "OFF"
 
     def run(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        """Do `work` in a transaction; a file that is no database makes way for a new one.
+        """Run `work` in a transaction, replacing a corrupt file by a new one.
 
         Raises
         ------
         OSError, sqlite3.Error
-            It cannot be done.
+            If the file cannot be used.
         """
         self._make_file()
         try:
             return self._transaction(work)
         except sqlite3.DatabaseError as error:
-            if not _is_broken(error):
+            if not _is_corrupt(error):
                 raise
-            self._set_aside()
+            self._replace_file()
             return self._transaction(work)
 
     def _transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        # Nothing is left open: nothing to share between threads, and nothing that a fork inherits.
-        with closing(sqlite3.connect(self.file, timeout=_PATIENCE)) as db, db:
+        # Open connections must not be shared between threads or inherited by a fork.
+        with closing(sqlite3.connect(self.file, timeout=_LOCK_TIMEOUT)) as db, db:
             db.execute(f"PRAGMA synchronous = {self.synchronous}")
             db.execute(self.schema)
             return work(db)
@@ -61,11 +61,11 @@ class Database:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if stat.S_IMODE(folder.stat().st_mode) != 0o700:
             folder.chmod(0o700)
-        # Never a file that is there: closing it would drop the locks that SQLite holds on it in other threads.
+        # Closing an existing file would release the locks that SQLite holds on it in other threads.
         with suppress(FileExistsError):
             os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
-    def _set_aside(self) -> None:
+    def _replace_file(self) -> None:
         with suppress(FileNotFoundError):
             os.replace(self.file, self.file.with_suffix(".broken"))
         with suppress(FileNotFoundError):
@@ -73,6 +73,8 @@ class Database:
         self._make_file()
 
 
-def _is_broken(error: sqlite3.DatabaseError) -> bool:
-    text = str(error)
-    return "malformed" in text or "not a database" in text or "no such column" in text or "no column" in text
+def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    message = str(error)
+    return (
+        "malformed" in message or "not a database" in message or "no such column" in message or "no column" in message
+    )

@@ -1,4 +1,4 @@
-"""FeatureStore: features on disk, one row an image, safe with many processes and a kill at any moment."""
+"""Features on disk, one row per view of an image; safe with concurrent processes and if a process is killed."""
 
 import os
 import sqlite3
@@ -21,27 +21,27 @@ from skpneumo.exceptions import FeatureStoreWarning
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
 
-Rows = list[tuple[bytes, np.ndarray]]  # views of images, and the features of each
+Rows = list[tuple[bytes, np.ndarray]]  # keys of views, and their features
 
 _FOLDER, _DIGESTS_FILE = "skpneumo-features", "digests.sqlite"
-_ROWS_A_QUERY = 500
-_HELD: Cache[tuple[str, bytes]] = Cache(max_bytes=2**28)  # of all stores of this process
+_ROWS_PER_QUERY = 500
+_CACHE: Cache[tuple[str, bytes]] = Cache(max_bytes=2**28)  # in memory, shared by all stores of this process
 _SCHEMA = "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
 
 
 class FeatureStore:
-    """Rows of numbers under keys of bytes in one SQLite file; in another, what files held when they were read.
+    """Rows of features in a SQLite file, and digests of image files in another.
 
-    A store only ever saves work: where it cannot be read or written, one warning says so and the work is done again.
+    A store only avoids repeated work: if it cannot be read or written, it warns, and features are computed again.
 
     Parameters
     ----------
     folder : str or path
-        Made where it does not exist, readable by its owner only. The files lie in a folder of its own inside it.
+        Folder in which the store creates a subfolder for its files, accessible to its owner only.
     name : str
-        What is kept: the name of its file.
+        Name of the SQLite file of the rows, without its suffix.
     is_read_only : bool
-        Whether what is put shall not be kept.
+        Whether to ignore writes of rows.
 
     Examples
     --------
@@ -63,9 +63,9 @@ class FeatureStore:
     def get(
         self, keys: Iterable[bytes], n_features: int, *, dtype: str = "<f4", hold: bool = False
     ) -> Iterator[tuple[bytes, np.ndarray]]:
-        """Yield the rows that are known and whole; a broken one is as good as unknown.
+        """Yield the stored rows of `keys`, skipping corrupt ones.
 
-        With `hold`, they stay in the memory of the process if all of them fit in there.
+        With `hold`, rows are also cached in memory if all of them fit.
         """
         try:
             for key, value in self._rows.read(keys, np.dtype(dtype).itemsize * n_features, hold=hold):
@@ -74,7 +74,7 @@ class FeatureStore:
             self._warn(error)
 
     def put(self, rows: Iterable[tuple[bytes, np.ndarray]], *, dtype: str = "<f4") -> bool:
-        """Keep rows, all of them in one transaction; tell whether they are kept."""
+        """Store rows in one transaction; return whether they are stored."""
         if self.is_read_only:
             return False
         try:
@@ -85,43 +85,43 @@ class FeatureStore:
         return True
 
     def recall(self, stamps: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Return the digests of content that are known for these states of files."""
+        """Return the stored content digests for these states of files."""
         with suppress(OSError, sqlite3.Error):
             return dict(self._digests.read(stamps, DIGEST_SIZE, hold=True))
         return {}
 
     def remember(self, digests: Iterable[tuple[bytes, bytes]]) -> None:
-        """Keep pairs of a state of a file and the digest of its content, if that can be done."""
+        """Store pairs of a file state and a content digest, if possible."""
         with suppress(OSError, sqlite3.Error):
             self._digests.write(digests)
 
     def forget(self, stamps: Sequence[bytes]) -> None:
-        """Do away with what these states of files are said to hold."""
+        """Delete the content digests of these states of files, if possible."""
         with suppress(OSError, sqlite3.Error):
             self._digests.remove(stamps)
 
     def _warn(self, error: Exception) -> None:
         warnings.warn(
-            f"features cannot be kept in {self.folder}: {error}. They are computed, but not stored; pass another "
-            f"folder as memory, set {ENVIRONMENT_VARIABLE}, or pass memory=None.",
+            f"The feature store in {self.folder} cannot be used: {error}. Features are computed, but not stored. Pass "
+            f"another folder as memory, set {ENVIRONMENT_VARIABLE}, or pass memory=None.",
             FeatureStoreWarning,
             stacklevel=3,
         )
 
 
 class StoreNamespace:
-    """The rows of a store of one preprocessing and one backbone, by image and view; leases on those to come.
+    """Rows of a store for one preprocessing and one backbone, keyed by view, with leases on missing rows.
 
     Parameters
     ----------
     store : FeatureStore or None
-        None: nothing is known, nothing is kept, and nobody else computes anything.
+        If None, nothing is stored or leased.
     prefix : bytes
-        Names the preprocessing and the backbone; keys begin with it.
+        Key of the preprocessing and the backbone, with which all keys begin.
     n_features : int
         Length of a row.
     dtype : str
-        Type of its numbers.
+        Data type of a row.
     """
 
     def __init__(self, store: FeatureStore | None, prefix: bytes, n_features: int, dtype: str = "<f4") -> None:
@@ -130,37 +130,37 @@ class StoreNamespace:
         self.leases = None if store is None or store.is_read_only else Leases(store.folder)
 
     def known(self, items: Iterable[bytes], *, hold: bool = False) -> Iterator[tuple[bytes, np.ndarray]]:
-        """Yield what is there; `hold` it in the memory of the process for the next time."""
+        """Yield the stored rows of `items`; with `hold`, cache them in memory."""
         if self.store is not None:
             for key, row in self.store.get(self._keys(items), self.n_features, dtype=self.dtype, hold=hold):
                 yield key[len(self.prefix) :], row
 
     def put(self, rows: Rows) -> None:
-        """Keep rows, and end the leases on them."""
+        """Store rows and release the leases on them."""
         keys = self._keys(item for item, _ in rows)
-        if self.store is not None and self.is_writable:  # a store that fails has said why, and is not tried again
+        if self.store is not None and self.is_writable:  # after an error, the store has warned and is not used again
             self.is_writable = self.store.put(zip(keys, (row for _, row in rows), strict=True), dtype=self.dtype)
         if self.leases is not None:
             self.leases.release(keys)
 
     def remember(self, digests: Mapping[bytes, bytes]) -> None:
-        """Keep what files hold, by their state."""
+        """Store the content digests of files, keyed by file state."""
         if self.store is not None and self.is_writable and digests:
             self.store.remember(digests.items())
 
     def forget(self, stamps: Sequence[bytes]) -> None:
-        """Do away with what files in these states are said to hold."""
+        """Delete the content digests of these states of files."""
         if self.store is not None and stamps:
             self.store.forget(stamps)
 
     def take(self, items: Sequence[bytes]) -> list[bytes]:
-        """Lease `items`; return those that nobody else computes."""
+        """Lease `items`; return those that no other process computes."""
         if self.leases is None:
             return list(items)
         return [key[len(self.prefix) :] for key in self.leases.take(self._keys(items))]
 
     def release_all(self) -> None:
-        """End all leases."""
+        """Release all leases."""
         if self.leases is not None:
             self.leases.release_all()
 
@@ -169,51 +169,52 @@ class StoreNamespace:
 
 
 class _Table:
-    """Values of bytes under keys of bytes, with checksums, in a file of their own."""
+    """SQLite file of keys and values, both bytes, with checksums."""
 
     def __init__(self, file: Path, *, is_durable: bool) -> None:
         self.file = file
         self.database = Database(file, _SCHEMA, is_durable=is_durable)
 
     def read(self, keys: Iterable[bytes], n_bytes: int, *, hold: bool) -> Iterator[tuple[bytes, bytes]]:
-        """Yield whole values of that size: from memory what is held there, the rest from the file, some at a time."""
+        """Yield intact values of `n_bytes`: first those cached in memory, then those of the file in batches."""
         try:
-            file = self._name()
+            file = self._file_id()
         except OSError:
             return
         keys = list(keys)
-        held = _HELD.get((file, key) for key in keys)
-        found = {key: value for (_, key), value in held.items() if len(value) == n_bytes}
+        cached = _CACHE.get((file, key) for key in keys)
+        found = {key: value for (_, key), value in cached.items() if len(value) == n_bytes}
         yield from found.items()
         missing = [key for key in keys if key not in found]
-        fits = hold and len(missing) * n_bytes <= _HELD.max_bytes
+        fits = hold and len(missing) * n_bytes <= _CACHE.max_bytes
         read: dict[tuple[str, bytes], bytes] = {}
         for key, value in self._fetch(missing, n_bytes):
             if fits:
                 read[file, key] = value
             yield key, value
-        _HELD.put(read)
+        _CACHE.put(read)
 
     def write(self, values: Iterable[tuple[bytes, bytes]]) -> None:
-        """Keep values, all of them in one transaction."""
+        """Store values in one transaction."""
         entries = [(key, value, _checksum(key, value)) for key, value in values]
         insert = "INSERT OR REPLACE INTO features (key, value, checksum) VALUES (?, ?, ?)"
         self.database.run(lambda db: db.executemany(insert, entries))
 
     def remove(self, keys: Sequence[bytes]) -> None:
-        """Forget values."""
-        _HELD.drop((self._name(), key) for key in keys)
+        """Delete values."""
+        _CACHE.drop((self._file_id(), key) for key in keys)
         self.database.run(lambda db: db.executemany("DELETE FROM features WHERE key = ?", [(key,) for key in keys]))
 
-    def _name(self) -> str:
-        return f"{self.file} {self.file.stat().st_ino}"  # what is held of a file goes with it
+    def _file_id(self) -> str:
+        # A new file under the same name must not use the cached values of the old one.
+        return f"{self.file} {self.file.stat().st_ino}"
 
     def _fetch(self, keys: Sequence[bytes], n_bytes: int) -> Iterator[tuple[bytes, bytes]]:
-        for start in range(0, len(keys), _ROWS_A_QUERY):
-            some = keys[start : start + _ROWS_A_QUERY]
-            marks = ",".join("?" * len(some))
-            query = f"SELECT key, value, checksum FROM features WHERE key IN ({marks})"  # noqa: S608 - marks only
-            for key, value, checksum in self.database.run(partial(_fetch_all, query, some)):
+        for start in range(0, len(keys), _ROWS_PER_QUERY):
+            batch = keys[start : start + _ROWS_PER_QUERY]
+            placeholders = ",".join("?" * len(batch))
+            query = f"SELECT key, value, checksum FROM features WHERE key IN ({placeholders})"  # noqa: S608 - only "?"
+            for key, value, checksum in self.database.run(partial(_fetch_all, query, batch)):
                 if isinstance(value, bytes) and len(value) == n_bytes and checksum == _checksum(key, value):
                     yield key, value
 
@@ -223,7 +224,7 @@ def _fetch_all(query: str, arguments: Sequence[bytes], db: sqlite3.Connection) -
 
 
 def open_store(memory: Any, name: str = "features", *, is_read_only: bool = False) -> FeatureStore | None:
-    """Turn the parameter `memory` into a store: "auto", None, a folder, or a joblib ``Memory``."""
+    """Open the store of the `memory` parameter: "auto", None, a folder or a joblib ``Memory``."""
     if memory is None:
         return None
     if isinstance(memory, str) and memory == "auto":

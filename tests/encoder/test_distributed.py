@@ -103,7 +103,7 @@ def test_weights_that_differ_between_machines_are_an_error(features):
     backbone = features._encoder().spec().backbone
     other = VGG19Features(**TINY | {"n_layers": 3})._encoder().spec().backbone
     object.__setattr__(backbone, "weights_digest", other.weights_digest)
-    with pytest.raises(WeightsError, match=r"On .*: The weights .*were not found(.*\n)+.*other weights"):
+    with pytest.raises(WeightsError, match=r"On .*: The VGG19 weights .*were not found(.*\n)+.*other weights"):
         backbone.here("auto")
 
 
