@@ -1,4 +1,4 @@
-"""What tests of the store share: rows, and a store that holds them."""
+"""Shared fixtures: rows of features and a store that holds them."""
 
 import numpy as np
 import pytest

@@ -12,7 +12,7 @@ from skpneumo._feature_store.leases import Leases
 KEYS = [bytes([i]) * 40 for i in range(50)]
 
 
-def test_what_one_has_claimed_another_does_not_get_until_it_is_released(tmp_path):
+def test_leased_keys_are_not_granted_until_released(tmp_path):
     one, other = Leases(tmp_path), Leases(tmp_path)
     assert one.take(KEYS[:3]) == KEYS[:3]
     assert other.take(KEYS[:5]) == KEYS[3:5]
@@ -23,7 +23,7 @@ def test_what_one_has_claimed_another_does_not_get_until_it_is_released(tmp_path
     assert other.take(KEYS[:5]) == KEYS[:5]
 
 
-def test_each_key_goes_to_one_of_many_processes(tmp_path):
+def test_each_key_is_leased_to_one_process_only(tmp_path):
     code = """
     import os, sys
     from skpneumo._feature_store.leases import Leases
@@ -31,7 +31,7 @@ def test_each_key_goes_to_one_of_many_processes(tmp_path):
     keys = [bytes([i]) * 40 for i in range(50)]
     mine = [key[0] for i in range(0, 50, 5) for key in leases.take(keys[i : i + 5])]
     print(*mine, flush=True)
-    sys.stdin.read()  # lives until all have taken what they get
+    sys.stdin.read()  # runs until all processes have taken their leases
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -42,39 +42,39 @@ def test_each_key_goes_to_one_of_many_processes(tmp_path):
     assert sorted(taken) == list(range(50))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="asks for a process by its number")
-def test_leases_of_a_process_that_has_ended_are_taken_over_at_once(tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="checks whether a process runs by its id")
+def test_leases_of_an_ended_process_expire_at_once(tmp_path):
     code = "import sys; from skpneumo._feature_store.leases import Leases; Leases(sys.argv[1]).take([b'a'])"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert Leases(tmp_path).take([b"a"]) == [b"a"]
 
 
-def test_leases_from_another_machine_are_taken_over_when_there_is_no_sign_of_life(tmp_path, monkeypatch):
+def test_leases_of_another_machine_expire_without_heartbeat(tmp_path, monkeypatch):
     far, near = Leases(tmp_path), Leases(tmp_path)
     far.owner = "another-machine 1 0"
     far.take([b"a"])
     assert near.take([b"a"]) == []
-    monkeypatch.setattr(leases, "_LIFELESS", 0.0)
-    far.take([b"b"])  # a sign of life
+    monkeypatch.setattr(leases, "_TIMEOUT", 0.0)
+    far.take([b"b"])  # a heartbeat
     assert near.take([b"a"]) == []
     assert near.take([b"a"]) == [b"a"]
 
 
-def test_where_there_can_be_no_file_everything_is_granted(tmp_path):
+def test_all_leases_are_granted_if_file_cannot_be_created(tmp_path):
     (tmp_path / "file").touch()
-    for mine in (Leases(tmp_path / "file"), Leases(tmp_path / "file" / "folder")):
-        assert mine.take(KEYS) == KEYS
-        mine.release(KEYS)
-        mine.release_all()
+    for each in (Leases(tmp_path / "file"), Leases(tmp_path / "file" / "folder")):
+        assert each.take(KEYS) == KEYS
+        each.release(KEYS)
+        each.release_all()
 
 
-def test_a_file_that_is_no_database_grants_everything(tmp_path):
+def test_all_leases_are_granted_if_file_is_not_a_database(tmp_path):
     leases = Leases(tmp_path)
     leases.file.write_bytes(b"no database at all" * 100)
     assert leases.take(KEYS) == KEYS
 
 
-def test_the_file_is_readable_by_its_owner_only(tmp_path):
+def test_file_is_accessible_to_owner_only(tmp_path):
     leases = Leases(tmp_path)
     leases.take(KEYS)
     assert stat.S_IMODE(leases.file.stat().st_mode) == 0o600

@@ -13,21 +13,21 @@ from skpneumo._feature_store.store import FeatureStore, open_store
 from skpneumo.exceptions import FeatureStoreWarning
 
 
-def test_rows_come_back_bit_for_bit_and_unknown_ones_do_not(store, rows):
+def test_stored_rows_are_returned_unchanged_and_missing_ones_are_not(store, rows):
     found = dict(store.get([*KEYS, b"unknown"], 3))
     assert found.keys() == rows.keys()
     for key, row in rows.items():
         np.testing.assert_array_equal(found[key], row)
 
 
-def test_more_keys_than_one_query_takes_come_back(tmp_path):
+def test_get_with_more_keys_than_one_query(tmp_path):
     many = {i.to_bytes(4, "little"): np.full(1, i, np.float32) for i in range(1201)}
     store = FeatureStore(tmp_path)
     store.put(many.items())
     assert {key: row[0] for key, row in store.get(many, 1)} == {key: row[0] for key, row in many.items()}
 
 
-def test_rows_come_some_at_a_time_so_that_they_are_never_in_memory_twice(tmp_path, monkeypatch):
+def test_rows_are_read_in_batches(tmp_path, monkeypatch):
     store, queries, transaction = FeatureStore(tmp_path), [], Database._transaction
     store.put((i.to_bytes(4, "little"), np.full(1, i, np.float32)) for i in range(1000))
     monkeypatch.setattr(Database, "_transaction", lambda *each: (queries.append(1), transaction(*each))[1])
@@ -38,13 +38,13 @@ def test_rows_come_some_at_a_time_so_that_they_are_never_in_memory_twice(tmp_pat
     assert len(queries) == 2
 
 
-def test_a_store_without_a_file_knows_nothing_and_makes_nothing(tmp_path):
+def test_get_without_file_returns_nothing_and_creates_nothing(tmp_path):
     assert list(FeatureStore(tmp_path / "new").get(KEYS, 3)) == []
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("damage", ["value = zeroblob(12)", "value = x'00'", "value = 5", "checksum = 1"])
-def test_a_broken_entry_is_unknown_and_can_be_put_again(store, rows, damage):
+def test_corrupt_row_is_skipped_and_can_be_replaced(store, rows, damage):
     with sqlite3.connect(store.file) as db:
         db.execute(f"UPDATE features SET {damage} WHERE key = ?", [KEYS[1]])
     db.close()
@@ -53,38 +53,38 @@ def test_a_broken_entry_is_unknown_and_can_be_put_again(store, rows, damage):
     assert dict(store.get(KEYS, 3)).keys() == set(KEYS)
 
 
-def test_rows_under_exchanged_keys_are_unknown(store):
+def test_row_under_wrong_key_is_skipped(store):
     with sqlite3.connect(store.file) as db:
         db.execute("UPDATE features SET key = ? WHERE key = ?", [b"other", KEYS[0]])
     db.close()
     assert list(store.get([b"other"], 3)) == []
 
 
-def test_a_folder_that_cannot_be_made_costs_a_warning_and_no_more(tmp_path, rows):
+def test_folder_that_cannot_be_created_only_warns(tmp_path, rows):
     (tmp_path / "file").touch()
     store = FeatureStore(tmp_path / "file")
-    with pytest.warns(FeatureStoreWarning, match="cannot be kept"):
+    with pytest.warns(FeatureStoreWarning, match="cannot be used"):
         assert not store.put(rows.items())
     assert list(store.get(KEYS, 3)) == []
 
 
-def test_many_processes_write_at_once_and_nothing_is_lost(tmp_path):
+def test_concurrent_processes_lose_no_rows(tmp_path):
     code = """
     import sys, numpy as np
     from skpneumo._feature_store.store import FeatureStore
-    store, me = FeatureStore(sys.argv[1]), int(sys.argv[2])
+    store, number = FeatureStore(sys.argv[1]), int(sys.argv[2])
     for i in range(20):
-        store.put([(bytes([me, i]), np.full(8, 100 * me + i, np.float32)), (b"both", np.zeros(8, np.float32))])
+        store.put([(bytes([number, i]), np.full(8, 100 * number + i, np.float32)), (b"both", np.zeros(8, np.float32))])
     """
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), str(tmp_path)]
-    processes = [subprocess.Popen([*command, str(me)]) for me in range(4)]
+    processes = [subprocess.Popen([*command, str(number)]) for number in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
-    keys = [bytes([me, i]) for me in range(4) for i in range(20)]
+    keys = [bytes([number, i]) for number in range(4) for i in range(20)]
     found = dict(FeatureStore(tmp_path).get(keys, 8))
     assert {key: int(row[0]) for key, row in found.items()} == {key: 100 * key[0] + key[1] for key in keys}
 
 
-def test_memory_says_where_the_store_lies(tmp_path, monkeypatch):
+def test_memory_parameter_sets_folder_of_store(tmp_path, monkeypatch):
     monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "named"))
     assert open_store(None) is None
     assert open_store(joblib.Memory(None)) is None

@@ -38,7 +38,7 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("name", CONTAINERS)
 @pytest.mark.parametrize("read", [as_paths, as_images])
-def test_every_container_of_paths_gives_them_as_str(name, read):
+def test_containers_of_paths_give_str(name, read):
     paths = read(CONTAINERS[name])
     assert paths == TEXT
     assert all(type(path) is str for path in paths)
@@ -59,25 +59,25 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_numbers_are_no_paths(name):
+def test_features_are_no_images(name):
     assert as_paths(NUMBERS[name]) is None
     assert as_images(NUMBERS[name]) is None
 
 
 def _closed():
-    file = io.BytesIO(b"film")
+    file = io.BytesIO(b"image")
     file.close()
     return file
 
 
-WRONG = {
-    "bare str": ("film.png", r"bare str 'film.png'.*pass a list: \['film.png'\]"),
-    "bare Path": (Path("film.png"), "bare .*Path"),
-    "bare bytes": (b"film", "bare bytes"),
+INVALID = {
+    "single str": ("image.png", r"single str 'image.png'.*pass a list: \['image.png'\]"),
+    "single Path": (Path("image.png"), "single .*Path"),
+    "single bytes": (b"image", "single bytes"),
     "empty list": ([], r"list of shape \(0,\), which is empty"),
     "empty Series": (pd.Series([], dtype=object), "Series .* empty"),
     "empty column": (np.empty((0, 1), object), "empty"),
-    "two columns": (pd.DataFrame({"a": TEXT, "b": TEXT}), r"DataFrame of shape \(2, 2\).*the column"),
+    "two columns": (pd.DataFrame({"a": TEXT, "b": TEXT}), r"DataFrame of shape \(2, 2\).*only the column"),
     "path and number": (pd.DataFrame({"a": TEXT, "b": [1, 2]}), r"shape \(2, 2\)"),
     "three dimensions": (np.array(TEXT).reshape(1, 2, 1), r"shape \(1, 2, 1\)"),
     "None": (None, "got NoneType"),
@@ -85,26 +85,32 @@ WRONG = {
     "generator": ((path for path in TEXT), "got generator"),
     "set": ({"a.png"}, "got set"),
     "dict": ({"a": "a.png"}, "got dict"),
-    "array of bytes": (np.array([b"a", b"b"]), r"type \|S1, in which NumPy cuts off zeros"),
-    "bare PIL image": (Image.new("L", (9, 9)), r"bare PIL.Image.Image. For one image pass a list: \[X\]"),
-    "bare open file": (io.BytesIO(b"film"), "bare _io.BytesIO"),
-    "stack of floats": (np.zeros((2, 40, 40)), r"array of shape \(2, 40, 40\) and type float64: gray values are uint8"),
-    "empty stack": (np.zeros((0, 40, 40), np.uint8), "gray values are"),
-    "one gray image in colour": (np.zeros((64, 48, 3), np.uint8), r"shape \(64, 48, 3\), which looks like one image"),
-    "text file": ([io.StringIO("film")], r"X\[0\] is _io.StringIO, open as text"),
-    "floats": ([np.zeros((9, 9)), b"x"], r"X\[0\] is array of shape \(9, 9\) and type float64, but gray values are"),
-    "five colours": ([np.zeros((9, 9, 5), np.uint8)], r"X\[0\] is array of shape \(9, 9, 5\).*have the shape"),
-    "deep with opacity": ([np.zeros((9, 9, 4), np.uint16)], "have the shape"),
-    "no pixels": ([np.zeros((0, 9), np.uint8)], "have the shape"),
+    "array of bytes": (np.array([b"a", b"b"]), r"type \|S1, in which NumPy drops trailing zero bytes"),
+    "single PIL image": (Image.new("L", (9, 9)), r"single PIL.Image.Image. For one image pass a list: \[X\]"),
+    "single open file": (io.BytesIO(b"image"), "single _io.BytesIO"),
+    "stack of floats": (
+        np.zeros((2, 40, 40)),
+        r"array of shape \(2, 40, 40\) and type float64: gray values must be uint8",
+    ),
+    "empty stack": (np.zeros((0, 40, 40), np.uint8), "gray values must be"),
+    "single image with colors": (np.zeros((64, 48, 3), np.uint8), r"shape \(64, 48, 3\), which looks like one image"),
+    "text file": ([io.StringIO("image")], r"X\[0\] is _io.StringIO, open in text mode"),
+    "floats": (
+        [np.zeros((9, 9)), b"x"],
+        r"X\[0\] is array of shape \(9, 9\) and type float64, but gray values must be",
+    ),
+    "five channels": ([np.zeros((9, 9, 5), np.uint8)], r"X\[0\] is array of shape \(9, 9, 5\).*the shape must be"),
+    "16 bits with opacity": ([np.zeros((9, 9, 4), np.uint16)], "the shape must be"),
+    "no pixels": ([np.zeros((0, 9), np.uint8)], "the shape must be"),
     "closed file": ([_closed()], "which cannot be rewound"),
-    "bytes and None": ([b"x" * 10**6, None], r"1 of its 2 items are none: X\[1\] is None"),
-    "missing": (["a.png", None, "b.png", float("nan")], r"2 of its 4 items.*X\[1\] is None.*X\[3\] is nan \(float\)"),
+    "bytes and None": ([b"x" * 10**6, None], r"1 of 2 items are not images: X\[1\] is None"),
+    "missing": (["a.png", None, "b.png", float("nan")], r"2 of 4 items.*X\[1\] is None.*X\[3\] is nan \(float\)"),
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_input_is_named_with_what_was_expected(name):
-    X, message = WRONG[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_input_raises_with_what_was_expected(name):
+    X, message = INVALID[name]
     with pytest.raises(ValueError, match=message) as caught:
         as_images(X)
     assert "X must hold images" in str(caught.value)
@@ -112,9 +118,9 @@ def test_wrong_input_is_named_with_what_was_expected(name):
     assert images_if_any(X) is None
 
 
-def test_where_paths_are_needed_images_without_one_are_named():
-    with pytest.raises(ValueError, match=r"1 of 2 items are none: X\[1\] is bytes of length 4"):
-        as_paths(["a.png", b"film"])
+def test_as_paths_raises_on_images_without_path():
+    with pytest.raises(ValueError, match=r"1 of 2 items are not paths: X\[1\] is bytes of length 4"):
+        as_paths(["a.png", b"data"])
 
 
 def _png(pixels, **options):
@@ -124,8 +130,8 @@ def _png(pixels, **options):
 
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (50, 40), np.uint8)
-DEEP = PIXELS.astype(np.uint16) * 16
-COLOURS = np.random.RandomState(1).randint(0, 256, (50, 40, 3), np.uint8)
+PIXELS_16_BIT = PIXELS.astype(np.uint16) * 16
+COLORS = np.random.RandomState(1).randint(0, 256, (50, 40, 3), np.uint8)
 OPACITY = np.random.RandomState(2).randint(0, 256, (50, 40, 4), np.uint8)
 
 IMAGES = {
@@ -135,38 +141,38 @@ IMAGES = {
     "BytesIO": (PIXELS, lambda: io.BytesIO(_png(PIXELS))),
     "PIL image": (PIXELS, lambda: Image.fromarray(PIXELS)),
     "lazy PIL image": (PIXELS, lambda: Image.open(io.BytesIO(_png(PIXELS)))),
-    "PIL image in colour": (COLOURS, lambda: Image.fromarray(COLOURS)),
+    "PIL image with colors": (COLORS, lambda: Image.fromarray(COLORS)),
     "PIL image with opacity": (OPACITY, lambda: Image.fromarray(OPACITY)),
-    "deep PIL image": (DEEP, lambda: Image.fromarray(DEEP)),
+    "16-bit PIL image": (PIXELS_16_BIT, lambda: Image.fromarray(PIXELS_16_BIT)),
     "gray": (PIXELS, lambda: PIXELS),
     "gray, three axes": (PIXELS, lambda: PIXELS[:, :, None]),
     "strided gray": (PIXELS, lambda: np.repeat(PIXELS, 2, axis=1)[:, ::2]),
-    "deep gray": (DEEP, lambda: DEEP),
-    "deep gray of another byte order": (DEEP, lambda: DEEP.astype(">u2")),
-    "colours": (COLOURS, lambda: COLOURS),
-    "colours with opacity": (OPACITY, lambda: OPACITY),
+    "16-bit gray": (PIXELS_16_BIT, lambda: PIXELS_16_BIT),
+    "16-bit gray in other byte order": (PIXELS_16_BIT, lambda: PIXELS_16_BIT.astype(">u2")),
+    "colors": (COLORS, lambda: COLORS),
+    "colors with opacity": (OPACITY, lambda: OPACITY),
 }
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_in_memory_becomes_the_square_of_a_file_of_its_pixels(name):
+def test_image_in_memory_is_preprocessed_like_a_file(name):
     pixels, make = IMAGES[name]
     (image,) = as_images([make()])
-    square = Preprocessing(32)
-    expected = square.decode(_png(pixels))
+    preprocessing = Preprocessing(32)
+    expected = preprocessing.decode(_png(pixels))
     assert expected.std() > 20
     for _ in range(3):
-        np.testing.assert_array_equal(square.decode(read_bytes(image)), expected)
+        np.testing.assert_array_equal(preprocessing.decode(read_bytes(image)), expected)
 
 
-def test_deep_colours_are_the_gray_of_their_depth():
-    deep = COLOURS.astype(np.uint16) * 257
-    (image,) = as_images([deep])
-    shallow = Preprocessing(32).decode(_png(COLOURS)).astype(int)
-    assert np.abs(Preprocessing(32).decode(read_bytes(image)) - shallow).max() <= 1
+def test_16_bit_colors_are_scaled_to_8_bit_gray():
+    pixels = COLORS.astype(np.uint16) * 257
+    (image,) = as_images([pixels])
+    expected = Preprocessing(32).decode(_png(COLORS)).astype(int)
+    assert np.abs(Preprocessing(32).decode(read_bytes(image)) - expected).max() <= 1
 
 
-def test_a_pil_image_is_turned_upright_as_its_file_is():
+def test_pil_image_becomes_upright_like_its_file():
     file = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -178,7 +184,7 @@ def test_a_pil_image_is_turned_upright_as_its_file_is():
 
 
 PAIR = [_png(PIXELS), _png(255 - PIXELS)]
-HOLDERS = {
+CONTAINERS_OF_IMAGES = {
     "list": list,
     "tuple": tuple,
     "object array": object_array,
@@ -197,22 +203,22 @@ ITEMS = {
 
 
 @pytest.mark.parametrize("items", ITEMS)
-@pytest.mark.parametrize("holder", HOLDERS)
-def test_every_container_holds_images_of_every_kind(holder, items):
-    images = as_images(HOLDERS[holder](ITEMS[items]()))
-    squares = [Preprocessing(32).decode(read_bytes(image)) for image in images]
-    np.testing.assert_array_equal(squares, [Preprocessing(32).decode(data) for data in PAIR])
+@pytest.mark.parametrize("container", CONTAINERS_OF_IMAGES)
+def test_containers_of_images_of_every_kind(container, items):
+    images = as_images(CONTAINERS_OF_IMAGES[container](ITEMS[items]()))
+    preprocessed = [Preprocessing(32).decode(read_bytes(image)) for image in images]
+    np.testing.assert_array_equal(preprocessed, [Preprocessing(32).decode(data) for data in PAIR])
 
 
 @pytest.mark.parametrize("shape", [(2, 50, 40), (2, 50, 40, 1), (2, 50, 40, 3)])
-def test_an_array_of_images_of_equal_size_is_one_image_after_the_other(shape):
+def test_array_of_images_of_equal_size(shape):
     images = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
     each = [read_bytes(image) for image in as_images(images)]
     assert each == [read_bytes(image) for image in as_images(list(images))]
     assert len(set(each)) == 2
 
 
-def test_an_open_file_is_read_from_its_beginning_and_left_where_it_was():
+def test_open_file_is_read_from_its_beginning_and_keeps_its_position():
     file = io.BytesIO(PAIR[0])
     file.seek(7)
     (image,) = as_images([file])
@@ -226,56 +232,63 @@ class Stream(io.RawIOBase):
 
 
 class Spooled:
-    """As of Python 3.10's temporary files: it can be rewound, and does not say so."""
+    """File that can be rewound but has no `seekable` method, like temporary files of Python 3.10."""
 
     def __init__(self, data):
         file = io.BytesIO(data)
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-def test_a_stream_that_cannot_be_rewound_is_refused_since_it_would_be_empty_the_next_time():
-    with pytest.raises(ValueError, match=r"X\[1\] is .*Stream, which cannot be rewound .*: pass what its"):
+def test_stream_that_cannot_be_rewound_raises():
+    with pytest.raises(ValueError, match=r"X\[1\] is .*Stream, which cannot be rewound .*: pass its bytes"):
         as_images([PAIR[0], Stream()])
 
 
-def test_a_file_that_can_be_rewound_need_not_say_so():
+def test_file_without_seekable_method_is_read():
     file = Spooled(PAIR[0])
     assert [read_bytes(as_images([file])[0]) for _ in range(2)] == [PAIR[0]] * 2
 
 
-def test_what_goes_wrong_in_reading_an_open_file_is_said_of_that_file():
+def test_unreadable_open_file_raises_with_its_position():
     broken = gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(PAIR[0])[:50]))
     with pytest.raises(ValueError, match=r"X\[1\] is gzip.GzipFile, which cannot be read: "):
         as_images([PAIR[0], broken])
 
 
 @pytest.mark.parametrize("image", [Image.new("L", (0, 5)), Image.new("L", (0, 0))])
-def test_a_pil_image_without_pixels_is_refused(image):
+def test_pil_image_without_pixels_raises(image):
     with pytest.raises(ValueError, match="has no pixels"):
         read_bytes(as_images([image])[0])
 
 
-def test_no_file_passes_for_pixels_in_memory():
+def test_file_with_the_bytes_of_packed_pixels_raises():
     (image,) = as_images([PIXELS])
     with pytest.raises(ValueError, match="not an image"):
         Preprocessing(32).decode(bytes(read_bytes(image)))
 
 
 @pytest.mark.parametrize("X", ["x" * 10**6, ["x" * 10**6, None], [Path("y"), ["z"] * 10**5, b"x"]])
-def test_errors_stay_short_however_long_an_item_is(X):
+def test_errors_are_short_for_long_items(X):
     with pytest.raises(ValueError, match="X must hold images") as caught:
         as_images(X)
     assert len(str(caught.value)) < 2000
 
 
-def test_images_without_a_name_that_tells_have_a_patient_each():
+def test_errors_list_ten_items_and_count_the_others():
+    for check in (as_images, as_paths):
+        with pytest.raises(ValueError, match=r"15 of 16 items are not .*X\[10\] is None.* and 5 more\.$") as caught:
+            check(["a.png", *[None] * 15])
+        assert str(caught.value).count(" is None") == 10
+
+
+def test_images_without_patient_in_name_are_separate_patients():
     files = [io.BytesIO(data) for data in PAIR]
     for file in files:
         file.name = "image.png"
     assert list(patients_by_name(as_images([*files, PAIR[0]]))) == ["X[0]", "X[1]", "X[2]"]
 
 
-def test_what_gives_access_to_a_url_is_not_in_errors():
+def test_labels_of_urls_hold_no_secrets():
     (image,) = as_images(["https://user:password@host/a.png?signature=secret"])
     assert label_of(image) == name_of(image) == "https://host/a.png"
 
@@ -283,43 +296,43 @@ def test_what_gives_access_to_a_url_is_not_in_errors():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("s3://a/b.png", True), ("zip://a.png::s3://b.zip", True), ("simplecache::https://a", True)]
-    + [(text, False) for text in ("study::7.png", "C:/films/a.png", r"C:\films\a.png", "a.png")],
+    + [(text, False) for text in ("study::7.png", "C:/images/a.png", r"C:\images\a.png", "a.png")],
 )
-def test_urls_are_told_from_names_of_files(text, expected):
+def test_is_url(text, expected):
     assert is_url(text) == expected
 
 
-def test_images_keep_the_names_of_their_files(tmp_path):
+def test_images_keep_file_names(tmp_path):
     path = tmp_path / "person7_virus_1.png"
     path.write_bytes(PAIR[0])
     with open(path, "rb") as file, Image.open(path) as image:
         assert [name_of(each) for each in as_images([file, image, str(path), PAIR[0]])] == [str(path)] * 3 + [None]
 
 
-def test_a_url_is_read_through_fsspec():
+def test_url_is_read_through_fsspec():
     import fsspec
 
-    fsspec.filesystem("memory").pipe("/films/a.png", PAIR[0])
-    (image,) = as_images(["memory://films/a.png"])
-    assert read_bytes(image) == read_bytes(as_paths(["memory://films/a.png"])[0]) == PAIR[0]
+    fsspec.filesystem("memory").pipe("/images/a.png", PAIR[0])
+    (image,) = as_images(["memory://images/a.png"])
+    assert read_bytes(image) == read_bytes(as_paths(["memory://images/a.png"])[0]) == PAIR[0]
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
-    [("memory://films/none.png", "no such file"), ("nothing://films/a.png", "cannot be fetched: .*nothing")],
+    [("memory://images/none.png", "no such file"), ("nothing://images/a.png", "cannot be fetched: .*nothing")],
 )
-def test_what_stands_in_the_way_of_a_url_is_said(url, reason):
+def test_unreadable_url_raises_with_reason(url, reason):
     (image,) = as_images([url])
     with pytest.raises(ValueError, match=reason):
         read_bytes(image)
 
 
-def test_without_fsspec_a_url_says_what_to_install(monkeypatch):
+def test_url_without_fsspec_raises_with_package_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(ValueError, match=r"a URL, which needs fsspec: pip install 'skpneumo\[fsspec\]'"):
-        read_bytes("s3://films/a.png")
+        read_bytes("s3://images/a.png")
 
 
-def test_what_was_parsed_is_returned_as_it_is(paths):
+def test_validated_images_are_returned_unchanged(paths):
     images = as_images(paths)
     assert as_images(images) is images

@@ -1,4 +1,4 @@
-"""What file names say about patients and etiology."""
+"""Patient and etiology from file names."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from skpneumo._images.patients import etiology, patient_key
         ("NORMAL2-IM-1103-0001-0001.png", "NORMAL2-IM-1103", "normal"),
     ],
 )
-def test_names_of_the_collection_tell_patient_and_etiology(name, key, kind):
+def test_patient_and_etiology_from_names_of_the_collection(name, key, kind):
     assert patient_key(name) == key
     assert etiology(name) == kind
 
@@ -40,20 +40,20 @@ def test_names_of_the_collection_tell_patient_and_etiology(name, key, kind):
         "PRIM-0115-0001.jpeg",
     ],
 )
-def test_other_names_tell_nothing(name):
+def test_other_names_have_no_patient_and_no_etiology(name):
     assert patient_key(name) is None
     assert etiology(name) is None
 
 
-def test_a_number_alone_is_not_a_patient():
+def test_bacteria_and_virus_are_part_of_the_key():
     assert patient_key("person7_bacteria_1.jpeg") != patient_key("person7_virus_1.jpeg")
 
 
-def test_the_prefix_of_the_second_normal_series_is_part_of_the_key():
+def test_prefix_of_second_normal_series_is_part_of_the_key():
     assert patient_key("IM-0383-0001.jpeg") != patient_key("NORMAL2-IM-0383-0001.jpeg")
 
 
-def test_numbers_are_read_whole():
+def test_all_digits_are_part_of_the_key():
     assert patient_key("person1_virus_1.jpeg") != patient_key("person11_virus_1.jpeg")
     assert patient_key("IM-011-0001.jpeg") != patient_key("IM-0115-0001.jpeg")
 
@@ -67,10 +67,10 @@ def test_numbers_are_read_whole():
         Path("elsewhere") / "IM-0115-0001-0001.jpeg",
     ],
 )
-def test_only_the_file_name_counts_whatever_separates_the_folders(path):
+def test_folders_are_ignored_with_any_separator(path):
     assert patient_key(path) == "IM-0115"
     assert etiology(path) == "normal"
 
 
-def test_copies_made_by_augmentation_stay_with_their_patient():
+def test_copies_made_by_augmentation_keep_their_patient():
     assert patient_key("person78_bacteria_380_flipped (1).png") == "person78_bacteria"

@@ -15,8 +15,8 @@ from skpneumo._images.decoding import Preprocessing
         ("stretch", "05a544db4812", "95c57ed27678"),
     ],
 )
-def test_gray_values_are_the_same_in_every_version_of_pillow(aspect, high, wide):
+def test_gray_values_are_equal_in_all_versions_of_pillow(aspect, high, wide):
     for shape, expected in [((301, 97), high), ((97, 301), wide)]:
         pixels = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
-        square = Preprocessing(48, aspect).resize(Image.fromarray(pixels))
-        assert hashlib.blake2b(square.tobytes(), digest_size=6).hexdigest() == expected
+        preprocessed = Preprocessing(48, aspect).resize(Image.fromarray(pixels))
+        assert hashlib.blake2b(preprocessed.tobytes(), digest_size=6).hexdigest() == expected
