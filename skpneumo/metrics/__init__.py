@@ -1,4 +1,4 @@
-"""What a diagnostic test is judged by: figures with intervals, and what scikit-learn has no score for."""
+"""Metrics of diagnostic accuracy with confidence intervals, and scorers that scikit-learn lacks."""
 
 from skpneumo.metrics._operating_points import (
     sensitivity_at_specificity,

@@ -1,4 +1,4 @@
-"""What a fitted classifier says of images, where it draws the line, and whose images they are."""
+"""Probabilities and threshold of a fitted classifier, and patients of the images."""
 
 from typing import Any
 
@@ -10,12 +10,13 @@ from skpneumo._images.inputs import images_if_any, patients_by_name
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import name_of
 from skpneumo._utils.meta_estimators import inner_or_last_step
+from skpneumo.metrics._study import listed, plain
 
 _WITH_OWN_THRESHOLD = (CalibratedClassifierCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
 
 
 def threshold_of(estimator: Any, pos_label: Any) -> float:
-    """Read the threshold of a classifier that has one; 0.5 of others."""
+    """Return the threshold of a classifier, or 0.5 if it has none."""
     while not isinstance(estimator, _WITH_OWN_THRESHOLD) and (inner := inner_or_last_step(estimator)) is not None:
         estimator = inner
     if hasattr(estimator, "prior_shift_") and (threshold := estimator.threshold_) is not None:
@@ -25,14 +26,14 @@ def threshold_of(estimator: Any, pos_label: Any) -> float:
     threshold = estimator.best_threshold_ if isinstance(estimator, TunedThresholdClassifierCV) else estimator.threshold
     if estimator.response_method == "decision_function":
         raise ValueError(
-            f"The threshold of this {type(estimator).__name__} is one of decision_function, not of a probability: pass "
-            "threshold, or make it with response_method='predict_proba'."
+            f"Expected a threshold on a probability; the threshold of this {type(estimator).__name__} applies to "
+            "decision_function. Pass threshold, or fit with response_method='predict_proba'."
         )
     label = _label_of_threshold(estimator)
     if pos_label is not None and pos_label != label:
         raise ValueError(
-            f"The threshold of this {type(estimator).__name__} is one of the probability of {label!r}, but pos_label "
-            f"is {pos_label!r}: pass threshold."
+            f"Expected a threshold on the probability of pos_label={plain(pos_label)!r}; the threshold of this "
+            f"{type(estimator).__name__} applies to the probability of {plain(label)!r}. Pass threshold."
         )
     return 0.5 if threshold == "auto" else float(threshold)
 
@@ -46,7 +47,7 @@ def _label_of_threshold(estimator: Any) -> Any:
 
 
 def patients_of(X: Any) -> np.ndarray | None:
-    """Read the patients from the names of files, as `PneumoniaClassifier.fit` does; None where none is told."""
+    """Read patients from file names as `PneumoniaClassifier.fit` does; return None if no name contains one."""
     images = images_if_any(X)
     if images is None or not any(patient_key(name_of(image) or "") for image in images):
         return None
@@ -54,27 +55,29 @@ def patients_of(X: Any) -> np.ndarray | None:
 
 
 def probabilities_of(estimator: Any, X: Any, label: Any) -> np.ndarray:
-    """Let a fitted classifier say how probable a label is."""
+    """Return the probability of a label, by a fitted classifier."""
     return np.asarray(estimator.predict_proba(X))[:, check_asked(estimator, label)]
 
 
 def check_asked(estimator: Any, label: Any) -> int:
-    """Return the column in which a fitted classifier says how probable a label is; it is not asked yet.
+    """Return the column of a label in the output of `predict_proba`.
 
     Raises
     ------
-    TypeError, ValueError
-        It says no probabilities; it is not one of two classes, one of them this label.
+    TypeError
+        If the classifier has no `predict_proba`.
+    ValueError
+        If the classifier does not have two classes, or `label` is not one of them.
     """
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
-            f"{type(estimator).__name__} has no predict_proba here: pass a classifier that says probabilities, such as "
-            "CalibratedClassifierCV around this one."
+            f"Expected a classifier with predict_proba; {type(estimator).__name__} has none. Wrap it in "
+            "CalibratedClassifierCV."
         )
-    classes = list(estimator.classes_)
+    classes = np.asarray(estimator.classes_).tolist()
     if len(classes) != 2 or label not in classes:
         raise ValueError(
-            f"A diagnostic report needs a classifier of two classes, one of them pos_label={label!r}; its classes are "
-            f"{classes}."
+            f"Expected a classifier with two classes, one of them pos_label={plain(label)!r}; its classes are "
+            f"{listed(classes)}."
         )
     return classes.index(label)

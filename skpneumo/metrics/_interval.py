@@ -1,4 +1,4 @@
-"""An estimate with its interval, and the quantiles and variances that intervals are made of."""
+"""Estimates with confidence intervals, and the quantiles and variances that intervals are computed from."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from scipy.special import expit, logit, ndtri, stdtrit
 
 
 class Interval(NamedTuple):
-    """A figure, its interval, and how that was made."""
+    """An estimate, its confidence interval, and the method of the interval."""
 
     estimate: float
     lower: float
@@ -16,46 +16,46 @@ class Interval(NamedTuple):
 
 
 class Patients(NamedTuple):
-    """Which patient each image shows: codes from 0 to `n` - 1."""
+    """The patient of each image, as codes from 0 to `n` - 1."""
 
     codes: np.ndarray
     n: int
 
     @property
     def are_clusters(self) -> bool:
-        """Tell whether some patient has several images."""
+        """Whether some patients have several images."""
         return self.n < len(self.codes)
 
     def totals(self, values: np.ndarray) -> np.ndarray:
-        """Sum the values of each patient's images."""
+        """Sum the values of the images of each patient."""
         return np.bincount(self.codes, values, self.n)
 
     def among(self, rows: np.ndarray) -> "Patients":
-        """Keep the images of a mask, and the patients that have one of them."""
+        """Return the patients of the images selected by a mask."""
         kept, codes = np.unique(self.codes[rows], return_inverse=True)
         return Patients(codes, len(kept))
 
     def effective_count(self) -> float:
-        """Count images as if those of one patient were copies of each other (Kish)."""
+        """Return the effective sample size if images of a patient are copies of each other (Kish)."""
         sizes = np.bincount(self.codes, minlength=self.n)
         return float(sizes.sum() ** 2 / (sizes**2).sum())
 
     def covariance(self, first: np.ndarray, second: np.ndarray) -> float:
-        """Estimate the covariance of two figures from what each image adds to them."""
+        """Estimate the covariance of two statistics from the influence of each image on them."""
         total = float(self.totals(first) @ self.totals(second))
         if not self.are_clusters:
             return total
         return total * self.n / (self.n - 1) if self.n > 1 else np.nan
 
     def variance(self, influence: np.ndarray) -> float:
-        """Estimate the variance of a figure from what each image adds to it."""
+        """Estimate the variance of a statistic from the influence of each image on it."""
         return self.covariance(influence, influence)
 
     def quantile(self, confidence: float, influence: np.ndarray | None = None) -> float:
-        """Return how many standard errors an interval reaches.
+        """Return the half-width of an interval in standard errors.
 
-        Where images form clusters it is Student's. A variance that rests on few of the patients is known less well than
-        their number says, and has fewer degrees of freedom (Satterthwaite).
+        With clusters, it is a quantile of Student's t distribution. If few patients dominate the variance, the degrees
+        of freedom are reduced (Satterthwaite).
         """
         level = (1 + confidence) / 2
         if not self.are_clusters:
@@ -65,46 +65,46 @@ class Patients(NamedTuple):
         return float(stdtrit(self._degrees(influence), level))
 
     def _degrees(self, influence: np.ndarray | None) -> float:
-        most = self.n - 1
+        n_max = self.n - 1
         if influence is None:
-            return most
+            return n_max
         squares = self.totals(influence) ** 2
         spread = ((squares - squares.mean()) ** 2).sum()
-        return float(np.clip(2 * squares.sum() ** 2 / spread, 1, most)) if spread > 0 else most
+        return float(np.clip(2 * squares.sum() ** 2 / spread, 1, n_max)) if spread > 0 else n_max
 
 
 def undefined(method: str, estimate: float = np.nan) -> Interval:
-    """Return a figure that has no interval."""
+    """Return an estimate without an interval."""
     return Interval(estimate, np.nan, np.nan, method)
 
 
 def wald(estimate: float, variance: float, quantile: float) -> tuple[float, float]:
-    """Reach as far to either side."""
-    reach = quantile * np.sqrt(variance)
-    return float(estimate - reach), float(estimate + reach)
+    """Return the Wald interval."""
+    half_width = quantile * np.sqrt(variance)
+    return float(estimate - half_width), float(estimate + half_width)
 
 
 def wald_of_logit(estimate: float, variance: float, quantile: float) -> tuple[float, float]:
-    """Reach as far to either side on the logit scale, which ends at 0 and 1."""
+    """Return the Wald interval on the logit scale, which keeps it between 0 and 1."""
     lower, upper = wald(logit(estimate), variance / (estimate * (1 - estimate)) ** 2, quantile)
     return float(expit(lower)), float(expit(upper))
 
 
 def wilson(estimate: float, count: float, quantile: float) -> tuple[float, float]:
-    """Return Wilson's interval of a proportion among `count`, which need not be whole."""
+    """Return the Wilson interval of a proportion among `count`, which may be fractional."""
     square = quantile**2 / count
-    centre = (estimate + square / 2) / (1 + square)
-    reach = np.sqrt(square * (estimate * (1 - estimate) + square / 4)) / (1 + square)
-    lower = 0.0 if estimate == 0 else centre - reach
-    upper = 1.0 if estimate == 1 else centre + reach
+    center = (estimate + square / 2) / (1 + square)
+    half_width = np.sqrt(square * (estimate * (1 - estimate) + square / 4)) / (1 + square)
+    lower = 0.0 if estimate == 0 else center - half_width
+    upper = 1.0 if estimate == 1 else center + half_width
     return float(lower), float(upper)
 
 
 def mean_interval(values: np.ndarray, patients: Patients, confidence: float) -> Interval:
-    """Average values between 0 and 1: Wilson's interval, on as many images as their variance says they are worth."""
+    """Average values between 0 and 1, with the Wilson interval at their effective sample size."""
     clustered = patients.are_clusters
     binary = bool(np.isin(values, (0, 1)).all())
-    method = ("Wilson" if binary else "Wilson, by variance") + (", patients" if clustered else "")
+    method = ("Wilson" if binary else "Wilson, effective n") + (", patients" if clustered else "")
     if not len(values) or patients.n < 2:
         return undefined(method, float(values.mean()) if len(values) else np.nan)
     estimate = float(values.mean())
@@ -112,6 +112,6 @@ def mean_interval(values: np.ndarray, patients: Patients, confidence: float) -> 
     if clustered or not binary:
         influence = (values - estimate) / len(values)
         variance = patients.variance(influence)
-        # Without any spread the variance says nothing: then a patient's images count as copies of one.
+        # A variance of 0 gives no effective sample size, so images of a patient count as copies of each other.
         count = estimate * (1 - estimate) / variance if variance > 0 else patients.effective_count()
     return Interval(estimate, *wilson(estimate, count, patients.quantile(confidence, influence)), method)

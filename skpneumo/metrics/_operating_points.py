@@ -1,4 +1,4 @@
-"""The best that one of sensitivity and specificity can be where the other is good enough."""
+"""Best sensitivity at a minimum specificity, and best specificity at a minimum sensitivity."""
 
 from typing import Any
 
@@ -12,31 +12,32 @@ _ROUNDING = 1e-10
 def sensitivity_at_specificity(
     y_true: Any, y_score: Any, *, specificity: float = 0.95, pos_label: Any = None, sample_weight: Any = None
 ) -> float:
-    """Compute the best sensitivity among thresholds whose specificity is good enough.
+    """Compute the best sensitivity among thresholds with a minimum specificity.
 
-    The threshold is one of the images judged, so the figure is a little better than one that was settled before.
+    The threshold is chosen on the same images, so the score is optimistically biased.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        Labels, two of them.
+        True binary labels.
     y_score : array-like of shape (n_samples,)
-        Scores that are higher for positives: probabilities or logits.
+        Target scores, either probability estimates of the positive class or logits.
     specificity : float, default=0.95
-        Lowest specificity, between 0 and 1.
+        Minimum specificity, between 0 and 1.
     pos_label : int, float, bool or str, default=None
-        The positive label. None: 1, if labels are 0 and 1, or -1 and 1.
+        The label of the positive class. If None and labels are in {0, 1} or {-1, 1}, it is 1; otherwise an error is
+        raised.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of images.
+        Sample weights.
 
     Returns
     -------
-    float
-        Sensitivity; nan, with scikit-learn's ``UndefinedMetricWarning``, where a class is absent.
+    sensitivity : float
+        Best sensitivity; nan, with an ``UndefinedMetricWarning``, if a class is absent.
 
     See Also
     --------
-    specificity_at_sensitivity : The other way round.
+    specificity_at_sensitivity : Best specificity at a minimum sensitivity.
 
     Examples
     --------
@@ -46,15 +47,15 @@ def sensitivity_at_specificity(
     >>> sensitivity_at_specificity([0, 0, 0, 0, 1, 1], [0.1, 0.2, 0.3, 0.8, 0.7, 0.9], specificity=0.8)
     0.5
 
-    ``sensitivity_at_specificity_scorer`` is it as a scorer. Another specificity, or labels that are words, take one of
-    your own:
+    ``sensitivity_at_specificity_scorer`` is a scorer of it with default parameters. For another specificity or for
+    string labels, make a scorer:
 
     >>> from sklearn.metrics import make_scorer
     >>> scorer = make_scorer(
     ...     sensitivity_at_specificity,
     ...     response_method=("decision_function", "predict_proba"),
     ...     specificity=0.9,
-    ...     pos_label="ill",
+    ...     pos_label="pneumonia",
     ... )
     """
     check_scalar(specificity, "specificity", (int, float), min_val=0, max_val=1)
@@ -65,31 +66,32 @@ def sensitivity_at_specificity(
 def specificity_at_sensitivity(
     y_true: Any, y_score: Any, *, sensitivity: float = 0.95, pos_label: Any = None, sample_weight: Any = None
 ) -> float:
-    """Compute the best specificity among thresholds whose sensitivity is good enough.
+    """Compute the best specificity among thresholds with a minimum sensitivity.
 
-    The threshold is one of the images judged, so the figure is a little better than one that was settled before.
+    The threshold is chosen on the same images, so the score is optimistically biased.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        Labels, two of them.
+        True binary labels.
     y_score : array-like of shape (n_samples,)
-        Scores that are higher for positives: probabilities or logits.
+        Target scores, either probability estimates of the positive class or logits.
     sensitivity : float, default=0.95
-        Lowest sensitivity, between 0 and 1.
+        Minimum sensitivity, between 0 and 1.
     pos_label : int, float, bool or str, default=None
-        The positive label. None: 1, if labels are 0 and 1, or -1 and 1.
+        The label of the positive class. If None and labels are in {0, 1} or {-1, 1}, it is 1; otherwise an error is
+        raised.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of images.
+        Sample weights.
 
     Returns
     -------
-    float
-        Specificity; nan, with scikit-learn's ``UndefinedMetricWarning``, where a class is absent.
+    specificity : float
+        Best specificity; nan, with an ``UndefinedMetricWarning``, if a class is absent.
 
     See Also
     --------
-    sensitivity_at_specificity : The other way round; how to make a scorer with other settings.
+    sensitivity_at_specificity : Best sensitivity at a minimum specificity; shows how to make a scorer.
 
     Examples
     --------
@@ -106,11 +108,11 @@ def specificity_at_sensitivity(
     return _best(1 - fpr, tpr, sensitivity)
 
 
-def _best(wanted: np.ndarray, bound: np.ndarray, least: float) -> float:
-    """Return the largest `wanted` whose `bound` suffices; a share such as 19/20 is not exactly 0.95."""
-    if np.isnan(wanted).any() or np.isnan(bound).any():
+def _best(scores: np.ndarray, constraint: np.ndarray, minimum: float) -> float:
+    """Return the largest score whose constraint is met, up to rounding errors."""
+    if np.isnan(scores).any() or np.isnan(constraint).any():
         return np.nan
-    return float(wanted[bound >= least - _ROUNDING].max())
+    return float(scores[constraint >= minimum - _ROUNDING].max())
 
 
 _RESPONSES = ("decision_function", "predict_proba")

@@ -1,4 +1,4 @@
-"""How well probabilities order images: ROC AUC and average precision, with what each image adds to them."""
+"""ROC AUC and average precision, with intervals from the influence of each image."""
 
 import numpy as np
 from scipy.optimize import brentq
@@ -10,25 +10,25 @@ _NO_VARIANCE = 1e-20
 
 
 def roc_auc_interval(y: np.ndarray, p: np.ndarray, patients: Patients, confidence: float) -> Interval:
-    """Estimate the area by DeLong's variance; where patients have several images, by Obuchowski's."""
+    """Compute the ROC AUC, with the variance of DeLong or, if patients have several images, of Obuchowski."""
     positive, negative = placements(y, p)
     area = float(positive.mean())
     if min(area, 1 - area) < 1e-12:
         area = round(area)
-        return Interval(area, *_limits_of_a_perfect_area(area, y, patients, confidence), "Newcombe")
+        return Interval(area, *_newcombe_limits(area, y, patients, confidence), "Newcombe")
     influence = np.zeros((2, len(y)))
     influence[1, y] = (positive - area) / len(positive)
     influence[0, ~y] = (negative - area) / len(negative)
     variance = _area_variance(y, influence, patients)
     method = "Obuchowski, logit" if patients.are_clusters else "DeLong, logit"
-    if not variance > _NO_VARIANCE:  # patients so few that they agree by chance
+    if not variance > _NO_VARIANCE:  # few patients can agree by chance
         return undefined(method, area)
     limits = wald_of_logit(area, variance, patients.quantile(confidence, influence.sum(axis=0)))
     return Interval(area, *limits, method)
 
 
 def placements(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each positive the share of negatives below it, for each negative the share of positives above it."""
+    """Return the proportion of negatives below each positive, and of positives above each negative."""
     ranks = rankdata(p)
     positive = (ranks[y] - rankdata(p[y])) / np.count_nonzero(~y)
     negative = 1 - (ranks[~y] - rankdata(p[~y])) / np.count_nonzero(y)
@@ -44,8 +44,8 @@ def _area_variance(y: np.ndarray, influence: np.ndarray, patients: Patients) -> 
     return float(variance)
 
 
-def _limits_of_a_perfect_area(area: float, y: np.ndarray, patients: Patients, confidence: float) -> tuple[float, float]:
-    """Solve for the area that lies a quantile from a perfect one, by the variance that it would have itself."""
+def _newcombe_limits(area: float, y: np.ndarray, patients: Patients, confidence: float) -> tuple[float, float]:
+    """Return the limits of an AUC of 0 or 1 by method 5 of Newcombe (2006)."""
     counts = [patients.among(y == label).effective_count() for label in (0, 1)]
     square = patients.quantile(confidence) ** 2
     if np.isnan(square):
@@ -61,24 +61,24 @@ def _limits_of_a_perfect_area(area: float, y: np.ndarray, patients: Patients, co
 
 
 def average_precision_interval(y: np.ndarray, p: np.ndarray, patients: Patients, confidence: float) -> Interval:
-    """Estimate average precision, its variance from what a little more weight of each image would change."""
-    method = "linearised, logit" + (", patients" if patients.are_clusters else "")
+    """Compute average precision, with a variance from its derivative by the weight of each image."""
+    method = "linearized, logit" + (", patients" if patients.are_clusters else "")
     _, place = np.unique(-p, return_inverse=True)
     size = place.max() + 1
-    hits, alarms = np.bincount(place[y], minlength=size), np.bincount(place[~y], minlength=size)
-    all_hits, all_alarms = hits.cumsum(), alarms.cumsum()
-    called = all_hits + all_alarms
-    precision = all_hits / called
-    total = all_hits[-1]
-    estimate = float(hits @ precision / total)
+    positives, negatives = np.bincount(place[y], minlength=size), np.bincount(place[~y], minlength=size)
+    tp, fp = positives.cumsum(), negatives.cumsum()
+    predicted = tp + fp
+    precision = tp / predicted
+    total = tp[-1]
+    estimate = float(positives @ precision / total)
     if estimate > 1 - 1e-12:
         return undefined(method, 1.0)
-    gain = _sum_from(hits * all_alarms / called**2)[place]
-    loss = _sum_from(hits * all_hits / called**2)[place]
+    gain = _reverse_cumsum(positives * fp / predicted**2)[place]
+    loss = _reverse_cumsum(positives * tp / predicted**2)[place]
     influence = np.where(y, precision[place] - estimate + gain, -loss) / total
     limits = wald_of_logit(estimate, patients.variance(influence), patients.quantile(confidence, influence))
     return Interval(estimate, *limits, method)
 
 
-def _sum_from(values: np.ndarray) -> np.ndarray:
+def _reverse_cumsum(values: np.ndarray) -> np.ndarray:
     return values[::-1].cumsum()[::-1]

@@ -1,4 +1,4 @@
-"""What a diagnostic test is judged by, each figure with its interval."""
+"""Diagnostic accuracy metrics with confidence intervals."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ _PARTS = ("estimate", "lower", "upper")
 WORDS = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
-    "ppv": "Positive predictive value",
-    "npv": "Negative predictive value",
-    "ppv_at_prevalence": "PPV at that prevalence",
-    "npv_at_prevalence": "NPV at that prevalence",
+    "ppv": "Positive predictive value (PPV)",
+    "npv": "Negative predictive value (NPV)",
+    "ppv_at_prevalence": "PPV at the stated prevalence",
+    "npv_at_prevalence": "NPV at the stated prevalence",
     "positive_likelihood_ratio": "Positive likelihood ratio",
     "negative_likelihood_ratio": "Negative likelihood ratio",
     "accuracy": "Accuracy",
@@ -54,37 +54,40 @@ def diagnostic_report(
     n_bootstrap: int = 2000,
     random_state: Any = 0,
 ) -> "DiagnosticReport":
-    """Judge probabilities as a diagnostic test is judged, each figure with an interval.
+    """Compute diagnostic accuracy metrics with confidence intervals.
 
-    Images are called positive where their probability is at least `threshold`, as scikit-learn's
-    ``TunedThresholdClassifierCV`` calls them. Figures are of single images. Several images of a patient tell less than
-    as many patients would, so intervals without `groups` are too narrow for them.
+    An image is predicted positive if its probability is at least `threshold`, as in scikit-learn's
+    ``TunedThresholdClassifierCV``. Metrics are computed per image. If patients have several images, intervals without
+    `groups` are too narrow.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        Labels, two of them.
+        True binary labels.
     y_proba : array-like of shape (n_samples,) or (n_samples, 2)
-        Probability of the positive label, or of both in sorted order as ``predict_proba`` gives them.
+        Probability of the positive class, or of both classes in sorted order as returned by ``predict_proba``.
     threshold : float
-        Lowest probability that is called positive, chosen on other patients.
+        Lowest probability that is predicted positive. Choose it on other patients.
     groups : array-like of shape (n_samples,), default=None
-        Patient of each image; None: each image is of its own patient. Both labels may occur in one patient.
+        Patient of each image. If None, each image counts as a separate patient. A patient may have images of both
+        classes.
     prevalence : float, default=None
-        Share of positives where the test is to be used, between 0 and 1. Predictive values are added for it.
+        Prevalence where the test will be used, between 0 and 1. PPV and NPV at this prevalence are added.
     confidence : float, default=0.95
-        Share of studies in which an interval is to cover the true value.
+        Confidence level of the intervals.
     pos_label : int, float, bool or str, default=None
-        The positive label. None: 1, if labels are 0 and 1, or -1 and 1.
+        The label of the positive class. If None and labels are in {0, 1} or {-1, 1}, it is 1; otherwise an error is
+        raised.
     n_bootstrap : int, default=2000
-        Draws of patients for the interval of the expected calibration error; no other figure needs them.
+        Number of bootstrap samples of patients for the interval of the expected calibration error. No other metric
+        uses them.
     random_state : int, RandomState instance or None, default=0
-        Makes these draws.
+        Controls the randomness of the bootstrap. Pass an int for reproducible output across multiple function calls.
 
     Returns
     -------
-    DiagnosticReport
-        Figures, by name: "sensitivity", "specificity", "ppv", "npv", "positive_likelihood_ratio",
+    report : DiagnosticReport
+        Metrics, by name: "sensitivity", "specificity", "ppv", "npv", "positive_likelihood_ratio",
         "negative_likelihood_ratio", "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "brier_score",
         "calibration_slope", "calibration_intercept" and "expected_calibration_error"; with `prevalence` also
         "ppv_at_prevalence" and "npv_at_prevalence".
@@ -92,40 +95,37 @@ def diagnostic_report(
     Raises
     ------
     ValueError
-        Labels, probabilities, patients or numbers that cannot be judged, such as labels of one class only. All
-        offending items are named.
+        If labels, probabilities, patients or other parameters are invalid, such as labels of one class only.
 
     See Also
     --------
-    DiagnosticReport.from_estimator : The same from a fitted classifier.
+    DiagnosticReport.from_estimator : Compute the metrics of a fitted classifier.
 
     Notes
     -----
-    Intervals are
+    Confidence intervals:
 
-    - Wilson's [1]_ for sensitivity, specificity, predictive values and accuracy; for the Brier score too, on as many
-      images as its variance is worth. With `groups` the variance is that between patients, and Student's quantile
-      takes the place of the normal one, with fewer degrees of freedom where few patients make up the variance (so for
-      other figures, too). Where all images of a figure agree there is no variance; those of a patient
-      count as copies of each other then;
-    - the combined distances of the limits of sensitivity and specificity, for balanced accuracy;
-    - those of the log for likelihood ratios; where a cell of the table is 0, 0.5 is added to each for the limits.
-      Predictive values at a stated prevalence follow from these by Bayes;
-    - DeLong's [2]_ for the ROC AUC, with `groups` Obuchowski's [3]_, on the logit scale; Newcombe's [4]_ where the
-      classes are perfectly separated;
-    - linearised on the logit scale for average precision;
-    - those of the robust ("sandwich") variance, by leaving out each patient, for the calibration slope, which is the
-      coefficient of a logistic regression of the label on the logit of the probability, and the intercept, which is
-      that of the same regression with the slope held at 1 [5]_. For the logit, probabilities of 0 and 1 are moved
-      inside by the precision of their dtype. Where the classes are perfectly separated the slope is infinite and has
-      no interval;
-    - cautious ones for the expected calibration error: as far to either side as the errors of its 10 bins add up to in
-      a bootstrap of patients. They cover too often where calibration is bad, and a little too seldom where it is
-      perfect. Bins hold about equally many images, since bins of equal width are nearly empty but for the
-      outermost where probabilities are near 0 and 1. In small samples the estimate lies above the truth: it is
-      positive even where calibration is perfect.
+    - Sensitivity, specificity, PPV, NPV and accuracy: Wilson [1]_. Brier score: Wilson with the effective sample size
+      implied by its variance. With `groups`, intervals use the variance between patients and quantiles of
+      Student's t distribution, with fewer degrees of freedom if few patients dominate the variance. If this variance
+      is 0, the images of a patient count as copies of each other.
+    - Balanced accuracy: the intervals of sensitivity and specificity combined (MOVER).
+    - Likelihood ratios: Wald on the log scale. If a cell of the confusion matrix is 0, 0.5 is added to each cell for
+      the limits. PPV and NPV at a stated prevalence follow from the likelihood ratios by Bayes' theorem.
+    - ROC AUC: DeLong [2]_ or, with `groups`, Obuchowski [3]_, on the logit scale; Newcombe [4]_ if the classes are
+      perfectly separated.
+    - Average precision: linearization (delta method) on the logit scale.
+    - Calibration slope and intercept: robust (sandwich) variance by the jackknife over patients. The slope is the
+      coefficient of a logistic regression of the label on the logit of the probability; the intercept is that of the
+      same regression with the slope fixed at 1 [5]_. Probabilities of 0 and 1 are clipped to the precision of their
+      dtype. If the classes are perfectly separated, the slope is infinite and has no interval.
+    - Expected calibration error: conservative; the half-width is a quantile of the summed absolute errors of its 10
+      bins in a bootstrap of patients. Coverage is too high if calibration is poor and slightly too low if it is
+      perfect. Bins contain about equally many images, since most bins of equal width are nearly empty if
+      probabilities are near 0 and 1. In small samples the estimate is biased upward: it is positive even if
+      calibration is perfect.
 
-    A figure that is not defined is nan, such as the positive predictive value where nothing is called positive.
+    Undefined metrics are nan, such as PPV if no image is predicted positive.
 
     References
     ----------
@@ -155,17 +155,17 @@ def diagnostic_report(
     if prevalence is not None:
         check_share("prevalence", prevalence)
     if not _is_count(n_bootstrap):
-        raise ValueError(f"n_bootstrap must be a whole number of at least 1; got {n_bootstrap!r}.")
-    called = study.p >= float(threshold)
+        raise ValueError(f"n_bootstrap must be an integer of at least 1; got {n_bootstrap!r}.")
+    predicted = study.p >= float(threshold)
     return DiagnosticReport(
         figures=(
-            *confusion_metrics(study.y, called, study.patients, prevalence, confidence).items(),
-            *_figures_of_probabilities(study, confidence, int(n_bootstrap), check_random_state(random_state)).items(),
+            *confusion_metrics(study.y, predicted, study.patients, prevalence, confidence).items(),
+            *_probability_metrics(study, confidence, int(n_bootstrap), check_random_state(random_state)).items(),
         ),
-        tp=int((study.y & called).sum()),
-        fp=int((~study.y & called).sum()),
-        tn=int((~study.y & ~called).sum()),
-        fn=int((study.y & ~called).sum()),
+        tp=int((study.y & predicted).sum()),
+        fp=int((~study.y & predicted).sum()),
+        tn=int((~study.y & ~predicted).sum()),
+        fn=int((study.y & ~predicted).sum()),
         n_patients=study.patients.n,
         threshold=float(threshold),
         confidence=float(confidence),
@@ -174,7 +174,7 @@ def diagnostic_report(
     )
 
 
-def _figures_of_probabilities(
+def _probability_metrics(
     study: Study, confidence: float, n_bootstrap: int, random_state: np.random.RandomState
 ) -> dict[str, Interval]:
     y, p, patients = study
@@ -199,31 +199,32 @@ def _finite(value: float) -> float | None:
 
 @dataclass(frozen=True, repr=False)
 class DiagnosticReport:
-    """The figures of a diagnostic test on one set of images; `diagnostic_report` makes it.
+    """Diagnostic accuracy metrics on one set of images.
 
-    A figure is read by its name, ``report["sensitivity"]``: a named tuple of ``estimate``, ``lower``, ``upper`` and
-    ``method``. Iterating gives the names. Printed, the report is a table.
+    It is recommended to use `diagnostic_report` or `DiagnosticReport.from_estimator` to create a `DiagnosticReport`.
+    ``report["sensitivity"]`` returns a metric as a named tuple of ``estimate``, ``lower``, ``upper`` and ``method``.
+    Iterating yields the names of the metrics; printing shows a table.
 
     Parameters
     ----------
     figures : tuple of (str, named tuple)
-        Names and figures.
+        Names and values of the metrics.
     tp, fp, tn, fn : int
-        Images that are rightly and wrongly called positive, rightly and wrongly called negative.
+        Number of true positives, false positives, true negatives and false negatives.
     n_patients : int
         Number of patients.
     threshold : float
-        Lowest probability that is called positive.
+        Lowest probability that is predicted positive.
     confidence : float
-        Share of studies in which an interval is to cover the true value.
+        Confidence level of the intervals.
     stated_prevalence : float or None
-        Prevalence that "ppv_at_prevalence" and "npv_at_prevalence" are for.
+        Prevalence of "ppv_at_prevalence" and "npv_at_prevalence".
     has_groups : bool
-        Whether patients were told; otherwise each image counts as a patient.
+        Whether patients were given; otherwise each image counts as a separate patient.
 
     See Also
     --------
-    diagnostic_report : How each figure and its interval is made.
+    diagnostic_report : Compute the metrics from probabilities; describes their intervals.
 
     Examples
     --------
@@ -259,41 +260,44 @@ class DiagnosticReport:
         n_bootstrap: int = 2000,
         random_state: Any = 0,
     ) -> "DiagnosticReport":
-        """Judge a fitted classifier on images, or features, that it was not fitted on.
+        """Compute diagnostic accuracy metrics of a fitted classifier.
 
         Parameters
         ----------
         estimator : estimator instance
             Fitted classifier with ``predict_proba``.
         X : list, tuple, Series, ndarray, matrix or DataFrame
-            What the classifier takes: paths of images, or features.
+            Images or features that the classifier was not fitted on.
         y : array-like of shape (n_samples,)
-            Labels.
+            True binary labels.
         threshold : float, default=None
-            Lowest probability that is called positive. None: the threshold of a ``TunedThresholdClassifierCV`` or
-            ``FixedThresholdClassifier``, also within a pipeline or search; that by which a ``PneumoniaClassifier``
-            with class weights or a sampler predicts; 0.5 of other classifiers.
+            Lowest probability that is predicted positive. If None, use the threshold of a
+            ``TunedThresholdClassifierCV`` or ``FixedThresholdClassifier``, also within a pipeline or search; the
+            threshold of a ``PneumoniaClassifier`` fitted with class weights or a sampler; 0.5 for other classifiers.
         groups : array-like of shape (n_samples,), default=None
-            Patient of each image. None: read from the names of files as in ``PneumoniaClassifier.fit``, where a file
-            whose name does not tell is of its own patient. Where no name tells, or `X` holds features, as if no patient
-            were known.
+            Patient of each image. If None, read patients from file names as ``PneumoniaClassifier.fit`` does; a file
+            name without a patient counts as a separate patient. If no file name contains a patient, or `X` contains
+            features, patients are unknown.
         prevalence, confidence, pos_label, n_bootstrap, random_state
             As in `diagnostic_report`.
 
         Returns
         -------
-        DiagnosticReport
-            Figures on `X`.
+        report : DiagnosticReport
+            Metrics on `X`.
 
         Warns
         -----
         LeakageWarning
-            A ``PneumoniaClassifier`` in the estimator saw some of these images, or of these patients, in its training.
+            If a ``PneumoniaClassifier`` in the estimator was trained on some of these images or patients.
 
         Raises
         ------
+        TypeError
+            If the estimator has no ``predict_proba``.
         ValueError
-            As from `diagnostic_report`, or a threshold that is not one of the probability of `pos_label`.
+            As in `diagnostic_report`, or if the threshold of the estimator does not apply to the probability of
+            `pos_label`.
 
         Examples
         --------
@@ -330,13 +334,13 @@ class DiagnosticReport:
 
     @property
     def prevalence(self) -> float:
-        """Share of the images that are positive."""
+        """Proportion of positive images."""
         return (self.tp + self.fn) / self.n
 
     def __getitem__(self, name: str) -> Interval:
         figures = dict(self.figures)
         if name not in figures:
-            raise KeyError(f"no figure {name!r}; there are {', '.join(figures)}")
+            raise KeyError(f"no metric {name!r}; expected one of {', '.join(figures)}")
         return figures[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -346,13 +350,13 @@ class DiagnosticReport:
         return len(self.figures)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that the report holds in plain Python, ready for JSON.
+        """Return the report as a dict of plain Python values, ready for JSON.
 
         Returns
         -------
-        dict
-            Figures under "figures", each a dict of "estimate", "lower", "upper" and "method"; beside it counts and
-            settings. What is not defined or has no bound is None, since JSON has no nan and no infinity.
+        report : dict
+            Metrics under "figures", each a dict of "estimate", "lower", "upper" and "method", and counts and settings.
+            Nan and infinity become None, since JSON has neither.
 
         Examples
         --------
@@ -369,12 +373,12 @@ class DiagnosticReport:
         return {"figures": figures, **values}
 
     def to_frame(self) -> Any:
-        """Return the figures as a table.
+        """Return the metrics as a DataFrame.
 
         Returns
         -------
-        DataFrame
-            One row a figure, with the columns ``estimate``, ``lower``, ``upper`` and ``method``.
+        frame : DataFrame
+            One row per metric, with the columns ``estimate``, ``lower``, ``upper`` and ``method``.
 
         Raises
         ------
@@ -391,7 +395,7 @@ class DiagnosticReport:
             import pandas as pd
         except ImportError as error:
             raise ImportError(
-                "to_frame needs pandas: install it with 'pip install pandas', or call to_dict instead."
+                "to_frame requires pandas. Install it with 'pip install pandas', or use to_dict."
             ) from error
         return pd.DataFrame([figure for _, figure in self.figures], index=pd.Index(list(self), name="metric"))
 
@@ -402,17 +406,16 @@ class DiagnosticReport:
 
     def _head(self) -> list[str]:
         patients = f" of {self.n_patients} patients" if self.has_groups else ""
-        width = len(str(self.n))
+        n_positive, n_negative, width = self.tp + self.fn, self.tn + self.fp, len(str(self.n))
         return [
             f"{self.n} images{patients}, {self.prevalence:.1%} positive",
-            f"Called positive where the probability is at least {self.threshold:g}:",
-            f"  of {self.tp + self.fn:{width}} positive, {self.tp:{width}} called positive, {self.fn:{width}} missed",
-            f"  of {self.tn + self.fp:{width}} negative, {self.tn:{width}} called negative, {self.fp:{width}} false "
-            "alarms",
+            f"Predicted positive if the probability is at least {self.threshold:g}:",
+            f"  {n_positive:{width}} positive: {self.tp:{width}} true positives, {self.fn:{width}} false negatives",
+            f"  {n_negative:{width}} negative: {self.tn:{width}} true negatives, {self.fp:{width}} false positives",
         ]
 
     def _table(self) -> list[str]:
-        rows = [("", "estimate", f"{100 * self.confidence:g} % interval", "made by")]
+        rows = [("", "estimate", f"{100 * self.confidence:g}% CI", "method")]
         for name, (estimate, lower, upper, method) in self.figures:
             limits = "-" if np.isnan(lower) else f"{_written(lower)} to {_written(upper)}"
             rows.append((WORDS[name], _written(estimate), limits, method))
@@ -425,12 +428,12 @@ class DiagnosticReport:
     def _foot(self) -> list[str]:
         lines = []
         if self.stated_prevalence is not None:
-            lines.append(f"That prevalence: {self.stated_prevalence:g}, stated by the user.")
+            lines.append(f"Stated prevalence: {self.stated_prevalence:g}.")
         if not self.has_groups:
-            lines.append("Each image counts as a patient; several of one patient make these intervals too narrow.")
+            lines.append("Each image counts as a separate patient; intervals are too narrow if a patient has several.")
         elif self.n_patients < self.n:
-            lines.append("Patients: the interval allows for several images of a patient.")
-        return [*lines, "These figures are of these images alone; another site has to be measured itself."]
+            lines.append('Method with "patients": the interval accounts for several images per patient.')
+        return [*lines, "These metrics hold for these images only; evaluate the model separately at every other site."]
 
 
 def _written(value: float) -> str:

@@ -1,5 +1,6 @@
-"""What is judged: labels, probabilities and patients, all checked."""
+"""Validation of labels, probabilities and patients."""
 
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -7,11 +8,12 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
+from skpneumo._images.sources import some_of
 from skpneumo.metrics._interval import Patients
 
 
 class Study(NamedTuple):
-    """Images: whether each is positive, its probability to be, and its patient."""
+    """Labels, probabilities of the positive class, and patients."""
 
     y: np.ndarray
     p: np.ndarray
@@ -19,33 +21,33 @@ class Study(NamedTuple):
 
 
 def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study:
-    """Check what is judged; each error names all that is wrong with one of its parts."""
+    """Validate labels, probabilities and patients."""
     labels = column_or_1d(y_true)
     if not len(labels):
-        raise ValueError("A diagnostic report needs images of both classes, positive and negative; y_true is empty.")
+        raise ValueError("y_true must contain both a positive and a negative class; it is empty.")
     probabilities = _check_numbers(y_proba)
     check_consistent_length(labels, probabilities)
-    _refuse("y_true must name a label for each image", labels, _are_missing(labels))
+    _raise_if_any(_are_missing(labels), labels, "y_true must not contain missing values", "are missing")
     classes = np.unique(labels)
     pos_label = _check_pos_label_consistency(pos_label, labels)
     if len(classes) != 2:
         raise ValueError(
-            f"A diagnostic report needs images of both classes, positive and negative; y_true holds {classes.tolist()}."
-            + (" Of several classes, report one against the rest: y_true == label." if len(classes) > 2 else "")
+            f"y_true must contain both a positive and a negative class; got the labels {listed(classes)}."
+            + (" For several classes, compare one with the rest: pass y_true == label." if len(classes) > 2 else "")
         )
     if pos_label not in classes.tolist():
-        raise ValueError(f"pos_label={pos_label!r} is none of the labels in y_true, {classes.tolist()}.")
+        raise ValueError(f"pos_label must be one of the labels in y_true, {listed(classes)}; got {plain(pos_label)!r}.")
     if probabilities.ndim == 2:
         probabilities = probabilities[:, int(classes[1] == pos_label)]
     return Study(labels == pos_label, probabilities, _check_patients(groups, len(labels)))
 
 
 def check_share(name: str, value: Any, *, closed: bool = False) -> None:
-    """Refuse what is no number between 0 and 1; `closed`: these are numbers between them too."""
+    """Check that a parameter is a number between 0 and 1; `closed` allows 0 and 1."""
     is_number = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
     if not (is_number and (0 < value < 1 or (closed and value in {0, 1}))):
         raise ValueError(
-            f"{name} must be a number between 0 and 1{'' if closed else ', both excluded'}; got {value!r}."
+            f"{name} must be a number between 0 and 1{'' if closed else ', both excluded'}; got {plain(value)!r}."
         )
 
 
@@ -58,11 +60,13 @@ def _check_numbers(y_proba: Any) -> np.ndarray:
     try:
         p = p if p.dtype in {np.dtype(np.float32), np.dtype(np.float64)} else p.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"y_proba must be numbers between 0 and 1: {error}.") from error
+        raise ValueError(f"y_proba must contain numbers between 0 and 1: {error}.") from error
     outside = ~((p >= 0) & (p <= 1))
-    _refuse("y_proba must lie between 0 and 1", p, outside if p.ndim == 1 else outside.any(axis=1))
+    outside = outside if p.ndim == 1 else outside.any(axis=1)
+    _raise_if_any(outside, p, "y_proba must be between 0 and 1", "are not")
     if p.ndim == 2:
-        _refuse("y_proba must add up to 1 in each row", p, np.abs(p.sum(axis=1, dtype=np.float64) - 1) > 1e-3)
+        wrong = np.abs(p.sum(axis=1, dtype=np.float64) - 1) > 1e-3
+        _raise_if_any(wrong, p, "y_proba must add up to 1 in each row", "do not")
     return p
 
 
@@ -71,20 +75,20 @@ def _check_patients(groups: Any, n_samples: int) -> Patients:
         return Patients(np.arange(n_samples), n_samples)
     groups = column_or_1d(groups)
     if len(groups) != n_samples:
-        raise ValueError(f"groups must name a patient for each of {n_samples} images; got {len(groups)}.")
-    _refuse("groups must name a patient for each image", groups, _are_missing(groups))
+        raise ValueError(f"groups must contain one patient per image ({n_samples}); got {len(groups)}.")
+    _raise_if_any(_are_missing(groups), groups, "groups must not contain missing values", "are missing")
     try:
         kept, codes = np.unique(groups, return_inverse=True)
-    except TypeError:  # names and numbers among each other
+    except TypeError:  # strings and numbers cannot be sorted together
         kept, codes = np.unique([f"{type(group).__name__} {group}" for group in groups], return_inverse=True)
     return Patients(codes, len(kept))
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value is None, nan, NaT or pandas.NA."""
+    """Return whether a value is None, nan, NaT or pandas.NA."""
     try:
         return value is None or bool(value != value)  # noqa: PLR0124
-    except TypeError:  # of pandas.NA nobody knows what it is equal to
+    except TypeError:  # pandas.NA has no truth value
         return True
 
 
@@ -92,11 +96,17 @@ def _are_missing(values: np.ndarray) -> np.ndarray:
     return np.array([is_missing(value) for value in values.tolist()], bool)
 
 
-def _refuse(expected: str, values: np.ndarray, wrong: Any) -> None:
+def _raise_if_any(wrong: Any, values: np.ndarray, expected: str, fault: str) -> None:
     if wrong.any():
-        items = ", ".join(f"[{i}] {_plain(values[i])!r}" for i in np.flatnonzero(wrong))
-        raise ValueError(f"{expected}; {np.count_nonzero(wrong)} of {len(values)} do not: {items}.")
+        items = some_of([f"[{i}] {plain(values[i])!r}" for i in np.flatnonzero(wrong)])
+        raise ValueError(f"{expected}; {np.count_nonzero(wrong)} of {len(values)} {fault}: {items}.")
 
 
-def _plain(value: Any) -> Any:
+def listed(values: Iterable[Any]) -> str:
+    """Format at most ten values in plain Python, and the number of the others."""
+    return f"[{some_of([repr(plain(value)) for value in values])}]"
+
+
+def plain(value: Any) -> Any:
+    """Convert NumPy values to plain Python."""
     return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value

@@ -1,4 +1,4 @@
-"""What tests of metrics share: studies that are drawn, and rows of features."""
+"""Shared by the tests of metrics: simulated studies and feature rows."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from skpneumo.metrics import (
     diagnostic_report,
 )
 
-FIGURES = [
+METRICS = [
     "sensitivity",
     "specificity",
     "ppv",
@@ -26,35 +26,37 @@ FIGURES = [
 ]
 
 
-def table(tp, fn, fp, tn, **options):
-    """Judge the calls of a confusion matrix."""
+def report_of_counts(tp, fn, fp, tn, **options):
+    """Compute the report of a confusion matrix."""
     y = np.repeat([1, 1, 0, 0], [tp, fn, fp, tn])
     p = np.repeat([0.9, 0.1, 0.9, 0.1], [tp, fn, fp, tn])
     return diagnostic_report(y, p, threshold=0.5, n_bootstrap=10, **options)
 
 
-def draw(seed, n_patients, images=(1, 1), *, share=0.5, apart=2.0, slope=1.5, shift=0.3, alike=0.5, mixed=0.1):
-    """Draw films: normal scores, those of a patient correlated, and probabilities that are not quite calibrated."""
+def simulate(
+    seed, n_patients, images=(1, 1), *, prevalence=0.5, distance=2.0, slope=1.5, shift=0.3, correlation=0.5, mixed=0.1
+):
+    """Simulate images with normal scores, correlated within patients, and miscalibrated probabilities."""
     random = np.random.RandomState(seed)
     sizes = random.randint(images[0], images[1] + 1, n_patients)
     patient = np.repeat(np.arange(n_patients), sizes)
     n = len(patient)
-    y = (random.rand(n_patients) < share)[patient]
-    y = np.where(random.rand(n) < mixed, random.rand(n) < share, y)
-    noise = np.sqrt(alike) * random.randn(n_patients)[patient] + np.sqrt(1 - alike) * random.randn(n)
-    return y.astype(int), expit(logit(share) + shift + slope * (apart * y + noise - apart / 2)), patient
+    y = (random.rand(n_patients) < prevalence)[patient]
+    y = np.where(random.rand(n) < mixed, random.rand(n) < prevalence, y)
+    noise = np.sqrt(correlation) * random.randn(n_patients)[patient] + np.sqrt(1 - correlation) * random.randn(n)
+    return y.astype(int), expit(logit(prevalence) + shift + slope * (distance * y + noise - distance / 2)), patient
 
 
 @pytest.fixture
-def films():
-    return draw(0, 120, (1, 4))
+def study():
+    return simulate(0, 120, (1, 4))
 
 
-GOOD = {"y_true": [0, 1, 0, 1], "y_proba": [0.1, 0.9, 0.2, 0.8], "threshold": 0.5}
+VALID = {"y_true": [0, 1, 0, 1], "y_proba": [0.1, 0.9, 0.2, 0.8], "threshold": 0.5}
 
 
 @pytest.fixture
-def rows():
+def features():
     random = np.random.RandomState(0)
     y = np.arange(80) % 2
     return random.randn(80, 3) + y[:, None], y

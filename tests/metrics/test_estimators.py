@@ -21,8 +21,8 @@ from skpneumo.metrics import (
 )
 
 
-class Lengths(ClassifierMixin, BaseEstimator):
-    """Takes paths, and looks at no film."""
+class PathLengthClassifier(ClassifierMixin, BaseEstimator):
+    """Predict probabilities from the lengths of paths."""
 
     classes_ = np.array([0, 1])
 
@@ -32,21 +32,21 @@ class Lengths(ClassifierMixin, BaseEstimator):
         return np.column_stack([1 - p, p])
 
 
-def test_patients_are_read_from_the_names_of_films(paths, y, xrays):
-    expected = diagnostic_report(y, Lengths().predict_proba(paths), threshold=0.5, groups=xrays.groups)
-    assert DiagnosticReport.from_estimator(Lengths(), xrays.data, y) == expected
+def test_patients_are_read_from_file_names(paths, y, xrays):
+    expected = diagnostic_report(y, PathLengthClassifier().predict_proba(paths), threshold=0.5, groups=xrays.groups)
+    assert DiagnosticReport.from_estimator(PathLengthClassifier(), xrays.data, y) == expected
     assert expected.n_patients == len(set(xrays.groups)) < 40
 
 
-def test_features_are_of_a_patient_each_unless_groups_say_otherwise(rows):
-    X, y = rows
+def test_feature_rows_are_separate_patients_without_groups(features):
+    X, y = features
     clf = LogisticRegression().fit(X, y)
     assert not DiagnosticReport.from_estimator(clf, X, y).has_groups
     assert DiagnosticReport.from_estimator(clf, pd.DataFrame(X), y, groups=np.arange(80) // 4).n_patients == 20
 
 
-def test_the_threshold_of_a_classifier_that_has_one_is_used(rows):
-    X, y = rows
+def test_threshold_of_the_classifier_is_used(features):
+    X, y = features
     tuned = TunedThresholdClassifierCV(LogisticRegression(), cv=3, scoring="balanced_accuracy").fit(X, y)
     fixed = FixedThresholdClassifier(LogisticRegression(), threshold=0.3).fit(X, y)
     piped = make_pipeline(StandardScaler(), clone(fixed)).fit(X, y)
@@ -61,23 +61,23 @@ def test_the_threshold_of_a_classifier_that_has_one_is_used(rows):
     assert DiagnosticReport.from_estimator(auto, X, y).threshold == 0.5
 
 
-def test_a_threshold_of_logits_or_of_another_label_is_refused(rows):
-    X, y = rows
+def test_threshold_on_logits_or_on_another_label_raises(features):
+    X, y = features
     logits = FixedThresholdClassifier(LogisticRegression(), threshold=1.0, response_method="decision_function")
-    with pytest.raises(ValueError, match="one of decision_function"):
+    with pytest.raises(ValueError, match="applies to decision_function"):
         DiagnosticReport.from_estimator(logits.fit(X, y), X, y)
     other = FixedThresholdClassifier(LogisticRegression(), threshold=0.3, pos_label=0).fit(X, y)
-    with pytest.raises(ValueError, match="the probability of 0, but pos_label is 1"):
+    with pytest.raises(ValueError, match=r"pos_label=1; .* applies to the probability of 0"):
         DiagnosticReport.from_estimator(other, X, y)
 
 
-def test_labels_that_are_words_need_the_positive_one(rows):
-    X, y = rows
-    words = np.array(["well", "ill"])[y]
-    clf = LogisticRegression().fit(X, words)
+def test_string_labels_require_pos_label(features):
+    X, y = features
+    labels = np.array(["normal", "bacterial"])[y]
+    clf = LogisticRegression().fit(X, labels)
     with pytest.raises(ValueError, match="pos_label is not specified"):
-        DiagnosticReport.from_estimator(clf, X, words)
-    found = DiagnosticReport.from_estimator(clf, X, words, pos_label="ill")
+        DiagnosticReport.from_estimator(clf, X, labels)
+    found = DiagnosticReport.from_estimator(clf, X, labels, pos_label="bacterial")
     expected = DiagnosticReport.from_estimator(LogisticRegression().fit(X, y), X, y)
     assert found["roc_auc"].estimate == pytest.approx(expected["roc_auc"].estimate)
     three = LogisticRegression().fit(X, np.arange(80) % 3)
@@ -85,18 +85,18 @@ def test_labels_that_are_words_need_the_positive_one(rows):
         DiagnosticReport.from_estimator(three, X, y)
 
 
-def test_files_whose_names_tell_no_patient_are_not_taken_for_patients(clf, paths, y, tmp_path):
+def test_file_names_without_patients_are_not_used_as_groups(clf, paths, y, tmp_path):
     anonymous = [str(tmp_path / f"scan{i}.png") for i in range(10)]
     for path, copy in zip(paths[30:], anonymous, strict=True):
         shutil.copy(path, copy)
     report = DiagnosticReport.from_estimator(clf.fit(paths[:30], y[:30]), anonymous, y[30:])
     assert not report.has_groups
-    assert "several of one patient" in str(report)
+    assert "if a patient has several" in str(report)
 
 
-@pytest.mark.parametrize("labels", [[0, 1], ["well", "ill"], ["healthy", "ill"]])
+@pytest.mark.parametrize("labels", [[0, 1], ["normal", "bacterial"], ["healthy", "pneumonia"]])
 @pytest.mark.parametrize("handling", [{}, {"class_weight": "balanced"}, {"sampler": "under", "random_state": 0}])
-def test_a_report_calls_as_the_classifier_does(labels, handling, matrix, xrays):
+def test_report_predictions_match_the_classifier(labels, handling, matrix, xrays):
     y = np.array(labels)[xrays.target]
     keep = np.r_[np.flatnonzero(xrays.target == 0), np.flatnonzero(xrays.target == 1)[:8]]
     clf = PneumoniaClassifier(**handling).fit(matrix[keep][::2], y[keep][::2])

@@ -21,13 +21,13 @@ from skpneumo.metrics import (
 )
 
 
-def test_the_best_operating_point_is_found_by_trying_all(films):
-    y, p, _ = films
+def test_best_operating_point_matches_exhaustive_search(study):
+    y, p, _ = study
     p = p.round(1)
     for bound in (0.0, 0.5, 0.9, 0.95, 1.0):
-        calls = [p >= threshold for threshold in [*np.unique(p), 2]]
-        points = [((called & (y == 1)).sum() / (y == 1).sum(), (~called & (y == 0)).sum() / (y == 0).sum())
-                  for called in calls]  # fmt: skip
+        predictions = [p >= threshold for threshold in [*np.unique(p), 2]]
+        points = [((predicted & (y == 1)).sum() / (y == 1).sum(), (~predicted & (y == 0)).sum() / (y == 0).sum())
+                  for predicted in predictions]  # fmt: skip
         sensitivity = max(sens for sens, spec in points if spec >= bound)
         assert sensitivity_at_specificity(y, p, specificity=bound) == pytest.approx(sensitivity)
         specificity = max(spec for sens, spec in points if sens >= bound)
@@ -35,7 +35,7 @@ def test_the_best_operating_point_is_found_by_trying_all(films):
 
 
 @pytest.mark.parametrize("n", [10, 20, 30, 70, 300])
-def test_a_bound_that_is_met_exactly_is_met(n):
+def test_constraint_includes_equality(n):
     for wrong in range(n):
         y = np.r_[np.zeros(n), 1].astype(int)
         score = np.r_[np.arange(n), n - wrong - 0.5]
@@ -43,18 +43,18 @@ def test_a_bound_that_is_met_exactly_is_met(n):
         assert sensitivity_at_specificity(y, score, specificity=(n - wrong) / n) == 1
 
 
-def test_weights_count_as_copies():
+def test_sample_weight_is_equivalent_to_repeating_samples():
     y, score, weight = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9], [1, 1, 3, 2, 1]
     copies = np.repeat(np.arange(5), weight)
-    for figure in (sensitivity_at_specificity, specificity_at_sensitivity):
+    for metric in (sensitivity_at_specificity, specificity_at_sensitivity):
         for bound in (0.3, 0.5, 0.8):
-            option = {"specificity" if figure is sensitivity_at_specificity else "sensitivity": bound}
-            weighted = figure(y, score, sample_weight=weight, **option)
-            assert weighted == pytest.approx(figure(np.take(y, copies), np.take(score, copies), **option))
+            option = {"specificity" if metric is sensitivity_at_specificity else "sensitivity": bound}
+            weighted = metric(y, score, sample_weight=weight, **option)
+            assert weighted == pytest.approx(metric(np.take(y, copies), np.take(score, copies), **option))
 
 
-def test_scorers_serve_searches_and_cross_validation(rows):
-    X, y = rows
+def test_scorers_work_in_searches_and_cross_validation(features):
+    X, y = features
     scoring = {"sens": sensitivity_at_specificity_scorer, "spec": specificity_at_sensitivity_scorer}
     scores = cross_validate(LogisticRegression(), X, y, cv=2, scoring=scoring)
     assert np.all((scores["test_sens"] > 0) & (scores["test_sens"] <= 1))
@@ -65,19 +65,19 @@ def test_scorers_serve_searches_and_cross_validation(rows):
     assert again(clf, X, y) == specificity_at_sensitivity(y, clf.predict_proba(X)[:, 1])
 
 
-def test_a_scorer_of_words_takes_the_positive_label(rows):
-    X, y = rows
-    words = np.array(["well", "ill"])[y]
+def test_scorer_of_string_labels_takes_pos_label(features):
+    X, y = features
+    labels = np.array(["normal", "bacterial"])[y]
     response = ("decision_function", "predict_proba")
-    scorer = make_scorer(sensitivity_at_specificity, response_method=response, specificity=0.8, pos_label="ill")
+    scorer = make_scorer(sensitivity_at_specificity, response_method=response, specificity=0.8, pos_label="bacterial")
     expected = sensitivity_at_specificity(y, LogisticRegression().fit(X, y).decision_function(X), specificity=0.8)
-    assert scorer(LogisticRegression().fit(X, words), X, words) == pytest.approx(expected)
+    assert scorer(LogisticRegression().fit(X, labels), X, labels) == pytest.approx(expected)
 
 
-def test_an_operating_point_without_both_classes_is_undefined():
-    for figure in (sensitivity_at_specificity, specificity_at_sensitivity):
+def test_operating_point_is_undefined_without_both_classes():
+    for metric in (sensitivity_at_specificity, specificity_at_sensitivity):
         for y in ([0, 0], [1, 1]):
             with pytest.warns(UndefinedMetricWarning):
-                assert np.isnan(figure(y, [0.1, 0.2]))
+                assert np.isnan(metric(y, [0.1, 0.2]))
     with pytest.raises(ValueError, match="specificity == 2"):
         sensitivity_at_specificity([0, 1], [0.1, 0.2], specificity=2)

@@ -6,21 +6,21 @@ from sklearn.metrics import (
     average_precision_score,
 )
 
-from metrics.conftest import draw
+from metrics.conftest import simulate
 from skpneumo.metrics import (
     diagnostic_report,
 )
 
 
-def plain_delong(y, p, patient):
-    """Write Obuchowski's variance, which is DeLong's where no patient has two films, as it stands in the article."""
+def obuchowski(y, p, patient):
+    """Compute the ROC AUC and its variance by the formulas of Obuchowski, without optimization."""
     pairs = (p[y == 1][:, None] > p[y == 0]) + 0.5 * (p[y == 1][:, None] == p[y == 0])
     area, ten, one = pairs.mean(), pairs.mean(axis=1), pairs.mean(axis=0)
     m, n = pairs.shape
-    ill, well = patient[y == 1], patient[y == 0]
-    sums = [(ten[ill == k].sum() - (ill == k).sum() * area, one[well == k].sum() - (well == k).sum() * area)
+    pos, neg = patient[y == 1], patient[y == 0]
+    sums = [(ten[pos == k].sum() - (pos == k).sum() * area, one[neg == k].sum() - (neg == k).sum() * area)
             for k in np.unique(patient)]  # fmt: skip
-    i, i10, i01 = len(sums), len(set(ill)), len(set(well))
+    i, i10, i01 = len(sums), len(set(pos)), len(set(neg))
     s10 = i10 / ((i10 - 1) * m) * sum(a**2 for a, _ in sums)
     s01 = i01 / ((i01 - 1) * n) * sum(b**2 for _, b in sums)
     s11 = i / (i - 1) * sum(a * b for a, b in sums)
@@ -28,24 +28,26 @@ def plain_delong(y, p, patient):
 
 
 @pytest.mark.parametrize("images", [(1, 1), (1, 5)])
-def test_the_variance_of_the_area_is_delongs_or_obuchowskis(images):
-    y, p, patient = draw(3, 60, images)
+def test_auc_variance_matches_delong_and_obuchowski(images):
+    y, p, patient = simulate(3, 60, images)
     p = p.round(2)  # ties
-    area, variance = plain_delong(y, p, patient)
+    area, variance = obuchowski(y, p, patient)
     found = diagnostic_report(y, p, threshold=0.5, groups=patient)["roc_auc"]
     assert found.estimate == pytest.approx(area)
     quantile = norm.ppf(0.975) if images == (1, 1) else 2.0009
-    reach = (logit(found.upper) - logit(found.lower)) / 2
-    reach /= np.sqrt(variance) / (area * (1 - area))
-    # Student's has 59 degrees of freedom, or fewer where few patients make up the variance.
-    assert reach == pytest.approx(quantile, rel=1e-4) if images == (1, 1) else quantile < reach < 1.1 * quantile
+    half_width = (logit(found.upper) - logit(found.lower)) / 2
+    half_width /= np.sqrt(variance) / (area * (1 - area))
+    if images == (1, 1):
+        assert half_width == pytest.approx(quantile, rel=1e-4)
+    else:  # Student's t has 59 degrees of freedom, or fewer if few patients dominate the variance
+        assert quantile < half_width < 1.1 * quantile
 
 
-def test_what_is_said_of_average_precision_is_its_derivative(films):
+def test_average_precision_variance_matches_numerical_derivatives(study):
     from skpneumo.metrics import _ranking
     from skpneumo.metrics._interval import Patients
 
-    y, p, _ = films
+    y, p, _ = study
     p = p.round(2)
     step, jackknife = 1e-6, []
     for i in range(len(y)):
@@ -59,15 +61,15 @@ def test_what_is_said_of_average_precision_is_its_derivative(films):
 
 
 @pytest.mark.parametrize("groups", [None, np.arange(40) // 2])
-@pytest.mark.parametrize("sure", [False, True])
-def test_perfect_separation_has_no_slope_and_still_an_interval_of_the_area(groups, sure):
+@pytest.mark.parametrize("certain", [False, True])
+def test_perfect_separation_has_an_auc_interval_but_no_slope_interval(groups, certain):
     y = np.arange(40) % 2
-    p = y.astype(float) if sure else 0.2 + 0.6 * y
+    p = y.astype(float) if certain else 0.2 + 0.6 * y
     report = diagnostic_report(y, p, threshold=0.5, groups=groups)
     slope = report["calibration_slope"]
     assert slope.estimate == np.inf
     assert np.isnan([slope.lower, slope.upper]).all()
-    assert slope.method == "none: separated"
+    assert slope.method == "none: perfect separation"
     assert 0.8 < report["roc_auc"].lower < report["roc_auc"].estimate == report["roc_auc"].upper == 1
     assert 0.7 < report["sensitivity"].lower < 0.9
     reverse = diagnostic_report(y, 1 - p, threshold=0.5, groups=groups)
@@ -76,14 +78,14 @@ def test_perfect_separation_has_no_slope_and_still_an_interval_of_the_area(group
     assert reverse["roc_auc"].upper == pytest.approx(1 - report["roc_auc"].lower)
 
 
-def test_the_area_of_a_perfect_order_has_newcombes_lower_limit():
-    # The limit is the area from which 1 lies 1.96 standard errors away by its own variance (Newcombe 2006, method 5).
+def test_auc_of_1_has_the_lower_limit_of_newcombe():
+    # 1 is 1.96 standard errors above the limit, by the variance at the limit (Newcombe 2006, method 5).
     low = diagnostic_report([0] * 30 + [1] * 20, np.arange(50) / 50, threshold=0.5)["roc_auc"].lower
     variance = low * (1 - low) / 600 * (1 + 24 * ((1 - low) / (2 - low) + low / (1 + low)))
     assert 1 - low == pytest.approx(norm.ppf(0.975) * np.sqrt(variance))
 
 
-def test_one_probability_for_all_orders_nothing():
+def test_constant_probability_has_auc_one_half_and_no_slope():
     report = diagnostic_report([0, 1] * 10, [0.5] * 20, threshold=0.5)
     assert report["roc_auc"].estimate == 0.5
     assert np.isnan(report["calibration_slope"].estimate)

@@ -15,7 +15,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from metrics.conftest import FIGURES, GOOD, table
+from metrics.conftest import METRICS, VALID, report_of_counts
 from skpneumo.exceptions import LeakageWarning
 from skpneumo.metrics import (
     DiagnosticReport,
@@ -23,35 +23,35 @@ from skpneumo.metrics import (
 )
 
 
-def test_estimates_are_those_of_scikit_learn(films):
-    y, p, patient = films
+def test_estimates_match_scikit_learn(study):
+    y, p, patient = study
     report = diagnostic_report(y, p, threshold=0.4, groups=patient)
-    called = p >= 0.4
-    positive, negative = class_likelihood_ratios(y, called)
+    predicted = p >= 0.4
+    positive, negative = class_likelihood_ratios(y, predicted)
     expected = {
-        "sensitivity": recall_score(y, called),
-        "specificity": recall_score(y, called, pos_label=0),
-        "ppv": precision_score(y, called),
-        "npv": precision_score(y, called, pos_label=0),
+        "sensitivity": recall_score(y, predicted),
+        "specificity": recall_score(y, predicted, pos_label=0),
+        "ppv": precision_score(y, predicted),
+        "npv": precision_score(y, predicted, pos_label=0),
         "positive_likelihood_ratio": positive,
         "negative_likelihood_ratio": negative,
-        "accuracy": accuracy_score(y, called),
-        "balanced_accuracy": balanced_accuracy_score(y, called),
+        "accuracy": accuracy_score(y, predicted),
+        "balanced_accuracy": balanced_accuracy_score(y, predicted),
         "roc_auc": roc_auc_score(y, p),
         "average_precision": average_precision_score(y, p),
         "brier_score": brier_score_loss(y, p),
     }
     for name, value in expected.items():
         assert report[name].estimate == pytest.approx(value), name
-    assert list(report) == FIGURES
-    for name in FIGURES:
+    assert list(report) == METRICS
+    for name in METRICS:
         assert report[name].lower <= report[name].estimate <= report[name].upper, name
     assert (report.n, report.n_patients, report.prevalence) == (len(y), 120, pytest.approx(y.mean()))
     assert report.tp + report.fn == y.sum()
 
 
-def test_only_the_random_state_decides_what_is_drawn(films):
-    y, p, patient = films
+def test_bootstrap_depends_only_on_random_state(study):
+    y, p, patient = study
 
     def limits(seed):
         report = diagnostic_report(y, p, threshold=0.5, groups=patient, n_bootstrap=50, random_state=seed)
@@ -63,8 +63,8 @@ def test_only_the_random_state_decides_what_is_drawn(films):
     np.testing.assert_array_equal(np.random.get_state()[1], state)
 
 
-def test_a_report_is_plain_in_json_and_in_a_frame():
-    report = diagnostic_report(**GOOD, prevalence=0.1)
+def test_to_dict_is_json_and_to_frame_has_all_metrics():
+    report = diagnostic_report(**VALID, prevalence=0.1)
     plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert plain == report.to_dict()
     assert plain["figures"]["calibration_slope"]["estimate"] is None
@@ -76,34 +76,34 @@ def test_a_report_is_plain_in_json_and_in_a_frame():
     assert frame.loc["npv", "lower"] == report["npv"].lower
 
 
-def test_a_report_is_immutable_small_and_pickled():
-    report = table(30, 5, 6, 40)
+def test_report_is_immutable_small_and_picklable():
+    report = report_of_counts(30, 5, 6, 40)
     with pytest.raises(FrozenInstanceError):
         report.tp = 35
     assert pickle.loads(pickle.dumps(report)) == report
     assert len(pickle.dumps(report)) < 3000
-    with pytest.raises(KeyError, match="no figure 'recall'; there are sensitivity"):
+    with pytest.raises(KeyError, match="no metric 'recall'; expected one of sensitivity"):
         report["recall"]
 
 
-def test_a_printed_report_says_how_it_was_made():
-    text = str(table(231, 27, 32, 54, prevalence=0.25))
+def test_printed_report_shows_counts_methods_and_caveats():
+    text = str(report_of_counts(231, 27, 32, 54, prevalence=0.25))
     assert "344 images, 75.0% positive" in text
-    assert "of 258 positive, 231 called positive,  27 missed" in text
-    assert "Sensitivity                    0.895   0.852 to 0.927  Wilson\n" in text
-    assert "Each image counts as a patient" in text
-    assert text.endswith("These figures are of these images alone; another site has to be measured itself.")
-    grouped = str(table(20, 20, 20, 20, groups=np.arange(80) // 2))
+    assert "258 positive: 231 true positives,  27 false negatives" in text
+    assert "Sensitivity                         0.895   0.852 to 0.927  Wilson\n" in text
+    assert "Each image counts as a separate patient" in text
+    assert text.endswith("hold for these images only; evaluate the model separately at every other site.")
+    grouped = str(report_of_counts(20, 20, 20, 20, groups=np.arange(80) // 2))
     assert "80 images of 40 patients" in grouped
     assert "Wilson, patients" in grouped
 
 
-def test_a_report_on_what_was_seen_brings_a_warning(clf, paths, y):
+def test_report_on_training_images_warns(clf, paths, y):
     with pytest.warns(LeakageWarning, match="^40 of 40 images"):
         DiagnosticReport.from_estimator(clf.fit(paths, y), paths, y)
 
 
 @pytest.mark.parametrize("groups", [range(39), range(41), [*range(39), float("nan")], [*range(39), None]])
-def test_wrong_groups_are_an_error_of_the_report_and_none_of_the_guard(clf, paths, y, groups):
-    with pytest.raises(ValueError, match="groups must name a patient for each"):
+def test_invalid_groups_raise_before_the_leakage_check(clf, paths, y, groups):
+    with pytest.raises(ValueError, match="groups must"):
         DiagnosticReport.from_estimator(clf.fit(paths, y), paths, y, groups=list(groups))

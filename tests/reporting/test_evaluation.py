@@ -76,7 +76,7 @@ def test_a_column_of_pandas_may_lack_values(given, dtype, values):
 
 def test_a_patient_that_is_not_known_to_pandas_is_refused(given):
     groups = pd.Series([1, None] * 20, dtype="Int64").to_numpy(dtype=object)
-    with pytest.raises(ValueError, match="groups must name a patient for each image; 20 of 40 do not"):
+    with pytest.raises(ValueError, match="groups must not contain missing values; 20 of 40 are missing"):
         evaluate(*given, groups=groups)
 
 
