@@ -71,7 +71,7 @@ def check_asked(estimator: Any, label: Any) -> int:
     """
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
-            f"Expected a classifier with predict_proba; {type(estimator).__name__} has none. Wrap it in "
+            f"Expected a classifier of probabilities; {type(estimator).__name__} has no predict_proba. Wrap it in "
             "CalibratedClassifierCV."
         )
     classes = np.asarray(estimator.classes_).tolist()

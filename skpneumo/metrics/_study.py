@@ -24,7 +24,7 @@ def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study
     """Validate labels, probabilities and patients."""
     labels = column_or_1d(y_true)
     if not len(labels):
-        raise ValueError("y_true must contain both a positive and a negative class; it is empty.")
+        raise ValueError("y_true must contain both classes, positive and negative; it is empty.")
     probabilities = _check_numbers(y_proba)
     check_consistent_length(labels, probabilities)
     _raise_if_any(_are_missing(labels), labels, "y_true must not contain missing values", "are missing")
@@ -32,7 +32,7 @@ def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study
     pos_label = _check_pos_label_consistency(pos_label, labels)
     if len(classes) != 2:
         raise ValueError(
-            f"y_true must contain both a positive and a negative class; got the labels {listed(classes)}."
+            f"y_true must contain both classes, positive and negative; got the labels {listed(classes)}."
             + (" For several classes, compare one with the rest: pass y_true == label." if len(classes) > 2 else "")
         )
     if pos_label not in classes.tolist():

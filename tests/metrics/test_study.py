@@ -32,7 +32,7 @@ def test_order_and_container_do_not_change_the_metrics(study):
         ({"y_proba": ["a", "b", "c", "d"]}, "numbers between 0 and 1"),
         ({"y_proba": [0.1, 0.9]}, "inconsistent numbers of samples"),
         ({"y_true": [0, np.nan, np.nan, 1.0]}, r"\[1\] nan, \[2\] nan"),
-        ({"y_true": [0, 0, 0, 0]}, "both a positive and a negative class; got the labels"),
+        ({"y_true": [0, 0, 0, 0]}, "both classes, positive and negative; got the labels"),
         ({"y_true": [0, 1, 2, 1], "pos_label": 1}, "one with the rest"),
         ({"y_true": ["a", "b", "a", "b"]}, "pos_label is not specified"),
         ({"y_true": ["a", "b", "a", "b"], "pos_label": "c"}, r"one of the labels in y_true, \['a', 'b'\]; got 'c'"),
