@@ -1,4 +1,4 @@
-"""A fitted model as a file for other programs, which need neither this package nor its training images."""
+"""Export of fitted models to ONNX and Keras, which other programs run without this package."""
 
 from skpneumo.export._keras_model import to_keras
 from skpneumo.export._onnx_file import to_onnx

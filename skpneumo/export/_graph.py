@@ -1,4 +1,4 @@
-"""An ONNX graph that is written node by node, each named by what it computes."""
+"""Construction of an ONNX graph node by node."""
 
 from types import ModuleType
 from typing import Any
@@ -7,16 +7,16 @@ import numpy as np
 
 
 def import_onnx() -> ModuleType:
-    """Import onnx, or say how to get it."""
+    """Import onnx, or raise an ImportError with instructions."""
     try:
         import onnx
     except ImportError as error:
-        raise ImportError("to_onnx needs onnx: install it with 'pip install onnx'.") from error
+        raise ImportError("to_onnx requires onnx. Install it with 'pip install onnx'.") from error
     return onnx
 
 
 class Graph:
-    """Nodes and constants in the order in which they were added; values are known by their names."""
+    """Nodes and constants of an ONNX graph; values are referred to by name."""
 
     def __init__(self) -> None:
         self._onnx = import_onnx()
@@ -24,7 +24,7 @@ class Graph:
         self.initializers: list[Any] = []
 
     def __call__(self, op: str, *inputs: Any, name: str | None = None, **attributes: Any) -> str:
-        """Add a node and return the name of its output; inputs that are no names are constants."""
+        """Add a node and return the name of its output; inputs other than names become constants."""
         name = name or f"{op.lower()}_{len(self.nodes)}"
         names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
         self.nodes.append(self._onnx.helper.make_node(op, names, [name], name=name, **attributes))
@@ -37,5 +37,5 @@ class Graph:
         return name
 
     def cast(self, value: str, dtype: str) -> str:
-        """Add a change of type, to that of this name in numpy."""
+        """Add a cast to a NumPy dtype and return the name of its output."""
         return self("Cast", value, to=self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))

@@ -1,4 +1,4 @@
-"""A classifier as one Keras model of standard layers."""
+"""Export to a Keras model of standard layers."""
 
 from typing import Any
 
@@ -6,42 +6,44 @@ import numpy as np
 
 from skpneumo import _keras
 from skpneumo._vgg19.layers import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
-from skpneumo.export._parts import Parts, take_apart
+from skpneumo.export._parts import Parts, extract_parts
 
-# Said to each layer, so that the host's global settings of Keras stay out; as do Python's random numbers, which Keras's
-# default initializers draw seeds from.
+# Explicit for each layer, so that neither global settings of Keras nor Python's random state, from which default
+# initializers draw seeds, are used.
 _SETTINGS = {"kernel_initializer": "zeros", "dtype": "float32"}
 _NO_BIAS = {**_SETTINGS, "bias_axes": None}
 
 
 def to_keras(clf: Any) -> Any:
-    """Build one Keras model from preprocessed images to probabilities.
+    """Convert a fitted classifier to a Keras model from preprocessed images to probabilities.
 
-    It consists of Keras's own layers alone, which compute in float32: ``model.save("pneumonia.keras")`` writes a file
-    that Keras loads anywhere, without this package.
+    The model consists of standard Keras layers in float32. Keras loads the file of ``model.save("pneumonia.keras")``
+    without this package.
 
     Parameters
     ----------
     clf : PneumoniaClassifier
-        Fitted on images.
+        Classifier fitted on images.
 
     Returns
     -------
-    keras.Model
-        It takes preprocessed images of shape (n_samples, image_size, image_size, 1), gray values from 0 (black) to 255,
-        and returns probabilities of shape (n_samples, n_classes), in the order of ``classes_``.
+    model : keras.Model
+        Its input is preprocessed images of shape (n_samples, image_size, image_size, 1), gray values from 0 (black) to
+        255; its output is probabilities of shape (n_samples, n_classes), in the order of ``classes_``.
 
     Raises
     ------
-    TypeError, NotFittedError
-        `clf` is not a fitted PneumoniaClassifier.
+    TypeError
+        If `clf` is not a PneumoniaClassifier.
+    NotFittedError
+        If `clf` is not fitted.
     ValueError
-        `clf` was fitted on features, averages several views, or has other parameters or weights than in `fit`.
+        If `clf` was fitted on features, averages several views, or its parameters or weights changed after `fit`.
 
     See Also
     --------
-    preprocess_images : The preprocessed images that it takes, of paths of images.
-    to_onnx : A file that takes images of any size.
+    preprocess_images : Preprocess images for this model.
+    to_onnx : Export to an ONNX file for images of any size.
 
     Examples
     --------
@@ -56,9 +58,9 @@ def to_keras(clf: Any) -> Any:
     >>> to_keras(clf).predict(pixels, verbose=0).shape
     (8, 2)
     """
-    parts = take_apart(clf)
+    parts = extract_parts(clf)
     keras = _keras.keras()
-    size = parts.square.size
+    size = parts.preprocessing.size
     pixels = keras.Input((size, size, 1), dtype="float32", name="pixels")
     maps = pixels
     for layer, weights in _layers(parts):
@@ -66,17 +68,17 @@ def to_keras(clf: Any) -> Any:
         if weights:
             layer.set_weights(weights)
         if hasattr(layer, "finalize_state"):
-            layer.finalize_state()  # only now does a Normalization use its weights
+            layer.finalize_state()  # otherwise Normalization ignores its weights
     return keras.Model(pixels, maps, name="skpneumo")
 
 
 def _layers(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
-    """Return the layers in their order, with the weights of each."""
+    """Return the layers in order, with their weights."""
     return [_centering(), *_convolutions(parts), *_averages(parts), *_head(parts)]
 
 
 def _centering() -> tuple[Any, list[np.ndarray]]:
-    """Three channels of one, less their means."""
+    """Return the layer that repeats gray values in three channels and subtracts the channel means."""
     layer = _keras.keras().layers.Conv2D(3, 1, name="center", data_format="channels_last", **_SETTINGS)
     return layer, [np.ones((1, 1, 1, 3), np.float32), -np.array(CHANNEL_MEANS, np.float32)]
 
@@ -110,7 +112,7 @@ def _averages(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
 
 
 def _head(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
-    """Subtract the means first, for accuracy; the first weights divide."""
+    """Return the layers of the head; means are subtracted first for accuracy, scales are merged into weights."""
     layers = _keras.keras().layers
     center = layers.Normalization(name="less_mean", dtype="float32")
     stack = [(center, [parts.mean, np.ones_like(parts.mean), np.zeros(())])]

@@ -1,4 +1,4 @@
-"""A classifier as one ONNX file, from decoded pixels of any size to probabilities."""
+"""Export to an ONNX file from decoded pixels of any size to probabilities."""
 
 import json
 import os
@@ -10,49 +10,51 @@ import numpy as np
 from skpneumo._version import __version__
 from skpneumo._vgg19.layers import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
 from skpneumo.export._graph import Graph, import_onnx
-from skpneumo.export._parts import Parts, take_apart
+from skpneumo.export._parts import Parts, extract_parts
 from skpneumo.export._resample import add_preprocessing
 
-# What ONNX Runtime 1.18 and all later ones read.
+# Supported by ONNX Runtime 1.18 and later.
 _OPSET, _IR_VERSION = 18, 8
 
 _DESCRIPTION = (
-    "Probabilities of the classes of chest X-rays, from decoded gray pixels. Made by skpneumo {version}. A research "
-    "tool, not a medical device."
+    "Class probabilities of chest X-rays from decoded gray pixels. Created by skpneumo {version}. A research tool, "
+    "not a medical device."
 )
-_PIXELS = "Gray images of one size, upright and not inverted: 0 is black, 255 is white. Any height and width."
-_PROBABILITIES = "One column a class, in the order of the metadata entry 'classes'."
+_PIXELS = "Gray images of equal size, upright and not inverted: 0 is black, 255 is white. Any height and width."
+_PROBABILITIES = "One column per class, in the order of the metadata entry 'classes'."
 
 
 def to_onnx(clf: Any, path: str | os.PathLike[str]) -> None:
-    """Write one ONNX file from decoded pixels of any size to probabilities.
+    """Write a fitted classifier to an ONNX file from decoded pixels to probabilities.
 
-    Preprocessing is part of the file, and gives the very pixels that the classifier sees. Neither Keras nor
-    TensorFlow is needed, here or there.
+    The file includes preprocessing, with results identical to those of the classifier. Neither writing nor running it
+    requires Keras or TensorFlow.
 
     Parameters
     ----------
     clf : PneumoniaClassifier
-        Fitted on images.
+        Classifier fitted on images.
     path : str or pathlib.Path
-        Of the file. Its input "pixels" is uint8 of shape (n_samples, height, width), gray values from 0 (black); its
-        output "probabilities" is float32 of shape (n_samples, n_classes), in the order of ``classes_``. Its metadata
-        are JSON: "classes", "skpneumo_version" and, for two classes, "threshold": the probability of the second one
-        above which `predict` calls it. For more classes, "prior_shift": what `predict` takes from the logarithms of
-        the probabilities before it picks the largest.
+        Path of the file. Its input "pixels" is uint8 of shape (n_samples, height, width), gray values from 0 (black);
+        its output "probabilities" is float32 of shape (n_samples, n_classes), in the order of ``classes_``. Its
+        metadata are JSON: "classes", "skpneumo_version" and, for two classes, "threshold": `predict` returns the second
+        class if its probability is above it. For more classes, "prior_shift": `predict` subtracts it from the
+        logarithms of the probabilities and returns the class of the largest.
 
     Raises
     ------
-    TypeError, NotFittedError
-        `clf` is not a fitted PneumoniaClassifier.
+    TypeError
+        If `clf` is not a PneumoniaClassifier.
+    NotFittedError
+        If `clf` is not fitted.
     ValueError
-        `clf` was fitted on features, averages several views, or has other parameters or weights than in `fit`.
+        If `clf` was fitted on features, averages several views, or its parameters or weights changed after `fit`.
     ImportError
-        The package onnx is missing.
+        If onnx is not installed.
 
     See Also
     --------
-    to_keras : A Keras model, which takes preprocessed images.
+    to_keras : Convert to a Keras model for preprocessed images.
 
     Examples
     --------
@@ -66,7 +68,7 @@ def to_onnx(clf: Any, path: str | os.PathLike[str]) -> None:
     ...     clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=32, memory=None).fit(X, y)
     ...     to_onnx(clf, Path(folder) / "pneumonia.onnx")
     """
-    parts = take_apart(clf)
+    parts = extract_parts(clf)
     onnx = import_onnx()
     model = _model(onnx, parts)
     onnx.checker.check_model(model)
@@ -75,7 +77,7 @@ def to_onnx(clf: Any, path: str | os.PathLike[str]) -> None:
 
 def _model(onnx: Any, parts: Parts) -> Any:
     helper, types, graph = onnx.helper, onnx.TensorProto, Graph()
-    _add_head(graph, parts, _add_network(graph, parts, add_preprocessing(graph, "pixels", parts.square)))
+    _add_head(graph, parts, _add_network(graph, parts, add_preprocessing(graph, "pixels", parts.preprocessing)))
     ends = [
         [helper.make_tensor_value_info("pixels", types.UINT8, ["n_samples", "height", "width"], _PIXELS)],
         [
@@ -97,14 +99,14 @@ def _model(onnx: Any, parts: Parts) -> Any:
 
 
 def _metadata(parts: Parts) -> Mapping[str, str]:
-    call = {"threshold": parts.threshold} if len(parts.classes) == 2 else {"prior_shift": parts.prior_shift.tolist()}
-    entries = {"classes": parts.classes.tolist(), "skpneumo_version": __version__, **call}
+    rule = {"threshold": parts.threshold} if len(parts.classes) == 2 else {"prior_shift": parts.prior_shift.tolist()}
+    entries = {"classes": parts.classes.tolist(), "skpneumo_version": __version__, **rule}
     return {name: json.dumps(entry, default=str) for name, entry in entries.items()}
 
 
-def _add_network(graph: Graph, parts: Parts, squares: str) -> str:
-    """Add VGG19, from squares to features (n, n_features) float32."""
-    gray = graph("Unsqueeze", graph.cast(squares, "float32"), np.array([1]))
+def _add_network(graph: Graph, parts: Parts, images: str) -> str:
+    """Add VGG19, from preprocessed images to features of shape (n, n_features), float32."""
+    gray = graph("Unsqueeze", graph.cast(images, "float32"), np.array([1]))
     maps = graph("Sub", gray, np.array(CHANNEL_MEANS, np.float32).reshape(1, 3, 1, 1))
     for number, (name, _, completes) in enumerate(LAYERS[: parts.n_layers], 1):
         kernel = graph.constant(parts.arrays[f"{name}/kernel"].transpose(3, 2, 0, 1), f"{name}/kernel")
@@ -120,7 +122,7 @@ def _add_network(graph: Graph, parts: Parts, squares: str) -> str:
 
 
 def _add_head(graph: Graph, parts: Parts, features: str) -> None:
-    """Add the head in float64, as the classifier computes it, up to the output "probabilities"."""
+    """Add the head in float64, like the classifier, and the output "probabilities"."""
     hidden = graph("Div", graph("Sub", graph.cast(features, "float64"), parts.mean), parts.scale)
     for number, (coef, intercept) in enumerate(parts.dense, 1):
         hidden = graph("Add", graph("MatMul", hidden, coef), intercept)

@@ -1,4 +1,4 @@
-"""What an exported model is put together from: plain arrays, taken out of a fitted classifier."""
+"""Arrays and settings of a fitted classifier for export."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,40 +12,40 @@ from skpneumo._vgg19.layers import map_side
 from skpneumo._vgg19.pooling import pooling_matrix
 
 _INNER = (
-    "Of an estimator around one, export the one inside, such as the attribute estimator_ of a tuned threshold or "
-    "best_estimator_ of a search; what the estimator around it adds is not exported."
+    "From a meta-estimator, export the classifier inside, such as estimator_ of a tuned threshold or best_estimator_ "
+    "of a search; the meta-estimator itself is not exported."
 )
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A fitted classifier of plain images, as arrays.
+    """Arrays and settings of a fitted classifier.
 
     Parameters
     ----------
-    square : Preprocessing
-        What the network sees of an image.
+    preprocessing : Preprocessing
+        Preprocessing of images.
     n_layers : int
-        Convolution layers of VGG19.
+        Number of convolution layers of VGG19.
     rounded_after : int
-        The maps are rounded to float16 after so many layers, as they are where they are stored; 0: nowhere.
+        Number of layers after which feature maps are rounded to float16, as stored feature maps are. 0: no rounding.
     arrays : dict of str to ndarray
-        Kernels and biases of the layers, float32, keyed "block1_conv1/kernel" and so on.
+        Kernels and biases of the layers, float32, with keys such as "block1_conv1/kernel".
     pooling : ndarray of shape (grid, side), float32
-        Averages over the maps, along either axis.
+        Pooling weights of the feature maps along one axis.
     mean, scale : ndarray of shape (n_features,), float64
-        What features are standardised by.
+        Means and scales for the standardization of features.
     dense : list of (ndarray, ndarray)
-        Weights and biases of the head, float64. The last one's outputs are logits of a softmax, one a class.
+        Weights and biases of the head, float64. The last layer outputs one logit of a softmax per class.
     classes : ndarray of shape (n_classes,)
-        The labels.
+        Class labels.
     prior_shift : ndarray of shape (n_outputs,)
-        What is added to the logits already.
+        Prior shift, already added to the last biases.
     threshold : float or None
-        As ``threshold_`` of the classifier.
+        ``threshold_`` of the classifier.
     """
 
-    square: Preprocessing
+    preprocessing: Preprocessing
     n_layers: int
     rounded_after: int
     arrays: dict[str, np.ndarray]
@@ -59,39 +59,40 @@ class Parts:
 
 
 def check_classifier(clf: Any) -> None:
-    """Refuse what is not a fitted PneumoniaClassifier.
+    """Check that `clf` is a fitted PneumoniaClassifier.
 
     Raises
     ------
-    TypeError, NotFittedError
-        It is something else; it is not fitted.
+    TypeError
+        If it is not a PneumoniaClassifier.
+    NotFittedError
+        If it is not fitted.
     """
     if not isinstance(clf, PneumoniaClassifier):
-        raise TypeError(f"a fitted PneumoniaClassifier was expected; got {type(clf).__name__}. {_INNER}")
+        raise TypeError(f"Expected a fitted PneumoniaClassifier; got {type(clf).__name__}. {_INNER}")
     check_is_fitted(clf)
 
 
-def take_apart(clf: Any) -> Parts:
-    """Take the arrays out of a fitted classifier.
+def extract_parts(clf: Any) -> Parts:
+    """Extract the arrays and settings of a fitted classifier.
 
     Raises
     ------
-    TypeError, NotFittedError
-        It is not a fitted PneumoniaClassifier.
+    TypeError
+        If `clf` is not a PneumoniaClassifier.
+    NotFittedError
+        If `clf` is not fitted.
     ValueError
-        It was fitted on features, averages several views, or has other parameters than in `fit`.
+        If `clf` was fitted on features, averages several views, or its parameters changed after `fit`.
     WeightsError
-        Its weights cannot be found.
+        If its weights cannot be found.
     """
     check_classifier(clf)
     if clf.backbone_fingerprint_ is None:
-        raise ValueError(
-            "this model was fitted on features, so nobody knows how they are made of an image: fit it on images to "
-            "export it."
-        )
+        raise ValueError("Expected a model fitted on images; it was fitted on features. Fit it on images to export it.")
     if clf.n_views_predict > 1:
         raise ValueError(
-            f"n_views_predict={clf.n_views_predict}, but an exported model sees one view of each image: go on with "
+            f"An exported model uses one view per image; got n_views_predict={clf.n_views_predict}. Call "
             "set_params(n_views_predict=1), which changes the probabilities."
         )
     spec, tuned = encoder_and_head(clf)[0].spec(), clf.tuned_layers_
@@ -99,7 +100,7 @@ def take_apart(clf: Any) -> Parts:
     frozen = spec.backbone.layers()
     side = map_side(clf.n_layers, clf.image_size)
     return Parts(
-        square=spec.preprocessing,
+        preprocessing=spec.preprocessing,
         n_layers=clf.n_layers,
         rounded_after=n_frozen if tuned else 0,
         arrays=frozen | {name: array.astype(np.float32) for name, array in tuned.items()},
@@ -114,7 +115,7 @@ def take_apart(clf: Any) -> Parts:
 
 
 def _dense(clf: PneumoniaClassifier) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return weights and biases; one logit becomes two, whose softmax is its sigmoid."""
+    """Return weights and biases; one sigmoid output becomes two equivalent softmax outputs."""
     pairs = zip(clf.coefs_, clf.intercepts_, strict=True)
     *inner, (coef, intercept) = [(coef.astype(np.float64), bias.astype(np.float64)) for coef, bias in pairs]
     intercept = intercept + clf.prior_shift_

@@ -1,4 +1,4 @@
-"""The preprocessed images that a classifier's network takes."""
+"""Preprocessing of images for exported models."""
 
 from typing import Any
 
@@ -12,28 +12,30 @@ from skpneumo.export._parts import check_classifier
 
 
 def preprocess_images(clf: Any, X: Any) -> np.ndarray:
-    """Preprocess images as a classifier does: what a model of `to_keras` takes.
+    """Preprocess images like a fitted classifier, for models of `to_keras`.
 
     Parameters
     ----------
     clf : PneumoniaClassifier
-        Fitted.
+        Classifier fitted on images.
     X : as in `PneumoniaClassifier.fit`
         Images.
 
     Returns
     -------
-    ndarray of shape (n_samples, image_size, image_size), uint8
-        0 is black.
+    pixels : ndarray of shape (n_samples, image_size, image_size), uint8
+        Gray values from 0 (black) to 255.
 
     Raises
     ------
-    TypeError, NotFittedError
-        `clf` is not a fitted PneumoniaClassifier.
+    TypeError
+        If `clf` is not a PneumoniaClassifier.
+    NotFittedError
+        If `clf` is not fitted.
     ValueError
-        It was fitted on features, or has other parameters than in `fit`.
+        If `clf` was fitted on features, its parameters changed after `fit`, or `X` does not contain images.
     ImageReadError
-        Some images cannot be read; it names all of them.
+        If images cannot be read. It lists all of them.
 
     Examples
     --------
@@ -50,15 +52,15 @@ def preprocess_images(clf: Any, X: Any) -> np.ndarray:
     check_classifier(clf)
     images = as_images(X)
     if images is None:
-        raise ValueError(f"preprocess_images takes images; got {type(X).__name__} without any.")
+        raise ValueError(f"X must contain images, such as paths; got {type(X).__name__} without images.")
     if clf.backbone_fingerprint_ is None:
-        raise ValueError("this model was fitted on features: it does not know how their images were preprocessed.")
-    preprocessing, found, failures = encoder_and_head(clf)[0].preprocessing, [], []
+        raise ValueError("Expected a model fitted on images; it was fitted on features. Fit it on images.")
+    preprocessing, decoded, failures = encoder_and_head(clf)[0].preprocessing, [], []
     for position, image in enumerate(images):
         try:
-            found.append(preprocessing.decode(read_bytes(image)))
+            decoded.append(preprocessing.decode(read_bytes(image)))
         except (OSError, ValueError) as error:
             failures.append((position, label_of(image), reason(error)))
     if failures:
         raise ImageReadError(failures)
-    return np.array(found)
+    return np.array(decoded)

@@ -1,8 +1,7 @@
-"""Gray images of any size to squares, as nodes of ONNX, equal to what the package computes by Pillow to the last bit.
+"""Preprocessing of gray images as ONNX nodes, bit-identical to Pillow.
 
-Images are scaled along the width and then along the height. Along each, a pixel is an average of the old ones under a
-triangle, whose weights are rounded to 22 binary places; each average is rounded to a whole gray value. In double
-precision these sums are exact.
+Images are resized along the width, then along the height, with a triangle filter (bilinear interpolation with
+antialiasing). Weights are rounded to 22 bits and averages to integer gray values, so sums in float64 are exact.
 """
 
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ _HALF = np.float64(0.5)
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the image: names of numbers that the graph computes, all of them scalars of type float64.
+    """One axis of the image, as names of float64 scalars in the graph.
 
-    The old pixels from `start` on over a length of `extent` become `n_new` pixels, the first of them at `offset`.
+    `extent` input pixels from `start` on are resized to `n_new` output pixels, the first of them at `offset`.
     """
 
     length: str
@@ -30,23 +29,23 @@ class _Axis:
     offset: str
 
 
-def add_preprocessing(graph: Graph, pixels: str, square: Preprocessing) -> str:
-    """Add what turns `pixels`, (n, height, width) uint8, into squares, (n, size, size) int64."""
+def add_preprocessing(graph: Graph, pixels: str, preprocessing: Preprocessing) -> str:
+    """Add the preprocessing of `pixels`, uint8 of shape (n, height, width), to int64 of shape (n, size, size)."""
     shape = graph("Shape", pixels)
     height, width = (graph.cast(graph("Gather", shape, np.int64(axis)), "float64") for axis in (1, 2))
-    axes = _axes(graph, height, width, square)
-    matrices = [_matrix(graph, axis, square.size, new=new) for new, axis in enumerate(axes)]
+    axes = _axes(graph, height, width, preprocessing)
+    matrices = [_matrix(graph, axis, preprocessing.size, new=new) for new, axis in enumerate(axes)]
     down, across = matrices
     narrow = _rounded(graph, graph("MatMul", graph.cast(pixels, "float64"), across))
-    squares = graph.cast(_rounded(graph, graph("MatMul", down, narrow)), "int64")
-    return _equalized(graph, squares, matrices, square.size) if square.contrast == "equalize" else squares
+    images = graph.cast(_rounded(graph, graph("MatMul", down, narrow)), "int64")
+    return _equalized(graph, images, matrices, preprocessing.size) if preprocessing.contrast == "equalize" else images
 
 
-def _axes(graph: Graph, height: str, width: str, square: Preprocessing) -> list[_Axis]:
-    size, zero = graph.constant(np.float64(square.size)), graph.constant(np.float64(0))
-    if square.aspect == "stretch":
+def _axes(graph: Graph, height: str, width: str, preprocessing: Preprocessing) -> list[_Axis]:
+    size, zero = graph.constant(np.float64(preprocessing.size)), graph.constant(np.float64(0))
+    if preprocessing.aspect == "stretch":
         return [_Axis(length, zero, length, size, zero) for length in (height, width)]
-    if square.aspect == "crop":
+    if preprocessing.aspect == "crop":
         short = graph("Min", height, width)
         starts = [graph("Mul", graph("Sub", length, short), _HALF) for length in (height, width)]
         return [_Axis(length, start, short, size, zero) for length, start in zip((height, width), starts, strict=True)]
@@ -60,21 +59,20 @@ def _axes(graph: Graph, height: str, width: str, square: Preprocessing) -> list[
 
 
 def _matrix(graph: Graph, axis: _Axis, size: int, new: int) -> str:
-    """Return the weights of the old pixels in each new one, in units of 2**-22; 0 beyond the image.
+    """Return the weights of input pixels in each output pixel, in units of 2**-22, with 0 in the padding.
 
-    The new pixels are along the axis `new`, the old ones along the other: ONNX Runtime 1.18 cannot transpose for a
-    product in float64.
+    Output pixels are along axis `new`, since ONNX Runtime 1.18 cannot transpose a float64 matrix product.
     """
     old = 1 - new
     numbers = graph("Sub", np.expand_dims(np.arange(size, dtype=np.float64), old), axis.offset)
     step = graph("Div", axis.extent, axis.n_new)
     centers = graph("Add", axis.start, graph("Mul", graph("Add", numbers, _HALF), step))
     inverse = graph("Div", np.float64(1), graph("Max", step, np.float64(1)))
-    places = graph("Unsqueeze", graph("Range", np.float64(0), axis.length, np.float64(1)), np.array([new]))
-    distances = graph("Mul", graph("Add", graph("Sub", places, centers), _HALF), inverse)
+    positions = graph("Unsqueeze", graph("Range", np.float64(0), axis.length, np.float64(1)), np.array([new]))
+    distances = graph("Mul", graph("Add", graph("Sub", positions, centers), _HALF), inverse)
     weights = graph("Max", graph("Sub", np.float64(1), graph("Abs", distances)), np.float64(0))
-    shares = graph("Div", weights, graph("ReduceSum", weights, np.array([old]), keepdims=1))
-    units = graph("Floor", graph("Add", graph("Mul", shares, _ONE), _HALF))
+    normalized = graph("Div", weights, graph("ReduceSum", weights, np.array([old]), keepdims=1))
+    units = graph("Floor", graph("Add", graph("Mul", normalized, _ONE), _HALF))
     return graph("Where", _is_inside(graph, numbers, axis.n_new), units, np.float64(0))
 
 
@@ -86,9 +84,9 @@ def _rounded(graph: Graph, sums: str) -> str:
     return graph("Floor", graph("Add", graph("Div", sums, _ONE), _HALF))
 
 
-def _equalized(graph: Graph, squares: str, matrices: list[str], size: int) -> str:
-    """Equalise the histogram of what lies within the image, as Pillow does: in whole numbers."""
-    flat = graph("Reshape", squares, np.array([0, -1]))
+def _equalized(graph: Graph, images: str, matrices: list[str], size: int) -> str:
+    """Equalize the histogram inside the image in integers, like Pillow."""
+    flat = graph("Reshape", images, np.array([0, -1]))
     counted = _inside(graph, matrices, flat)
     empty = graph("ConstantOfShape", graph("Concat", _n_rows(graph, flat), np.array([256]), axis=0))
     counts = graph("ScatterElements", graph.cast(empty, "int64"), flat, counted, axis=1, reduction="add")
@@ -104,16 +102,16 @@ def _equalized(graph: Graph, squares: str, matrices: list[str], size: int) -> st
 
 
 def _inside(graph: Graph, matrices: list[str], flat: str) -> str:
-    """Return 1 for each pixel of the squares within the image, else 0, (n, size * size) int64."""
+    """Return 1 for pixels inside the image and 0 for padding, int64 of shape (n, size * size)."""
     largest = [graph("ReduceMax", matrix, np.array([1 - new]), keepdims=1) for new, matrix in enumerate(matrices)]
     rows, columns = (graph.cast(graph("Greater", each, np.float64(0)), "int64") for each in largest)
-    one_square = graph("Reshape", graph("Mul", rows, columns), np.array([1, -1]))
-    return graph("Expand", one_square, graph("Shape", flat))
+    mask = graph("Reshape", graph("Mul", rows, columns), np.array([1, -1]))
+    return graph("Expand", mask, graph("Shape", flat))
 
 
 def _n_rows(graph: Graph, rows: str) -> str:
     return graph("Gather", graph("Shape", rows), np.array([0]))
 
 
-def _at(graph: Graph, rows: str, places: str) -> str:
-    return graph("GatherElements", rows, places, axis=1)
+def _at(graph: Graph, rows: str, indices: str) -> str:
+    return graph("GatherElements", rows, indices, axis=1)

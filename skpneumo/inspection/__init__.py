@@ -1,4 +1,4 @@
-"""What a model sees, and what it makes of it."""
+"""Inspect images, models and predictions."""
 
 from skpneumo.inspection._error_gallery_display import ErrorGalleryDisplay
 from skpneumo.inspection._grad_cam import grad_cam

@@ -1,4 +1,4 @@
-"""Images that a classifier is most sure of and wrong about, to look at."""
+"""Display of the most confident errors of a classifier."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -17,63 +17,63 @@ from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import check_images, spread
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._overlay import COLORS, overlay
-from skpneumo.inspection._plot_utils import grid_of_axes, literal, written
+from skpneumo.inspection._plot_utils import class_name, escape_mathtext, format_probability, grid_of_axes
 from skpneumo.metrics._confusion import surest_errors
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
-_LONGEST_NAME = 32  # letters that fit above an image
-_SIDE, _HEAD, _LINES = 2.1, 0.4, 0.5  # inches: of an image, of what stands above it, of two lines in place of images
+_MAX_NAME_LENGTH = 32  # characters that fit above an image
+_SIDE, _HEAD, _LINES = 2.1, 0.4, 0.5  # height in inches of an image, of its title, of the text of an empty row
 
 
 class ErrorGalleryDisplay:
-    """The errors that a classifier is most sure of: images, probabilities, labels and names of files.
+    """Gallery of the most confident errors: images, probabilities, labels and file names.
 
-    It is made by `from_estimator` or `from_predictions`. The first row shows positive images that are called negative,
-    those of the lowest probability first; the second row negative images that are called positive, those of the highest
-    probability first.
+    It is recommended to use `from_estimator` or `from_predictions` to create an `ErrorGalleryDisplay`. The first row
+    shows false negatives, lowest probability first; the second row shows false positives, highest probability first.
 
     Parameters
     ----------
     images : ndarray of shape (n_errors, height, width), uint8
-        Squares as the network sees them: those missed, then the false alarms.
+        Preprocessed images: false negatives, then false positives.
     positions : ndarray of int, shape (n_errors,)
-        Where they stand in ``X``.
+        Positions of the images in ``X``.
     y_proba : ndarray of shape (n_errors,)
-        Probability of the positive label.
+        Probability of the positive class.
     y_true : sequence of shape (n_errors,)
-        Labels.
+        True labels.
     names : list of str
-        Names of the files, without folders; "X[3]" where there is no file.
+        File names without folders; "X[3]" for an image without a file.
     n_shown : tuple of (int, int)
-        How many of `images` were missed and how many are false alarms.
-    n_wrong, n_in_all : tuple of (int, int)
-        Of the positive and of the negative images: how many are called wrongly, and how many there are.
+        Number of false negatives and of false positives in `images`.
+    n_wrong : tuple of (int, int)
+        Number of false negatives and of false positives.
+    n_in_all : tuple of (int, int)
+        Number of positive and of negative images.
     threshold : float
-        Lowest probability that is called positive.
+        Lowest probability that is predicted positive.
 
     Attributes
     ----------
     axes_ : ndarray of shape (2, n_columns)
-        What it was drawn on; those that are not needed are off.
+        Axes of the images; unused axes are turned off.
     bounding_ax_ : Axes or None
-        Axes whose place these took.
+        Axes that were divided into `axes_`.
     figure_ : Figure
-        The figure of all.
+        Figure that contains the axes.
     images_, heat_maps_ : list of AxesImage
-        What the images, and those with heat maps on them, are drawn by.
+        Images, and images with heat maps on them.
     color_bar_ : Colorbar or None
-        What heat maps say in numbers; None where there are none.
+        Color bar of the heat maps; None without heat maps.
 
     See Also
     --------
-    skpneumo.inspection.image_views : What the network sees of any image.
+    skpneumo.inspection.image_views : Return preprocessed images and their augmented views.
 
     Notes
     -----
-    An error that a classifier is sure of is a film that it does not know the like of, or a wrong label. Whoever looks
-    for wrong labels looks at the training images too; the `LeakageWarning` says that errors are fewer there than among
-    new ones.
+    A confident error may be an image unlike the training images, or a wrong label. To find wrong labels, inspect the
+    training images too; a `LeakageWarning` then reminds you that training errors are fewer than errors on new images.
 
     Examples
     --------
@@ -124,45 +124,48 @@ class ErrorGalleryDisplay:
         plot_heat_maps: bool = False,
         ax: Any = None,
     ) -> "ErrorGalleryDisplay":
-        """Find the errors of a fitted classifier, and draw them.
+        """Create an error gallery from a fitted classifier.
 
         Parameters
         ----------
         estimator : estimator instance
-            Fitted classifier of two classes with ``predict_proba`` that takes images.
+            Fitted binary classifier of images with ``predict_proba``.
         X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
             Images, as in `PneumoniaClassifier`.
         y : array-like of shape (n_samples,)
-            Labels.
+            True binary labels.
         n_errors : int, default=4
-            Errors of each kind that are shown, at most.
+            Maximum number of false negatives and of false positives to show.
         threshold : float, default=None
-            Lowest probability that is called positive. None: that by which the classifier predicts, as in
+            Lowest probability that is predicted positive. If None, use the threshold of the classifier as in
             `DiagnosticReport.from_estimator`.
         pos_label : int, float, bool or str, default=None
-            The positive label. None: 1, if labels are 0 and 1, or -1 and 1.
+            The label of the positive class. If None and labels are in {0, 1} or {-1, 1}, it is 1; otherwise an error is
+            raised.
         plot_heat_maps : bool, default=False
-            Whether to lay over the images what `grad_cam` says of the positive label.
+            Whether to overlay heat maps of `grad_cam` for the positive class.
         ax : Axes or array-like of Axes, default=None
-            What to draw on: axes that are divided, or as many as are needed. None: a new figure.
+            Axes to divide, or as many axes as are needed. If None, a new figure is created.
 
         Returns
         -------
-        ErrorGalleryDisplay
-            The display, drawn. Where nothing is called wrongly, it says so.
+        display : ErrorGalleryDisplay
+            The plotted display.
 
         Warns
         -----
         LeakageWarning
-            A ``PneumoniaClassifier`` in the estimator saw some of these images, or of their patients, in its training.
+            If a ``PneumoniaClassifier`` in the estimator was trained on some of these images or patients.
 
         Raises
         ------
         ImageReadError
-            Some images cannot be read; it names all of them.
-        TypeError, ValueError
-            `X` holds no images; labels, probabilities or numbers that cannot be judged; heat maps are asked for of what
-            `grad_cam` does not take.
+            If images cannot be read. It lists all of them.
+        TypeError
+            If the estimator has no ``predict_proba``, or heat maps are requested for an estimator that `grad_cam` does
+            not support.
+        ValueError
+            If `X` does not contain images, or labels, probabilities or other parameters are invalid.
 
         Examples
         --------
@@ -197,7 +200,7 @@ class ErrorGalleryDisplay:
             return display.plot(ax=ax)
         shown = _safe_indexing(X, display.positions)
         display.plot(ax=ax, heat_maps=grad_cam(estimator, shown, class_of_interest=label, coordinates="grid"))
-        display.color_bar_.set_label(literal(f"adds to the log odds of class {label}"))
+        display.color_bar_.set_label(escape_mathtext(f"Contribution to the log odds of {class_name(label)}"))
         return display
 
     @classmethod
@@ -215,32 +218,32 @@ class ErrorGalleryDisplay:
         contrast: str | None = None,
         ax: Any = None,
     ) -> "ErrorGalleryDisplay":
-        """Find the errors among probabilities, and draw them.
+        """Create an error gallery from predicted probabilities.
 
         Parameters
         ----------
         X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-            Images, as in `PneumoniaClassifier`. Those that are shown are read.
+            Images, as in `PneumoniaClassifier`. Only images that are shown are read.
         y : array-like of shape (n_samples,)
-            Labels.
+            True binary labels.
         y_proba : array-like of shape (n_samples,) or (n_samples, 2)
-            Probability of the positive label, or of both in sorted order as ``predict_proba`` gives them.
+            Probability of the positive class, or of both classes in sorted order as returned by ``predict_proba``.
         n_errors, pos_label, ax
             As in `from_estimator`.
         threshold : float, default=0.5
-            Lowest probability that is called positive.
+            Lowest probability that is predicted positive.
         image_size, aspect, contrast
-            How images are shown, as in `PneumoniaClassifier`.
+            Preprocessing of the images, as in `PneumoniaClassifier`.
 
         Returns
         -------
-        ErrorGalleryDisplay
-            The display, drawn. Where nothing is called wrongly, it says so.
+        display : ErrorGalleryDisplay
+            The plotted display.
 
         Raises
         ------
         ImageReadError
-            Some of the images that are to be shown cannot be read; it names all of them.
+            If images to be shown cannot be read. It lists all of them.
         ValueError
             As in `from_estimator`.
 
@@ -268,51 +271,50 @@ class ErrorGalleryDisplay:
 
     @classmethod
     def _of_predictions(
-        cls, X: Any, y: Any, y_proba: Any, *, n_errors: Any, threshold: Any, pos_label: Any, **square: Any
+        cls, X: Any, y: Any, y_proba: Any, *, n_errors: Any, threshold: Any, pos_label: Any, **preprocessing: Any
     ) -> "ErrorGalleryDisplay":
         names = _check_images(X)
         check_scalar(n_errors, "n_errors", Integral, min_val=1)
         check_share("threshold", threshold, closed=True)
         study = check_study(y, y_proba, None, pos_label)
         check_consistent_length(names, study.y)
-        called = study.p >= float(threshold)
-        shown = surest_errors(study.y, study.p, called, n_errors)
+        predicted = study.p >= float(threshold)
+        shown = surest_errors(study.y, study.p, predicted, n_errors)
         positions = np.concatenate(shown)
         return cls(
-            _squares(X, positions, square),
+            _read_errors(X, positions, preprocessing),
             positions=positions,
             y_proba=study.p[positions],
             y_true=column_or_1d(y)[positions].tolist(),
             names=[names[i] for i in positions],
             n_shown=(len(shown[0]), len(shown[1])),
-            n_wrong=(int((study.y & ~called).sum()), int((~study.y & called).sum())),
+            n_wrong=(int((study.y & ~predicted).sum()), int((~study.y & predicted).sum())),
             n_in_all=(int(study.y.sum()), int((~study.y).sum())),
             threshold=float(threshold),
         )
 
     def plot(self, *, ax: Any = None, heat_maps: Any = None) -> "ErrorGalleryDisplay":
-        """Draw them.
+        """Plot the gallery.
 
         Parameters
         ----------
         ax : Axes or array-like of Axes, default=None
-            What to draw on: axes that are divided, or as many as are needed. None: a new figure.
+            Axes to divide, or as many axes as are needed. If None, a new figure is created.
         heat_maps : array-like of shape (n_errors, height, width), default=None
-            Numbers to lay over the images, in the order of `positions`, of any resolution, such as from `grad_cam` in
-            coordinates of the "grid" or "preprocessed"; one scale for all. What is not above 0 leaves an image as it
-            is.
+            Heat maps to overlay, in the order of `positions` and at any resolution, such as those of `grad_cam` with
+            ``coordinates="grid"`` or ``"preprocessed"``. All share one scale; only values above 0 are shown.
 
         Returns
         -------
-        ErrorGalleryDisplay
-            This display.
+        display : ErrorGalleryDisplay
+            The plotted display.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            `heat_maps` does not hold one for each image, or they are not of one shape.
+            If `heat_maps` does not contain one heat map per image, or their shapes differ.
 
         Examples
         --------
@@ -335,9 +337,9 @@ class ErrorGalleryDisplay:
         for each in set(self.axes_.ravel()) - {*first, *second}:
             each.set_axis_off()
         self.images_ = [self._draw(each, i) for i, each in enumerate(first + second)]
-        self.heat_maps_ = [] if maps is None else self._lay_over(first + second, maps)
-        self._say(0, "missed", "positive", f"probability below {self.threshold:.3g}")
-        self._say(1, "false alarms", "negative", f"probability {self.threshold:.3g} or above")
+        self.heat_maps_ = [] if maps is None else self._overlay(first + second, maps)
+        self._label_row(0, "False negatives", "positive", f"probability below {self.threshold:.3g}")
+        self._label_row(1, "False positives", "negative", f"probability {self.threshold:.3g} or above")
         return self
 
     def _check_maps(self, heat_maps: Any) -> np.ndarray | None:
@@ -347,25 +349,25 @@ class ErrorGalleryDisplay:
             maps = np.nan_to_num(np.asarray(heat_maps, dtype=float))
         except ValueError as error:
             raise ValueError(
-                "heat_maps must be maps of numbers of one shape, as grad_cam makes them with coordinates='grid' or "
-                f"coordinates='preprocessed': {error}"
+                "heat_maps must be numeric arrays of equal shape, such as those of grad_cam with coordinates='grid' or "
+                f"coordinates='preprocessed'; got an error from NumPy: {error}"
             ) from None
         if maps.ndim != 3 or len(maps) != len(self.images):
             raise ValueError(
-                f"heat_maps must hold a map for each of {len(self.images)} errors, in the order of positions; got the "
-                f"shape {maps.shape}."
+                f"heat_maps must have shape ({len(self.images)}, height, width), in the order of positions; got "
+                f"{maps.shape}."
             )
         return maps if len(maps) else None
 
     def _draw(self, ax: Any, number: int) -> Any:
-        """Draw one image, and say what it is."""
+        """Draw one image with its title."""
         ax.set(xticks=[], yticks=[])
-        probability = f"labelled {self.y_true[number]}, probability {written(self.y_proba[number])}"
-        ax.set_title(literal(f"{_short(self.names[number])}\n{probability}"), fontsize=7)
+        label = f"Label: {self.y_true[number]}, probability: {format_probability(self.y_proba[number])}"
+        ax.set_title(escape_mathtext(f"{_shorten(self.names[number])}\n{label}"), fontsize=7)
         return ax.imshow(self.images[number], cmap="gray", vmin=0, vmax=255)
 
-    def _lay_over(self, axes: list[Any], maps: np.ndarray) -> list[Any]:
-        """Draw images with heat maps on them, on one scale."""
+    def _overlay(self, axes: list[Any], maps: np.ndarray) -> list[Any]:
+        """Draw heat maps over the images on one scale."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
@@ -375,38 +377,39 @@ class ErrorGalleryDisplay:
             for image, heat in zip(self.images, maps, strict=True)
         ]
         scale = ScalarMappable(Normalize(0, limit), COLORS)
-        self.color_bar_ = self.figure_.colorbar(scale, ax=self.axes_.ravel().tolist(), label="heat map", shrink=0.6)
+        self.color_bar_ = self.figure_.colorbar(scale, ax=self.axes_.ravel().tolist(), label="Heat map", shrink=0.6)
         return [ax.imshow(each) for ax, each in zip(axes, both, strict=True)]
 
-    def _say(self, row: int, kind: str, of_label: str, condition: str) -> None:
-        """Say beside a row how many errors of its kind there are, or in its place that there are none."""
+    def _label_row(self, row: int, kind: str, label: str, condition: str) -> None:
+        """Label a row with the number of its errors, inside its axes if there are none."""
         ax, n = self.axes_[row, 0], self.n_wrong[row]
-        words = f"{kind}: {n or 'none'} of {self.n_in_all[row]} {of_label}\n({condition})"
+        text = f"{kind}: {n} of {self.n_in_all[row]} {label}\n({condition})"
         if n:
-            ax.set_ylabel(words, fontsize=8)
+            ax.set_ylabel(text, fontsize=8)
         else:
-            ax.text(0.5, 0.5, words, fontsize=8, ha="center", va="center", transform=ax.transAxes)
+            ax.text(0.5, 0.5, text, fontsize=8, ha="center", va="center", transform=ax.transAxes)
 
 
 def _check_images(X: Any) -> list[str]:
     """Return the name of each image, without folders."""
     images = as_images(X)
     if images is None:
-        raise ValueError(f"ErrorGalleryDisplay shows images; got {type(X).__name__} without any.")
+        raise ValueError(f"X must contain images, such as paths; got {type(X).__name__} without images.")
     names = [base_name(name_of(image) or "") for image in images]
     return [name or f"X[{i}]" for i, name in enumerate(names)]
 
 
-def _squares(X: Any, positions: np.ndarray, square: dict[str, Any]) -> np.ndarray:
-    """Read some images; an error calls them by their place in `X`."""
+def _read_errors(X: Any, positions: np.ndarray, preprocessing: dict[str, Any]) -> np.ndarray:
+    """Read and preprocess the images at `positions`, to which positions in an error refer."""
     if not len(positions):
-        return np.empty((0, square["image_size"], square["image_size"]), np.uint8)
+        return np.empty((0, preprocessing["image_size"], preprocessing["image_size"]), np.uint8)
     try:
-        return image_views(_safe_indexing(X, positions), n_views=1, **square)[:, 0]
+        return image_views(_safe_indexing(X, positions), n_views=1, **preprocessing)[:, 0]
     except ImageReadError as error:
         raise ImageReadError([(int(positions[i]), path, reason) for i, path, reason in error.failures]) from None
 
 
-def _short(name: str) -> str:
-    """Leave out the middle of a name that is too long to stand above an image."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2]}…{name[1 - _LONGEST_NAME // 2 :]}"
+def _shorten(name: str) -> str:
+    """Omit the middle of a long name."""
+    half = _MAX_NAME_LENGTH // 2
+    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[:half]}…{name[1 - half :]}"

@@ -1,4 +1,4 @@
-"""Return the fitted PneumoniaClassifier in an estimator, and the preprocessing of its images."""
+"""The fitted PneumoniaClassifier in an estimator, and its preprocessing."""
 
 from typing import Any
 
@@ -10,41 +10,43 @@ from skpneumo._leakage import models_within
 from skpneumo._utils.meta_estimators import chain, unwrap
 
 _ADVICE = {
-    "CalibratedClassifierCV": "Make the calibration of one model: CalibratedClassifierCV(ensemble=False), or one "
-    "around FrozenEstimator.",
-    "Pipeline": "Steps before the classifier change what it sees: pass the classifier itself, with what it is given.",
+    "CalibratedClassifierCV": "Calibrate a single model with CalibratedClassifierCV(ensemble=False), or wrap it in "
+    "FrozenEstimator.",
+    "Pipeline": "Steps before the classifier change its input: pass the classifier and its input.",
 }
-_OTHERWISE = "Of several, pass the one that is meant."
+_OTHERWISE = "If it contains several classifiers, pass one of them."
 
 
 def inner_classifier(estimator: Any) -> PneumoniaClassifier | None:
-    """Return the fitted classifier that sees what `estimator` is given; None where there is none, or several."""
+    """Return the single fitted classifier with the same input as `estimator`, or None."""
     clf = unwrap(estimator, PneumoniaClassifier)
     return clf if hasattr(clf, "coefs_") else None
 
 
 def check_inner(estimator: Any) -> PneumoniaClassifier:
-    """Return the fitted classifier inside.
+    """Return the single fitted classifier in an estimator.
 
     Raises
     ------
-    TypeError, NotFittedError
-        There is none, or several; it is not fitted.
+    TypeError
+        If there is no such classifier, or there are several.
+    NotFittedError
+        If it is not fitted.
     """
     if isinstance(estimator, PneumoniaClassifier):
         check_is_fitted(estimator)
     inner = inner_classifier(estimator)
     if inner is None:
         raise TypeError(
-            f"a fitted PneumoniaClassifier was expected, or a search, a tuned threshold or a calibration around one; "
-            f"got {type(estimator).__name__}. {_ADVICE.get(type(estimator).__name__, _OTHERWISE)}"
+            f"Expected a fitted PneumoniaClassifier, or a search, tuned threshold or calibration around one; got "
+            f"{type(estimator).__name__}. {_ADVICE.get(type(estimator).__name__, _OTHERWISE)}"
         )
     return inner
 
 
 def preprocessing_of(estimator: Any) -> dict[str, Any]:
-    """Return the parameters by which an estimator preprocesses images; the defaults where it has none of them."""
-    # Features in front are made of the images, whatever classifier stands behind them.
+    """Return the preprocessing parameters of an estimator, or the defaults if it has none."""
+    # A feature extractor at the start of a pipeline preprocesses the images, whichever classifier follows.
     first_steps = [each.steps[0][1] for each in chain(estimator) if getattr(each, "steps", None)]
     extractors = [step for step in first_steps if isinstance(step, VGG19Features)]
     model = next(iter([*extractors, *filter(None, [inner_classifier(estimator)]), *models_within(estimator)]), None)

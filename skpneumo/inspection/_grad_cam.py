@@ -1,4 +1,4 @@
-"""Which places of an image speak for a class, by the slopes of its log odds."""
+"""Heat maps from the gradients of the log odds of a class."""
 
 from typing import Any
 
@@ -14,66 +14,72 @@ from skpneumo.inspection._heat_map_utils import check_images, classes_of_interes
 from skpneumo.inspection._read_images import read_preprocessed
 
 DETAILS = ("auto", "cells", "feature_maps")
-_IMAGES_AT_ONCE = 32
+_BATCH_SIZE = 32
 
 
 def grad_cam(
     clf: Any, X: Any, *, class_of_interest: Any = None, detail: str = "auto", coordinates: str = "image"
 ) -> Any:
-    """Compute how much each place of an image adds to the log odds of a class.
+    """Compute the contribution of each location of an image to the log odds of a class.
 
-    The slope of the log odds by each feature, times how far the feature is from its mean over the training images,
-    summed over the channels of a place. Of a linear probe the values of all places add up to `decision_function` of the
-    plain view less the intercept, exactly; of dense layers they are what the slope at this image makes of it.
+    The contribution is the gradient of the log odds with respect to each feature, times the difference of the feature
+    from its training mean, summed over channels. For a linear probe, contributions add up exactly to
+    `decision_function` of the plain view minus the intercept; for dense layers, they are its linear approximation.
 
     Parameters
     ----------
     clf : PneumoniaClassifier
-        Fitted on images; or a search, a tuned threshold or a calibration of one around it.
+        Classifier fitted on images, or a search, tuned threshold or calibration around one.
     X : as in `PneumoniaClassifier.fit`
         Images.
     class_of_interest : label, default=None
-        The class whose log odds are looked at. None: ``classes_[1]`` of two classes; of more, the one that
-        `decision_function` of the plain view is largest for.
+        Class whose log odds are explained. If None, ``classes_[1]`` for two classes, or the class with the largest
+        `decision_function` of the plain view for more.
     detail : {"auto", "cells", "feature_maps"}, default="auto"
-        "cells": the cells of the head's grid (`pool_grid`), which is all that the head can tell apart.
-        "feature_maps": each place of the last feature maps. Within a cell, values of single places are as the network
-        happens to make them, large ones of both signs that cancel: only their sum counts. "auto": cells, unless there
-        is but one.
+        Resolution of the contributions:
+
+        - "cells": cells of the pooling grid (`pool_grid`), the resolution of the input of the head.
+        - "feature_maps": locations of the last feature maps. Within a cell, only the sum is meaningful: single values
+          may be large with opposite signs that cancel.
+        - "auto": "cells", or "feature_maps" if there is a single cell.
     coordinates : {"image", "preprocessed", "grid"}, default="image"
-        "image": pixels of the image, upright. "preprocessed": pixels of the preprocessed image. "grid": one value a
-        place.
+        "image": pixels of the upright image. "preprocessed": pixels of the preprocessed image. "grid": one value per
+        location.
 
     Returns
     -------
-    list of ndarray of shape (height, width), float32; or ndarray of shape (n_samples, side, side)
-        Positive where a place speaks for the class, negative where it speaks against it, 0 where the network sees
-        nothing. Values stand at the centres of places; between these they are interpolated. An ndarray of float32 for
+    heat_maps : list of ndarray of shape (height, width), float32; or ndarray of shape (n_samples, side, side)
+        Positive values increase the log odds of the class, negative values decrease them. Values are interpolated
+        between the centers of locations, and 0 outside the preprocessed image. An ndarray of float32 for
         "preprocessed", of float64 for "grid".
 
     Raises
     ------
     ImageReadError
-        Some images cannot be read; it names all of them.
-    TypeError, ValueError
-        There is no fitted classifier inside, or not one alone; it does not see images; a parameter is none of these.
+        If images cannot be read. It lists all of them.
+    TypeError
+        If `clf` does not contain a single PneumoniaClassifier.
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If it was fitted on features, `X` does not contain images, or a parameter is invalid.
     WeightsError
-        The weights cannot be reached.
+        If the weights cannot be loaded.
 
     See Also
     --------
-    occlusion_map : The same question, answered by changing the image.
-    GradCAMDisplay : The picture.
+    occlusion_map : Compute heat maps by occlusion of patches.
+    GradCAMDisplay : Grad-CAM visualization.
 
     Notes
     -----
-    Grad-CAM [1]_ averages slopes over the map, which is right for global average pooling alone. Here each cell has
-    slopes of its own, so slopes are multiplied place by place (HiResCAM [2]_), and nothing below 0 is cut off;
-    ``numpy.maximum(heat, 0)`` is what Grad-CAM shows. A map says what moved this model. It does not say where a disease
-    is.
+    Grad-CAM [1]_ averages gradients over the feature map, which is exact only for global average pooling. Here
+    gradients differ between cells, so they are multiplied by location (HiResCAM [2]_), and negative values are kept;
+    Grad-CAM shows ``numpy.maximum(heat_map, 0)``. A heat map explains the output of this model. It does not locate a
+    disease.
 
-    Several views (`n_views_predict`) are not averaged: the plain one is looked at. Means are `feature_mean_`: of tuned
-    layers those from before the tuning, and of a copy from `adapt` those of its site.
+    Only the plain view is explained, also if `n_views_predict` is above 1. The means are `feature_mean_`: for
+    fine-tuned layers, those before fine-tuning; after `adapt`, those of the new site.
 
     References
     ----------
@@ -101,13 +107,13 @@ def grad_cam(
     clf = check_inner(clf)
     images = check_images(X, clf, coordinates)
     if detail not in DETAILS:
-        raise ValueError(f"detail={detail!r}, but it must be one of {', '.join(map(repr, DETAILS))}.")
+        raise ValueError(f"detail must be one of {', '.join(map(repr, DETAILS))}; got {detail!r}.")
     grids = contributions(clf, images, class_of_interest, detail)
     return placed(grids, images, clf, coordinates)
 
 
 def contributions(clf: PneumoniaClassifier, images: list[Source], class_of_interest: Any, detail: str) -> np.ndarray:
-    """Return what each place adds to the log odds, (n_samples, k, k)."""
+    """Return the contributions to the log odds, of shape (n_samples, k, k)."""
     features, (encoder, head) = clf.features(images), encoder_and_head(clf)
     logits = head.logits(features)
     codes = classes_of_interest(clf, class_of_interest, logits)
@@ -118,12 +124,12 @@ def contributions(clf: PneumoniaClassifier, images: list[Source], class_of_inter
     encoder, averages = encoder.at_full_resolution(), pooling_matrix(side, grid)
     mean = clf.feature_mean_.reshape(grid, grid, -1)
     parts = []
-    for some in gen_batches(len(images), _IMAGES_AT_ONCE):
-        squares = read_preprocessed(images[some], encoder.preprocessing, first=some.start)
-        maps = encoder.features_of_preprocessed(squares).reshape(-1, side, side, mean.shape[-1])
-        by_cell = gradients[some].reshape(-1, *mean.shape)
+    for batch in gen_batches(len(images), _BATCH_SIZE):
+        pixels = read_preprocessed(images[batch], encoder.preprocessing, first=batch.start)
+        maps = encoder.features_of_preprocessed(pixels).reshape(-1, side, side, mean.shape[-1])
+        by_cell = gradients[batch].reshape(-1, *mean.shape)
         at_mean = np.einsum("nghc,ghc->ngh", by_cell, mean)
         in_rows = np.einsum("gy,nghc->nyhc", averages, by_cell)
-        by_place = np.einsum("hx,nyhc->nyxc", averages, in_rows)
-        parts.append(np.einsum("nyxc,nyxc->nyx", by_place, maps) - averages.T @ at_mean @ averages)
+        by_location = np.einsum("hx,nyhc->nyxc", averages, in_rows)
+        parts.append(np.einsum("nyxc,nyxc->nyx", by_location, maps) - averages.T @ at_mean @ averages)
     return np.concatenate(parts)

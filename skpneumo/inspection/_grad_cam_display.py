@@ -1,4 +1,4 @@
-"""Films, heat maps, and both."""
+"""Grad-CAM visualization."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,46 +12,47 @@ from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, spread
 from skpneumo.inspection._overlay import COLORS, overlay
-from skpneumo.inspection._plot_utils import grid_of_axes, literal, written
-from skpneumo.inspection._read_images import read_films
+from skpneumo.inspection._plot_utils import class_name, escape_mathtext, format_probability, grid_of_axes
+from skpneumo.inspection._read_images import read_whole_images
 
-_LONGEST = 512  # pixels of a film that is shown
-_SIDE, _HEAD, _BAR = 2.4, 0.5, 1.11  # inches: of an image, of what stands above it, of the colour bar
-_COLUMNS = ("X-ray", "heat map", "both")
+_MAX_SIDE = 512  # pixels of the largest side of a displayed image
+_SIDE, _HEAD, _BAR = 2.4, 0.5, 1.11  # inches: width of an image, height of its title, width of the color bar
+_COLUMNS = ("X-ray", "Heat map", "Overlay")
 
 
 class GradCAMDisplay:
-    """Films beside their heat maps; `from_estimator` makes it.
+    """Grad-CAM visualization: images, heat maps and overlays.
 
-    What is above 0 is shown, on one scale for all: places that speak for the class. A film without any stays as it is.
+    It is recommended to use `from_estimator` to create a `GradCAMDisplay`. All images share one scale; only values
+    above 0, which increase the log odds of the class, are shown.
 
     Parameters
     ----------
     images : list of ndarray of shape (height, width), uint8
         Gray images.
     heat_maps : list of ndarray of shape (height, width)
-        What `grad_cam` or `occlusion_map` makes of them, in their pixels.
+        Heat maps of `grad_cam` or `occlusion_map` in pixels of the images.
     titles : list of str
-        What stands over each film.
+        Title of each image.
     name : str, default="the predicted class"
-        The class that heat maps speak of.
+        Name of the class that the heat maps explain, for the color bar.
 
     Attributes
     ----------
     axes_ : ndarray of shape (n_samples, 3)
-        What film, heat map and both were drawn on.
+        Axes of image, heat map and overlay.
     bounding_ax_ : Axes or None
-        Axes whose place these took.
+        Axes that were divided into `axes_`.
     figure_ : Figure
-        The figure of all.
+        Figure that contains the axes.
     images_ : list of AxesImage
-        What they are drawn by, row by row.
+        Plotted images, row by row.
     color_bar_ : Colorbar
-        What heat maps say in numbers.
+        Color bar of the heat maps.
 
     See Also
     --------
-    grad_cam : The numbers.
+    grad_cam : Compute the heat maps.
 
     Examples
     --------
@@ -91,32 +92,32 @@ class GradCAMDisplay:
         detail: str = "auto",
         ax: Any = None,
     ) -> "GradCAMDisplay":
-        """Draw what moves a fitted classifier.
+        """Create a Grad-CAM visualization from a fitted classifier.
 
         Parameters
         ----------
         clf : PneumoniaClassifier
-            As in `grad_cam`. Probabilities are those of `clf` as it is given, with all its views.
+            Classifier as in `grad_cam`. Probabilities are those of its `predict_proba`, with all its views.
         X : as in `PneumoniaClassifier.fit`
             A few images.
         y : array-like of shape (n_samples,), default=None
-            Their labels, for the titles.
+            True labels, for the titles.
         class_of_interest : label, default=None
-            The class whose log odds are looked at, as in `grad_cam`.
+            Class whose log odds are explained, as in `grad_cam`.
         detail : {"auto", "cells", "feature_maps"}, default="auto"
-            As in `grad_cam`.
+            Resolution of the contributions, as in `grad_cam`.
         ax : Axes or array-like of Axes, default=None
-            What to draw on: axes that are divided, or as many as are needed. None: a new figure.
+            Axes to divide, or as many axes as are needed. If None, a new figure is created.
 
         Returns
         -------
-        GradCAMDisplay
-            The display.
+        display : GradCAMDisplay
+            The plotted display.
 
         Raises
         ------
-        ImageReadError, TypeError, ValueError, WeightsError
-            As from `grad_cam`.
+        ImageReadError, NotFittedError, TypeError, ValueError, WeightsError
+            As in `grad_cam`.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         inner = check_inner(clf)
@@ -125,34 +126,34 @@ class GradCAMDisplay:
             y = column_or_1d(y)
             check_consistent_length(images, y)
         grids = grad_cam(clf, X, class_of_interest=class_of_interest, detail=detail, coordinates="grid")
-        films = read_films(images, _LONGEST)
+        shown = read_whole_images(images, _MAX_SIDE)
         proba = np.asarray(clf.predict_proba(X))
         codes = classes_of_interest(inner, class_of_interest, inner._head().logits(inner.features(X)))
-        labels = [None] * len(films) if y is None else y.tolist()
+        labels = [None] * len(shown) if y is None else y.tolist()
         titles = [
-            f"probability of class {clf.classes_[code]}: {written(row[code])}"
-            + ("" if label is None else f"\nlabelled {label}")
+            f"Probability of {class_name(clf.classes_[code])}: {format_probability(row[code])}"
+            + ("" if label is None else f"\nLabel: {label}")
             for code, row, label in zip(codes, proba, labels, strict=True)
         ]
-        names = {f"class {clf.classes_[code]}" for code in codes}
-        heat_maps = [spread(grid, film.shape, inner.aspect) for grid, film in zip(grids, films, strict=True)]
+        names = {class_name(clf.classes_[code]) for code in codes}
+        heat_maps = [spread(grid, image.shape, inner.aspect) for grid, image in zip(grids, shown, strict=True)]
         name = names.pop() if len(names) == 1 else "the predicted class"
-        return cls(films, heat_maps, titles=titles, name=name).plot(ax=ax)
+        return cls(shown, heat_maps, titles=titles, name=name).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> "GradCAMDisplay":
-        """Draw.
+        """Plot the images, heat maps and overlays.
 
         Parameters
         ----------
         ax : Axes or array-like of Axes, default=None
-            What to draw on: axes that are divided, or as many as are needed. None: a new figure.
+            Axes to divide, or as many axes as are needed. If None, a new figure is created.
 
         Returns
         -------
-        GradCAMDisplay
-            Itself.
+        display : GradCAMDisplay
+            The plotted display.
         """
-        heights = [_HEAD + _SIDE * len(film) / film.shape[1] for film in self.images]
+        heights = [_HEAD + _SIDE * len(image) / image.shape[1] for image in self.images]
         width, caller = len(_COLUMNS) * _SIDE + _BAR, f"{type(self).__name__}.plot"
         self.bounding_ax_, self.axes_ = grid_of_axes(ax, heights, len(_COLUMNS), width=width, caller=caller)
         self.figure_ = self.axes_[0, 0].figure
@@ -162,13 +163,13 @@ class GradCAMDisplay:
         limit = max(0.0, *(float(heat.max()) for heat in self.heat_maps)) or 1.0
         norm = Normalize(0, limit)
         self.images_: list[Any] = []
-        for row, film, heat, title in zip(self.axes_, self.images, self.heat_maps, self.titles, strict=True):
+        for row, image, heat, title in zip(self.axes_, self.images, self.heat_maps, self.titles, strict=True):
             self.images_ += [
-                row[0].imshow(film, cmap="gray", vmin=0, vmax=255),
+                row[0].imshow(image, cmap="gray", vmin=0, vmax=255),
                 row[1].imshow(heat, cmap=COLORS, norm=norm),
-                row[2].imshow(overlay(film, heat, limit)),
+                row[2].imshow(overlay(image, heat, limit)),
             ]
-            row[0].set_title(literal(title), fontsize=8, loc="left")
+            row[0].set_title(escape_mathtext(title), fontsize=8, loc="left")
             for each in row:
                 each.set_xticks([])
                 each.set_yticks([])
@@ -177,5 +178,5 @@ class GradCAMDisplay:
         self.color_bar_ = self.figure_.colorbar(
             ScalarMappable(norm, COLORS), ax=self.axes_.ravel().tolist(), shrink=0.6
         )
-        self.color_bar_.set_label(literal(f"adds to the log odds of {self.name}"))
+        self.color_bar_.set_label(escape_mathtext(f"Contribution to the log odds of {self.name}"))
         return self

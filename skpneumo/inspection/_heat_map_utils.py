@@ -1,4 +1,4 @@
-"""What heat maps have in common: the class they speak of, its log odds, and their place on the image."""
+"""Classes, log odds and coordinates of heat maps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,49 +11,48 @@ from skpneumo._images.decoding import sides
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import Source, shortened
 from skpneumo.inspection._read_images import read
+from skpneumo.metrics._study import listed, plain
 
 COORDINATES = ("image", "preprocessed", "grid")
 
 
 def check_images(X: Any, clf: PneumoniaClassifier, coordinates: str) -> list[Source]:
-    """Return the images that heat maps are asked for.
+    """Return the images of `X`.
 
     Raises
     ------
     ValueError
-        There are none; the model does not see images; these are no coordinates.
+        If `X` does not contain images, the model was fitted on features, or `coordinates` are invalid.
     """
     if coordinates not in COORDINATES:
-        raise ValueError(f"coordinates={coordinates!r}, but it must be one of {', '.join(map(repr, COORDINATES))}.")
+        raise ValueError(f"coordinates must be one of {', '.join(map(repr, COORDINATES))}; got {coordinates!r}.")
     if clf.backbone_fingerprint_ is None:
-        raise ValueError(
-            "The model was fitted on features, so nobody knows their places in an image: fit it on images."
-        )
+        raise ValueError("Expected a model fitted on images; it was fitted on features. Fit it on images.")
     images = as_images(X)
     if images is None:
-        raise ValueError(f"a heat map needs images; got {type(X).__name__} without any.")
+        raise ValueError(f"X must contain images, such as paths; got {type(X).__name__} without images.")
     return images
 
 
 def classes_of_interest(clf: PneumoniaClassifier, label: Any, logits: np.ndarray) -> np.ndarray:
-    """Return the number of the class that each row of logits is looked at for.
+    """Return the index of the class to explain for each row of logits.
 
     Raises
     ------
     ValueError
-        The label is none of the classes.
+        If `label` is not one of the classes.
     """
     if label is not None:
         found = [number for number, each in enumerate(clf.classes_.tolist()) if np.ndim(label) == 0 and each == label]
         if not found:
-            given = shortened(repr(label))
-            raise ValueError(f"class_of_interest={given} is none of the classes {clf.classes_.tolist()}.")
+            given = shortened(repr(plain(label)))
+            raise ValueError(f"class_of_interest must be one of the classes {listed(clf.classes_)}; got {given}.")
         return np.full(len(logits), found[0])
     return np.ones(len(logits), int) if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 
 def log_odds(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the log odds of one class a row."""
+    """Return the log odds of the given class of each row."""
     if logits.shape[1] == 1:
         return np.where(codes == 1, logits[:, 0], -logits[:, 0])
     own = np.arange(logits.shape[1]) == codes[:, np.newaxis]
@@ -61,7 +60,7 @@ def log_odds(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def gradients_of_log_odds(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Differentiate them by the logits."""
+    """Return the gradients of the log odds with respect to the logits."""
     if logits.shape[1] == 1:
         return np.where(codes == 1, 1.0, -1.0)[:, np.newaxis]
     own = np.arange(logits.shape[1]) == codes[:, np.newaxis]
@@ -69,34 +68,34 @@ def gradients_of_log_odds(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def placed(grids: np.ndarray, images: Sequence[Source], clf: PneumoniaClassifier, coordinates: str) -> Any:
-    """Bring grids of values, (n_samples, k, k), into the coordinates asked for.
+    """Convert grids of values, of shape (n_samples, k, k), to the given coordinates.
 
     Raises
     ------
     ImageReadError
-        Some images cannot be read; it names all of them.
+        If images cannot be read. It lists all of them.
     """
     if coordinates == "grid":
         return grids
     if coordinates == "preprocessed":
-        tents = _tents(clf.image_size, clf.image_size, grids.shape[1])
-        return (tents @ grids @ tents.T).astype(np.float32)
+        weights = _interpolation_weights(clf.image_size, clf.image_size, grids.shape[1])
+        return (weights @ grids @ weights.T).astype(np.float32)
     found = read(images, lambda data: np.array(sides(data)))
     return [spread(grid, (height, width), clf.aspect) for grid, (width, height) in zip(grids, found, strict=True)]
 
 
 def spread(grid: np.ndarray, shape: tuple[int, int], aspect: str) -> np.ndarray:
-    """Spread values of a grid that covers the square over an image, (height, width); 0 where the square does not reach.
+    """Interpolate a grid on the preprocessed image to an image of shape (height, width), with 0 outside the grid.
 
-    They stand at the centres of their cells; between these they are interpolated.
+    Values are at the centers of cells.
     """
     square = {"crop": (min(shape),) * 2, "pad": (max(shape),) * 2, "stretch": shape}[aspect]
-    down, right = (_tents(n, extent, k) for n, extent, k in zip(shape, square, grid.shape, strict=True))
+    down, right = (_interpolation_weights(n, extent, k) for n, extent, k in zip(shape, square, grid.shape, strict=True))
     return (down @ grid @ right.T).astype(np.float32)
 
 
-def _tents(n: int, extent: float, k: int) -> np.ndarray:
-    """Weights of `k` cells, which cover `extent` pixels in the middle of `n`, at each of these pixels."""
+def _interpolation_weights(n: int, extent: float, k: int) -> np.ndarray:
+    """Return weights of `k` cells, which cover the middle `extent` of `n` pixels, at each pixel."""
     places = (np.arange(n) + 0.5 - (n - extent) / 2) * k / extent
     weights = np.maximum(0, 1 - np.abs(places[:, np.newaxis] - 0.5 - np.arange(k)))
     return np.where(((places > 0) & (places < k))[:, np.newaxis], weights, 0)

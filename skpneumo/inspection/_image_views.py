@@ -1,4 +1,4 @@
-"""The squares that enter the network, to look at."""
+"""Preprocessed images and their augmented views."""
 
 from collections.abc import Mapping
 from numbers import Integral
@@ -31,26 +31,28 @@ def image_views(
     aspect: str = "crop",
     contrast: str | None = None,
 ) -> np.ndarray:
-    """Return what the network sees of images: each as it is, and its other views.
+    """Return preprocessed images and their augmented views.
 
     Parameters
     ----------
     X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
         Images, as in `PneumoniaClassifier`.
     n_views : int, default=4
-        Views of each image, the first being the plain one.
+        Number of views per image. The first is the image without augmentation.
     augmentation, image_size, aspect, contrast
         As in `PneumoniaClassifier`.
 
     Returns
     -------
-    ndarray of shape (n_samples, n_views, image_size, image_size), uint8
-        Gray values. The same for the same content, whatever its name and its company.
+    views : ndarray of shape (n_samples, n_views, image_size, image_size), uint8
+        Gray values. They depend only on the content of each image.
 
     Raises
     ------
     ImageReadError
-        Some images cannot be read; it names all of them.
+        If images cannot be read. It lists all of them.
+    ValueError
+        If `X` does not contain images, or a parameter is invalid.
 
     Examples
     --------
@@ -64,12 +66,12 @@ def image_views(
     """
     images = as_images(X)
     if images is None:
-        raise ValueError(f"image_views takes images; got {type(X).__name__} without any.")
-    square, strengths = Preprocessing(image_size, aspect, contrast), Augmentation.of(augmentation)
+        raise ValueError(f"X must contain images, such as paths; got {type(X).__name__} without images.")
+    preprocessing, strengths = Preprocessing(image_size, aspect, contrast), Augmentation.of(augmentation)
 
     def views(data: bytes) -> np.ndarray:
-        gray, content = square.gray(data), digest(data)
+        gray, content = preprocessing.gray(data), digest(data)
         items = [strengths.item(content, number) for number in range(n_views)]
-        return np.array([square.resize(gray, strengths.view(item, content)) for item in items])
+        return np.array([preprocessing.resize(gray, strengths.view(item, content)) for item in items])
 
     return np.array(read(images, views))

@@ -1,4 +1,4 @@
-"""Which places of an image speak for a class, by covering them."""
+"""Heat maps by occlusion of patches."""
 
 from collections.abc import Iterator
 from numbers import Integral
@@ -26,45 +26,50 @@ def occlusion_map(
     class_of_interest: Any = None,
     coordinates: str = "image",
 ) -> Any:
-    """Compute how far the log odds of a class fall where a patch of the image is covered.
+    """Compute the decrease of the log odds of a class when patches of an image are covered.
 
-    It looks at the whole model from outside, so it is a check on `grad_cam` that shares nothing with it. Each map costs
-    a pass for every patch and every background.
+    Only predictions of the model are used, so this is an independent check of `grad_cam`. Each heat map requires one
+    forward pass per patch and background image.
 
     Parameters
     ----------
     clf : PneumoniaClassifier
-        Fitted on images; or a search, a tuned threshold or a calibration of one around it.
+        Classifier fitted on images, or a search, tuned threshold or calibration around one.
     X : as in `PneumoniaClassifier.fit`
         Images.
     background : as `X`, default=None
-        Other films, such as eight of the training: a patch is covered by the same patch of each of them in turn, and
-        falls are averaged. None: by the mean gray of the image, which is no film, so that the model may mind the
-        cover and not what is missing.
+        Other images, such as eight training images. Each patch is replaced by the same patch of each of them, and the
+        decreases are averaged. If None, patches are replaced by the mean gray of the image; such images are unlike
+        X-rays, so the decrease may be an effect of the gray patch itself.
     grid : int, default=None
-        Patches a side; they overlap, each fading into its neighbours. None: as many as the head has cells.
+        Number of patches per side. Adjacent patches overlap with linear blending. If None, use the side of the pooling
+        grid of the head.
     class_of_interest : label, default=None
-        The class whose log odds are looked at, as in `grad_cam`.
+        Class whose log odds are explained, as in `grad_cam`.
     coordinates : {"image", "preprocessed", "grid"}, default="image"
-        As in `grad_cam`.
+        Coordinates of the heat maps, as in `grad_cam`.
 
     Returns
     -------
-    list of ndarray of shape (height, width), float32; or ndarray of shape (n_samples, side, side)
-        As from `grad_cam`: positive where the log odds fall without the place.
+    heat_maps : list of ndarray of shape (height, width), float32; or ndarray of shape (n_samples, side, side)
+        As in `grad_cam`. Positive values mean that covering the patch decreases the log odds.
 
     Raises
     ------
     ImageReadError
-        Some images cannot be read; it names all of them.
-    TypeError, ValueError
-        There is no fitted classifier inside, or not one alone; it does not see images; a parameter is none of these.
+        If images cannot be read. It lists all of them.
+    TypeError
+        If `clf` does not contain a single PneumoniaClassifier.
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If it was fitted on features, `X` does not contain images, or a parameter is invalid.
     WeightsError
-        The weights cannot be reached.
+        If the weights cannot be loaded.
 
     See Also
     --------
-    grad_cam : The same question, answered by slopes, at the cost of one pass.
+    grad_cam : Compute heat maps from gradients in one forward pass.
 
     References
     ----------
@@ -89,13 +94,14 @@ def occlusion_map(
     if grid is None:
         grid = grid_side(clf.n_layers, clf.image_size, clf.pool_grid)
     check_scalar(grid, "grid", Integral, min_val=1, max_val=clf.image_size)
-    covers = None if background is None else _covers(background, preprocessing)
+    background = None if background is None else _read_background(background, preprocessing)
     grid = int(grid)
-    edges = _edges(clf.image_size, grid)
+    edges = _patch_weights(clf.image_size, grid)
     grids = []
-    for seen in read_preprocessed(images, preprocessing):
-        cover = np.full((1, *seen.shape), round(float(seen.mean())), np.uint8) if covers is None else covers
-        parts = [seen[np.newaxis], *_covered(seen, cover, edges)]
+    for pixels in read_preprocessed(images, preprocessing):
+        gray = round(float(pixels.mean()))
+        cover = np.full((1, *pixels.shape), gray, np.uint8) if background is None else background
+        parts = [pixels[np.newaxis], *_cover_patches(pixels, cover, edges)]
         logits = np.concatenate([head.logits(encoder.features_of_preprocessed(part)) for part in parts])
         codes = np.repeat(classes_of_interest(clf, class_of_interest, logits[:1]), len(logits))
         before, *after = log_odds(logits + clf.prior_shift_, codes)
@@ -107,30 +113,30 @@ def _as_background(background: Any) -> Any:
     try:
         images = as_images(background)
     except ValueError as error:
-        raise ValueError(f"background must hold images, as X does: {error}") from None
+        raise ValueError(f"background must contain images, like X: {error}") from None
     if images is None:
-        raise ValueError(f"background must hold images; got {type(background).__name__} without any.")
+        raise ValueError(f"background must contain images; got {type(background).__name__} without images.")
     return images
 
 
-def _covers(background: Any, square: Preprocessing) -> np.ndarray:
-    """Decode the films that cover; an error calls them by their place among these, not in X."""
+def _read_background(background: Any, preprocessing: Preprocessing) -> np.ndarray:
+    """Read the background images, to which positions in an error refer."""
     images = _as_background(background)
     try:
-        return read_preprocessed(images, square)
+        return read_preprocessed(images, preprocessing)
     except ImageReadError as error:
         raise ImageReadError(error.failures, {"background": len(images)}) from None
 
 
-def _covered(seen: np.ndarray, cover: np.ndarray, edges: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield squares with one patch covered by each of the covers in turn, a row of patches at a time."""
+def _cover_patches(pixels: np.ndarray, background: np.ndarray, edges: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield images with one patch covered by each background image, one row of patches at a time."""
     for down in edges:
         patches = (np.multiply.outer(down, right) for right in edges)
-        yield np.concatenate([np.rint(patch * cover + (1 - patch) * seen).astype(np.uint8) for patch in patches])
+        yield np.concatenate([np.rint(patch * background + (1 - patch) * pixels).astype(np.uint8) for patch in patches])
 
 
-def _edges(size: int, grid: int) -> np.ndarray:
-    """Weights of patches at each pixel of a side, (grid, size): flat in the middle, and all of them add up to 1."""
+def _patch_weights(size: int, grid: int) -> np.ndarray:
+    """Return weights of patches at each pixel of a side, of shape (grid, size), that add up to 1."""
     places = (np.arange(size) + 0.5) * grid / size
     weights = np.clip(1.5 - 2 * np.abs(places - 0.5 - np.arange(grid)[:, np.newaxis]), 0, 1)
     weights[0, places < 0.5] = weights[-1, places > grid - 0.5] = 1

@@ -1,4 +1,4 @@
-"""What displays have in common: what they draw on, colours and lines that all can tell apart, written probabilities."""
+"""Axes, colors, line styles and text of the displays."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,40 +6,40 @@ from typing import Any
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-# Okabe and Ito's colours, which the colour-blind tell apart; the styles of the lines do so in gray print.
+# Okabe-Ito colors are distinct to color-blind readers; line styles are distinct in gray print.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SOLID, DASHED, DOTTED, DASH_DOTTED = "-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5))
 
 
 def one_axes(ax: Any, *, caller: str, size: tuple[float, float]) -> Any:
-    """Return the axes that somebody gave, or new ones in a figure of their own; `size` is in inches."""
+    """Return `ax`, or the axes of a new figure of `size` in inches."""
     check_matplotlib_support(caller)
     import matplotlib.pyplot as plt
 
     if ax is None:
         return plt.subplots(figsize=size, layout="constrained")[1]
     if not hasattr(ax, "plot"):
-        raise ValueError(f"{caller} draws on one Axes; got {type(ax).__name__}.")
+        raise ValueError(f"{caller} requires a single Axes; got {type(ax).__name__}.")
     return ax
 
 
 def grid_of_axes(
     ax: Any, heights: Sequence[float], n_columns: int, *, width: float, caller: str
 ) -> tuple[Any, np.ndarray]:
-    """Return axes whose place others take, and these in a grid of shape (n_rows, n_columns).
+    """Return the divided axes, or None, and a grid of axes of shape (n_rows, n_columns).
 
     Parameters
     ----------
     ax : Axes, array-like of Axes or None
-        Axes that give up their place; or as many as are needed; None: a figure of their own.
+        Axes to divide, or as many axes as are needed. If None, a new figure is created.
     heights : sequence of float
-        Heights of the rows, in inches where they have a figure of their own.
+        Heights of the rows; inches in a new figure.
     n_columns : int
-        How many are needed in each.
+        Number of columns.
     width : float
-        Of a figure of their own, in inches.
+        Width of a new figure in inches.
     caller : str
-        What needs matplotlib.
+        Name of the caller, for errors.
     """
     check_matplotlib_support(caller)
     import matplotlib.pyplot as plt
@@ -51,23 +51,28 @@ def grid_of_axes(
     if not hasattr(ax, "get_subplotspec"):
         axes = np.asarray(ax, dtype=object)
         if axes.size != n_rows * n_columns:
-            raise ValueError(f"{caller} needs {n_rows * n_columns} axes here, or one that it divides; got {axes.size}.")
+            raise ValueError(f"{caller} requires {n_rows * n_columns} axes, or one to divide; got {axes.size}.")
         return None, axes.reshape(n_rows, n_columns)
     if (place := ax.get_subplotspec()) is None:
-        raise ValueError(f"{caller} divides axes that are part of a grid, as plt.subplots makes them; these are not.")
+        raise ValueError(f"{caller} can only divide axes in a grid; got others. Create them with plt.subplots.")
     ax.set_axis_off()
     grid = place.subgridspec(n_rows, n_columns, **rows)
     axes = np.array([[ax.figure.add_subplot(grid[i, j]) for j in range(n_columns)] for i in range(n_rows)], object)
     return ax, axes
 
 
-def literal(text: str) -> str:
-    """Keep matplotlib from reading mathematics into names and labels."""
+def class_name(label: Any) -> str:
+    """Return the name of a class; numbers are preceded by "class"."""
+    return label if isinstance(label, str) else f"class {label}"
+
+
+def escape_mathtext(text: str) -> str:
+    """Escape dollar signs, which matplotlib would parse as mathematics."""
     return text.replace("$", r"\$")
 
 
-def written(probability: float) -> str:
-    """Write a probability so that none looks like certainty."""
+def format_probability(probability: float) -> str:
+    """Format a probability, such that only 0 and 1 are shown as 0 and 1."""
     rounded = f"{probability:.3f}"
     if 0 < probability < 1 and rounded in {"0.000", "1.000"}:
         return "< 0.001" if probability < 0.5 else "> 0.999"

@@ -1,4 +1,4 @@
-"""Images read for pictures and heat maps: the squares that the network sees, and whole films, small enough to show."""
+"""Reading of preprocessed images and of whole images."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,41 +9,41 @@ from skpneumo._images.sources import Source, label_of, read_bytes, reason
 from skpneumo.exceptions import ImageReadError
 
 
-def read_preprocessed(images: Sequence[Source], square: Preprocessing, first: int = 0) -> np.ndarray:
-    """Decode images, the first of which stands at position `first` of X; (n, size, size) uint8.
+def read_preprocessed(images: Sequence[Source], preprocessing: Preprocessing, first: int = 0) -> np.ndarray:
+    """Read preprocessed images, uint8 of shape (n, size, size); `first` is the position of the first in X.
 
     Raises
     ------
     ImageReadError
-        Some images cannot be read; it names all of them.
+        If images cannot be read. It lists all of them.
     """
-    return np.array(read(images, square.decode, first))
+    return np.array(read(images, preprocessing.decode, first))
 
 
-def read_films(images: Sequence[Source], longest: int) -> list[np.ndarray]:
-    """Decode whole images, upright, with at most so many pixels a side; gray, uint8.
+def read_whole_images(images: Sequence[Source], max_side: int) -> list[np.ndarray]:
+    """Read whole images, upright and gray (uint8), with sides of at most `max_side` pixels.
 
     Raises
     ------
     ImageReadError
-        Some images cannot be read; it names all of them.
+        If images cannot be read. It lists all of them.
     """
 
-    def film(data: bytes) -> np.ndarray:
-        gray = Preprocessing(longest).gray(data)
-        gray.thumbnail((longest, longest))
+    def decode(data: bytes) -> np.ndarray:
+        gray = Preprocessing(max_side).gray(data)
+        gray.thumbnail((max_side, max_side))
         return np.asarray(gray)
 
-    return read(images, film)
+    return read(images, decode)
 
 
 def read(images: Sequence[Source], decode: Callable[[bytes], np.ndarray], first: int = 0) -> list[np.ndarray]:
-    """Decode images, the first of which stands at position `first` of X.
+    """Read images with `decode`; `first` is the position of the first in X.
 
     Raises
     ------
     ImageReadError
-        Some images cannot be read; it names all of them.
+        If images cannot be read. It lists all of them.
     """
     decoded, failures = [], []
     for position, image in enumerate(images, first):

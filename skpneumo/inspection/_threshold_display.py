@@ -1,4 +1,4 @@
-"""What each threshold would be worth, to look at."""
+"""Display of diagnostic metrics against the threshold."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,66 +16,68 @@ from skpneumo.inspection._plot_utils import (
     PURPLE,
     SOLID,
     VERMILLION,
-    literal,
+    escape_mathtext,
     one_axes,
 )
 from skpneumo.metrics._confusion import confusion_proportions
 from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
-_LOOKS = {
-    "sensitivity": ("sensitivity", BLUE, SOLID, "o"),
-    "specificity": ("specificity", VERMILLION, DASHED, "s"),
-    "ppv": ("positive predictive value", GREEN, DASH_DOTTED, "^"),
-    "npv": ("negative predictive value", PURPLE, DOTTED, "v"),
+_STYLES = {
+    "sensitivity": ("True positive rate (sensitivity)", BLUE, SOLID, "o"),
+    "specificity": ("True negative rate (specificity)", VERMILLION, DASHED, "s"),
+    "ppv": ("Positive predictive value (PPV)", GREEN, DASH_DOTTED, "^"),
+    "npv": ("Negative predictive value (NPV)", PURPLE, DOTTED, "v"),
 }
-_HALF = 98  # of the thresholds: these by rank, as many by place; with both ends and the operating point below 200
+_HALF = 98  # thresholds chosen by rank, and by value; fewer than 200 with 0, 1 and the operating point
 
 
 class ThresholdDisplay:
-    """Sensitivity, specificity and predictive values against the threshold, each with its interval.
+    """Sensitivity, specificity, PPV and NPV against the threshold, with confidence intervals.
 
-    It is made by `from_estimator` or `from_predictions`. The figures are those of `diagnostic_report` at each
-    threshold.
+    It is recommended to use `from_estimator` or `from_predictions` to create a `ThresholdDisplay`. The metrics are
+    those of `diagnostic_report` at each threshold.
 
     Parameters
     ----------
     thresholds : ndarray of shape (n_thresholds,)
-        Lowest probabilities that are called positive, rising from 0 to 1.
+        Lowest probabilities that are predicted positive, increasing from 0 to 1.
     figures : mapping of str to ndarray of shape (n_thresholds, 3)
-        "sensitivity", "specificity", "ppv" and "npv": the estimates and both limits at each threshold. Nan where one is
-        not defined.
+        Estimate and limits of "sensitivity", "specificity", "ppv" and "npv" at each threshold; nan if undefined.
     threshold : float, default=None
-        The operating point, one of `thresholds`. None: none is marked.
+        Operating point, one of `thresholds`. If None, no operating point is marked.
     confidence : float, default=0.95
-        Share of studies in which an interval is to cover the true value.
+        Confidence level of the intervals.
     pos_label : int, float, bool or str, default=None
-        The positive label. None: it is not named.
+        The label of the positive class. If None, it is not shown.
 
     Attributes
     ----------
-    ax_, figure_ : Axes, Figure
-        What it was drawn on.
-    lines_, bands_ : dict of str to Line2D, dict of str to PolyCollection
-        Estimates and intervals, by the name of the figure.
+    ax_ : Axes
+        Axes with the curves.
+    figure_ : Figure
+        Figure that contains the axes.
+    lines_ : dict of str to Line2D
+        Estimates by metric.
+    bands_ : dict of str to PolyCollection
+        Intervals by metric.
     threshold_line_ : Line2D or None
-        The operating point.
+        Vertical line at the operating point.
     markers_ : dict of str to Line2D
-        Where it cuts each line. Empty without an operating point.
+        Markers at the operating point by metric. Empty without an operating point.
 
     See Also
     --------
-    skpneumo.metrics.diagnostic_report : The figures at one threshold, and more of them.
-    sklearn.metrics.RocCurveDisplay : Sensitivity against specificity, without the threshold.
+    skpneumo.metrics.diagnostic_report : Compute these and other metrics at one threshold.
+    sklearn.metrics.RocCurveDisplay : ROC Curve visualization.
 
     Notes
     -----
-    Between two thresholds a figure is that of the higher one, hence the steps. Of more than 196 distinct probabilities
-    that many are chosen: half of them evenly by their rank, and the nearest above places that lie evenly between 0 and
-    1.
+    Curves are step functions: between two thresholds, metrics are those of the higher one. With more than 196 distinct
+    probabilities, at most 196 thresholds are shown, half of them evenly spaced by rank and half by value.
 
-    Predictive values are those at the share of positives among these images. Intervals hold for each threshold by
-    itself. A threshold that is chosen where this curve is best has to be judged on other patients.
+    PPV and NPV hold at the prevalence in these images. Intervals are pointwise. Evaluate a threshold chosen from these
+    curves on other patients.
 
     Examples
     --------
@@ -115,41 +117,42 @@ class ThresholdDisplay:
         pos_label: Any = None,
         ax: Any = None,
     ) -> "ThresholdDisplay":
-        """Judge a fitted classifier at all thresholds, on images or features that it was not fitted on, and draw it.
+        """Create a threshold display from a fitted classifier.
 
         Parameters
         ----------
         estimator : estimator instance
             Fitted classifier with ``predict_proba``.
         X : list, tuple, Series, ndarray, matrix or DataFrame
-            What the classifier takes: paths of images, or features.
+            Images or features that the classifier was not fitted on.
         y : array-like of shape (n_samples,)
-            Labels, two of them.
+            True binary labels.
         threshold : float, default=None
-            Operating point. None: that by which the classifier predicts, as in `DiagnosticReport.from_estimator`.
+            Operating point. If None, use the threshold of the classifier as in `DiagnosticReport.from_estimator`.
         groups : array-like of shape (n_samples,), default=None
-            Patient of each image. None: read from the names of files, as in `DiagnosticReport.from_estimator`.
+            Patient of each image. If None, read patients from file names as in `DiagnosticReport.from_estimator`.
         confidence : float, default=0.95
-            Share of studies in which an interval is to cover the true value.
+            Confidence level of the intervals.
         pos_label : int, float, bool or str, default=None
-            The positive label. None: 1, if labels are 0 and 1, or -1 and 1.
+            The label of the positive class. If None and labels are in {0, 1} or {-1, 1}, it is 1; otherwise an error is
+            raised.
         ax : Axes, default=None
-            What to draw on. None: a new figure.
+            Axes to plot on. If None, a new figure is created.
 
         Returns
         -------
-        ThresholdDisplay
-            The display, drawn.
+        display : ThresholdDisplay
+            The plotted display.
 
         Warns
         -----
         LeakageWarning
-            A ``PneumoniaClassifier`` in the estimator saw some of these images, or of these patients, in its training.
+            If a ``PneumoniaClassifier`` in the estimator was trained on some of these images or patients.
 
         Raises
         ------
-        ValueError
-            As from `diagnostic_report`, or a threshold that is not one of the probability of `pos_label`.
+        TypeError, ValueError
+            As in `DiagnosticReport.from_estimator`.
 
         Examples
         --------
@@ -160,7 +163,7 @@ class ThresholdDisplay:
         >>> clf = GaussianNB().fit(X[::2], y[::2])
         >>> display = ThresholdDisplay.from_estimator(clf, X[1::2], y[1::2])
         >>> display.threshold, display.ax_.get_xlabel()
-        (0.5, 'Threshold: lowest probability called positive (positive label: 1)')
+        (0.5, 'Threshold on the probability (positive label: 1)')
         """
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
         groups = patients_of(X) if groups is None else groups
@@ -187,37 +190,37 @@ class ThresholdDisplay:
         pos_label: Any = None,
         ax: Any = None,
     ) -> "ThresholdDisplay":
-        """Judge probabilities at all thresholds, and draw it.
+        """Create a threshold display from predicted probabilities.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
-            Labels, two of them.
+            True binary labels.
         y_proba : array-like of shape (n_samples,) or (n_samples, 2)
-            Probability of the positive label, or of both in sorted order as ``predict_proba`` gives them.
+            Probability of the positive class, or of both classes in sorted order as returned by ``predict_proba``.
         threshold : float, default=None
-            Operating point, chosen on other patients. None: none is marked.
+            Operating point, chosen on other patients. If None, no operating point is marked.
         groups : array-like of shape (n_samples,), default=None
-            Patient of each image; None: each image is of its own patient.
+            Patient of each image. If None, each image counts as a separate patient.
         confidence, pos_label, ax
             As in `from_estimator`.
 
         Returns
         -------
-        ThresholdDisplay
-            The display, drawn.
+        display : ThresholdDisplay
+            The plotted display.
 
         Raises
         ------
         ValueError
-            As from `diagnostic_report`.
+            As in `diagnostic_report`.
 
         Examples
         --------
         >>> from skpneumo.inspection import ThresholdDisplay
         >>> display = ThresholdDisplay.from_predictions([0, 1, 1], [0.1, 0.6, 0.9], confidence=0.9)
         >>> display.ax_.get_ylabel()
-        'Share of the images, with its 90 % interval'
+        'Proportion, with 90% confidence interval'
         """
         display = cls._of_predictions(
             y_true, y_proba, threshold=threshold, groups=groups, confidence=confidence, pos_label=pos_label
@@ -237,24 +240,24 @@ class ThresholdDisplay:
         figures = [confusion_proportions(y, p >= each, patients, confidence) for each in thresholds.tolist()]
         return cls(
             thresholds,
-            {name: np.array([each[name][:3] for each in figures]) for name in _LOOKS},
+            {name: np.array([each[name][:3] for each in figures]) for name in _STYLES},
             threshold=threshold,
             confidence=float(confidence),
             pos_label=_check_pos_label_consistency(pos_label, column_or_1d(y_true)),
         )
 
     def plot(self, *, ax: Any = None) -> "ThresholdDisplay":
-        """Draw it.
+        """Plot the curves.
 
         Parameters
         ----------
         ax : Axes, default=None
-            What to draw on. None: a new figure.
+            Axes to plot on. If None, a new figure is created.
 
         Returns
         -------
-        ThresholdDisplay
-            This display.
+        display : ThresholdDisplay
+            The plotted display.
 
         Raises
         ------
@@ -272,18 +275,18 @@ class ThresholdDisplay:
         self.lines_: dict[str, Any] = {}
         self.bands_: dict[str, Any] = {}
         self.markers_: dict[str, Any] = {}
-        for name, (words, color, style, _) in _LOOKS.items():
+        for name, (label, color, style, _) in _STYLES.items():
             estimates, lower, upper = self.figures[name].T
             look = {"color": color, "linestyle": style, "drawstyle": "steps-pre", "linewidth": 1.8}
-            (self.lines_[name],) = ax.plot(self.thresholds, estimates, label=words, **look)
+            (self.lines_[name],) = ax.plot(self.thresholds, estimates, label=label, **look)
             self.bands_[name] = ax.fill_between(
                 self.thresholds, lower, upper, step="pre", color=color, alpha=0.15, linewidth=0
             )
         self.threshold_line_ = None if self.threshold is None else self._mark(ax, self.threshold)
-        of_label = "" if self.pos_label is None else f" (positive label: {self.pos_label})"
+        positive = "" if self.pos_label is None else f" (positive label: {self.pos_label})"
         ax.set(
-            xlabel=literal(f"Threshold: lowest probability called positive{of_label}"),
-            ylabel=f"Share of the images, with its {100 * self.confidence:g} % interval",
+            xlabel=escape_mathtext(f"Threshold on the probability{positive}"),
+            ylabel=f"Proportion, with {100 * self.confidence:g}% confidence interval",
             xlim=(0, 1),
             ylim=(0, 1.02),
         )
@@ -293,9 +296,9 @@ class ThresholdDisplay:
 
     def _mark(self, ax: Any, threshold: float) -> Any:
         """Mark the operating point."""
-        line = ax.axvline(threshold, color="black", linewidth=1, label=f"operating point, {threshold:.3g}")
+        line = ax.axvline(threshold, color="black", linewidth=1, label=f"Operating point: {threshold:.3g}")
         row = int(np.searchsorted(self.thresholds, threshold))
-        for name, (_, color, _, marker) in _LOOKS.items():
+        for name, (_, color, _, marker) in _STYLES.items():
             point = [threshold], [self.figures[name][row, 0]]
             look = {"color": color, "marker": marker, "markeredgecolor": "black", "clip_on": False}
             (self.markers_[name],) = ax.plot(*point, linestyle="", **look)
@@ -303,10 +306,10 @@ class ThresholdDisplay:
 
 
 def _grid(p: np.ndarray, threshold: float | None) -> np.ndarray:
-    """Choose thresholds: 0, 1, the operating point, and probabilities, of which nothing but steps lies in between."""
+    """Return the thresholds: 0, 1, the operating point, and all or some of the probabilities."""
     values = np.unique(p).astype(np.float64)
     if len(values) > 2 * _HALF:
         by_rank = np.linspace(0, len(values) - 1, _HALF).round().astype(int)
-        by_place = np.searchsorted(values, np.linspace(0, values[-1], _HALF))
-        values = values[np.union1d(by_rank, by_place)]
+        by_value = np.searchsorted(values, np.linspace(0, values[-1], _HALF))
+        values = values[np.union1d(by_rank, by_value)]
     return np.union1d(values, [0.0, 1.0] if threshold is None else [0.0, 1.0, threshold])

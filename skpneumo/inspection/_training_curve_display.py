@@ -1,4 +1,4 @@
-"""How a training went, epoch by epoch, to look at."""
+"""Display of training and validation curves."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,49 +9,48 @@ from sklearn.utils.validation import check_consistent_length
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._plot_utils import BLUE, DASHED, SOLID, VERMILLION, grid_of_axes
 
-_MOST_MARKERS = 30
-_WIDE = 10  # of the largest loss to the smallest
-_HELD_OUT = "held-out patients,\nand changed copies"
+_MAX_MARKERS = 30
+_LOG_RATIO = 10  # ratio of the largest to the smallest loss above which the scale is logarithmic
 
 
 class TrainingCurveDisplay:
-    """Loss and accuracy of each epoch, over training images and over those of held-out patients.
+    """Training and validation loss and accuracy by epoch.
 
-    It is made by `from_estimator`.
+    It is recommended to use `from_estimator` to create a `TrainingCurveDisplay`.
 
     Parameters
     ----------
     loss, accuracy : sequence of float
-        ``loss_curve_`` and ``accuracy_curve_`` of a `PneumoniaClassifier`, one an epoch.
+        ``loss_curve_`` and ``accuracy_curve_`` of a `PneumoniaClassifier`, one value per epoch.
     validation_scores, validation_accuracy : sequence of float, default=None
-        ``validation_scores_`` and ``validation_accuracy_curve_``: one an epoch, and at first one of epoch 0 where the
-        training went on from a fitted head. None: nobody was held out.
+        ``validation_scores_`` and ``validation_accuracy_curve_``, one value per epoch, preceded by one of epoch 0 if
+        training started from a fitted head. None without held-out patients.
     best_iter : int, default=None
-        ``best_iter_``, the epoch whose weights were kept. None: those of the last.
+        ``best_iter_``, the epoch whose weights were kept. If None, it is not marked.
 
     Attributes
     ----------
     axes_ : ndarray of shape (2,)
-        What it was drawn on: axes of the loss and of the accuracy.
+        Axes of the loss and of the accuracy.
     bounding_ax_ : Axes or None
-        Axes whose place these took.
+        Axes that were divided into `axes_`.
     figure_ : Figure
-        The figure of both.
+        Figure that contains the axes.
     lines_ : dict of str to Line2D
-        "loss" and "accuracy"; with held-out patients "validation_loss" and "validation_accuracy" too.
+        "loss" and "accuracy" and, with held-out patients, "validation_loss" and "validation_accuracy".
     best_lines_ : list of Line2D
-        The epoch that was kept, on both axes.
+        Vertical lines at the best epoch.
 
     See Also
     --------
-    skpneumo.PneumoniaClassifier : What is held out (`early_stopping`), and what is noted of each epoch.
+    skpneumo.PneumoniaClassifier : Describes early stopping and the recorded curves.
 
     Notes
     -----
-    Loss and accuracy over training images are those of the images as they passed, while the weights changed, with
-    `dropout` where there is any, and the loss holds its penalty. Those over held-out patients are of the weights after
-    an epoch, without dropout and penalty, over their images and two changed copies of each. So the two do not meet even
-    where nothing is overfitted.
+    Training loss and accuracy are averaged over the batches of an epoch while the weights change, with dropout; the
+    loss includes the L2 penalty. Validation loss and accuracy are computed after each epoch, without dropout and
+    penalty, on the images of held-out patients and two augmented copies of each. The curves therefore differ even
+    without overfitting.
 
     Examples
     --------
@@ -83,27 +82,28 @@ class TrainingCurveDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> "TrainingCurveDisplay":
-        """Draw the training of a fitted classifier.
+        """Create a training curve display from a fitted classifier.
 
         Parameters
         ----------
         estimator : estimator instance
-            Fitted `PneumoniaClassifier` with hidden layers or trainable layers, or a search or another estimator
-            around one.
+            Fitted `PneumoniaClassifier` with hidden or trainable layers, or a search or another estimator around one.
         ax : Axes or array-like of two Axes, default=None
-            What to draw on: axes that are divided, or two. None: a new figure.
+            Axes to divide, or two axes. If None, a new figure is created.
 
         Returns
         -------
-        TrainingCurveDisplay
-            The display, drawn.
+        display : TrainingCurveDisplay
+            The plotted display.
 
         Raises
         ------
         ValueError
-            The classifier was not trained in epochs.
-        TypeError, NotFittedError
-            There is no fitted classifier.
+            If the classifier was not trained in epochs.
+        TypeError
+            If `estimator` does not contain a single PneumoniaClassifier.
+        NotFittedError
+            If it is not fitted.
 
         Examples
         --------
@@ -118,8 +118,8 @@ class TrainingCurveDisplay:
         clf = check_inner(estimator)
         if not clf.loss_curve_:
             raise ValueError(
-                "There is no training curve: a linear probe is solved at once, not in epochs. Fit with "
-                "hidden_layer_sizes, such as (64,), or with n_trainable_layers, such as 2."
+                "Expected a classifier trained in epochs; a linear probe has no training curve. Set "
+                "hidden_layer_sizes, such as (64,), or n_trainable_layers, such as 2."
             )
         display = cls(
             clf.loss_curve_,
@@ -131,17 +131,17 @@ class TrainingCurveDisplay:
         return display.plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> "TrainingCurveDisplay":
-        """Draw it.
+        """Plot the curves.
 
         Parameters
         ----------
         ax : Axes or array-like of two Axes, default=None
-            What to draw on: axes that are divided, or two. None: a new figure.
+            Axes to divide, or two axes. If None, a new figure is created.
 
         Returns
         -------
-        TrainingCurveDisplay
-            This display.
+        display : TrainingCurveDisplay
+            The plotted display.
 
         Raises
         ------
@@ -162,30 +162,32 @@ class TrainingCurveDisplay:
         self.lines_: dict[str, Any] = {}
         self.best_lines_: list[Any] = []
         scores = None if self.validation_scores is None else -np.asarray(self.validation_scores, dtype=float)
-        self._draw(self.axes_[0], "loss", "training, with penalty", self.loss, scores)
-        self._draw(self.axes_[1], "accuracy", "training", self.accuracy, self.validation_accuracy)
-        self.axes_[0].set(ylabel="Log loss", yscale=_scale([*self.loss, *([] if scores is None else scores)]))
-        self.axes_[1].set_ylabel("Share of the images called rightly")
+        self._draw(self.axes_[0], "loss", "loss (with penalty)", self.loss, scores)
+        self._draw(self.axes_[1], "accuracy", "accuracy", self.accuracy, self.validation_accuracy)
+        self.axes_[0].set(ylabel="Loss", yscale=_scale([*self.loss, *([] if scores is None else scores)]))
+        self.axes_[1].set_ylabel("Accuracy")
         return self
 
-    def _draw(self, ax: Any, name: str, words: str, trained: Sequence[float], held_out: Any) -> None:
-        n_epochs = len(trained)
-        marker = "." if n_epochs <= _MOST_MARKERS else ""
-        look: dict[str, Any] = {"marker": marker, "color": BLUE, "linestyle": SOLID, "label": words}
-        (self.lines_[name],) = ax.plot(np.arange(1, n_epochs + 1), np.asarray(trained, dtype=float), **look)
-        if held_out is not None:
-            epochs = np.arange(n_epochs + 1 - len(held_out), n_epochs + 1)
-            look = {"marker": marker, "color": VERMILLION, "linestyle": DASHED, "label": _HELD_OUT}
-            (self.lines_[f"validation_{name}"],) = ax.plot(epochs, np.asarray(held_out, dtype=float), **look)
+    def _draw(self, ax: Any, name: str, words: str, training: Sequence[float], validation: Any) -> None:
+        n_epochs = len(training)
+        marker = "." if n_epochs <= _MAX_MARKERS else ""
+        look: dict[str, Any] = {"marker": marker, "color": BLUE, "linestyle": SOLID, "label": f"Training {words}"}
+        (self.lines_[name],) = ax.plot(np.arange(1, n_epochs + 1), np.asarray(training, dtype=float), **look)
+        if validation is not None:
+            epochs = np.arange(n_epochs + 1 - len(validation), n_epochs + 1)
+            look = {"marker": marker, "color": VERMILLION, "linestyle": DASHED, "label": f"Validation {name}"}
+            (self.lines_[f"validation_{name}"],) = ax.plot(epochs, np.asarray(validation, dtype=float), **look)
         if self.best_iter is not None:
-            kept = "kept: epoch 0, no gain by tuning" if self.best_iter == 0 else f"kept: epoch {self.best_iter}"
-            self.best_lines_.append(ax.axvline(self.best_iter, color="black", linestyle=":", linewidth=1, label=kept))
+            best = (
+                "Best epoch: 0 (no gain from fine-tuning)" if self.best_iter == 0 else f"Best epoch: {self.best_iter}"
+            )
+            self.best_lines_.append(ax.axvline(self.best_iter, color="black", linestyle=":", linewidth=1, label=best))
         ax.set_xlabel("Epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(fontsize="small")
 
 
 def _scale(losses: list[float]) -> str:
-    """Choose the scale that losses are told apart on: a penalty may be a multiple of the loss itself."""
+    """Return the scale of the loss axis: a large penalty needs a logarithmic scale."""
     finite = [loss for loss in losses if np.isfinite(loss)]
-    return "log" if finite and min(finite) > 0 and max(finite) > _WIDE * min(finite) else "linear"
+    return "log" if finite and min(finite) > 0 and max(finite) > _LOG_RATIO * min(finite) else "linear"

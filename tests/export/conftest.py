@@ -1,4 +1,4 @@
-"""What tests of export share: fitted models, and how exported ones are asked."""
+"""Shared by the tests of export: fitted models, and predictions of exported models."""
 
 import subprocess
 import sys
@@ -35,19 +35,19 @@ def by_onnx(clf, paths, folder):
     to_onnx(clf, folder / "model.onnx")
     run = session(folder / "model.onnx").run
     pixels = [np.asarray(Image.open(path).convert("L")) for path in paths]
-    return np.concatenate([run(None, {"pixels": one[np.newaxis]})[0] for one in pixels])
+    return np.concatenate([run(None, {"pixels": image[np.newaxis]})[0] for image in pixels])
 
 
 MODELS = {
-    "probe": {},
+    "linear probe": {},
     "dense": {"hidden_layer_sizes": (6, 5), "max_iter": 3},
     "weighted": {"class_weight": {0: 1, 1: 5}},
     "weighted dense": {"class_weight": {0: 1, 1: 5}, "hidden_layer_sizes": (6,), "max_iter": 3},
-    "tuned": {"n_trainable_layers": 1, "tune_max_iter": 1, "tune_learning_rate": 1e-3},
-    "tuned from the first": {"n_trainable_layers": 2, "tune_max_iter": 1, "n_views": 2},
-    "cut after a block": {"n_layers": 3, "n_trainable_layers": 1, "tune_max_iter": 1},
-    "within a block": {"n_layers": 4, "pool_grid": 3, "image_size": 41},
-    "one cell": {"n_layers": 1, "pool_grid": 1},
+    "fine-tuned": {"n_trainable_layers": 1, "tune_max_iter": 1, "tune_learning_rate": 1e-3},
+    "fine-tuned from the first layer": {"n_trainable_layers": 2, "tune_max_iter": 1, "n_views": 2},
+    "fine-tuned after a block": {"n_layers": 3, "n_trainable_layers": 1, "tune_max_iter": 1},
+    "ends within a block": {"n_layers": 4, "pool_grid": 3, "image_size": 41},
+    "single cell": {"n_layers": 1, "pool_grid": 1},
     "padded": {"aspect": "pad"},
     "stretched": {"aspect": "stretch"},
     "equalized": {"contrast": "equalize"},

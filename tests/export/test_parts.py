@@ -15,7 +15,7 @@ BOTH = pytest.mark.parametrize("export", [to_keras, lambda clf: to_onnx(clf, "ne
 
 @pytest.mark.parametrize("parameters", MODELS.values(), ids=MODELS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_both_exports_say_what_the_classifier_says(parameters, paths, y, tmp_path):
+def test_exported_models_match_the_classifier(parameters, paths, y, tmp_path):
     clf = PneumoniaClassifier(**EXACT | parameters).fit(paths, y)
     proba = clf.predict_proba(paths)
     np.testing.assert_allclose(by_onnx(clf, paths, tmp_path), proba, rtol=0, atol=1e-4)
@@ -23,7 +23,7 @@ def test_both_exports_say_what_the_classifier_says(parameters, paths, y, tmp_pat
 
 
 @pytest.mark.parametrize("weight", [None, {"a": 1, "b": 4, "c": 2}], ids=["plain", "weighted"])
-def test_three_classes_keep_their_order(weight, paths, tmp_path):
+def test_exported_models_keep_the_order_of_three_classes(weight, paths, tmp_path):
     y = np.array(["c", "a", "b", "a"] * 10)
     clf = PneumoniaClassifier(**EXACT, class_weight=weight).fit(paths, y)
     proba = clf.predict_proba(paths)
@@ -32,7 +32,7 @@ def test_three_classes_keep_their_order(weight, paths, tmp_path):
     np.testing.assert_allclose(by_keras(clf, paths), proba, rtol=0, atol=1e-4)
 
 
-def test_an_adapted_copy_is_exported_as_it_is(fitted, paths, tmp_path):
+def test_adapted_classifier_is_exported(fitted, paths, tmp_path):
     clf = fitted.adapt(paths[:25], prevalence=0.1)
     proba = clf.predict_proba(paths)
     assert np.abs(proba - fitted.predict_proba(paths)).max() > 0.01
@@ -41,7 +41,7 @@ def test_an_adapted_copy_is_exported_as_it_is(fitted, paths, tmp_path):
 
 
 @BOTH
-def test_what_is_no_classifier_of_images_is_refused(export, paths, y):
+def test_other_or_unfitted_estimators_raise(export, paths, y):
     tuned = TunedThresholdClassifierCV(PneumoniaClassifier(**EXACT), cv="prefit", refit=False)
     with pytest.raises(TypeError, match=r"TunedThresholdClassifierCV.*estimator_"):
         export(tuned)
@@ -50,13 +50,13 @@ def test_what_is_no_classifier_of_images_is_refused(export, paths, y):
 
 
 @BOTH
-def test_a_model_of_features_is_refused(export, matrix, y):
+def test_model_of_features_raises(export, matrix, y):
     with pytest.raises(ValueError, match="fitted on features"):
         export(PneumoniaClassifier(**EXACT).fit(matrix, y))
 
 
 @BOTH
-def test_several_views_are_refused_with_a_way_on(export, fitted):
+def test_several_views_raise(export, fitted):
     fitted.set_params(n_views_predict=3)
     with pytest.raises(ValueError, match=r"set_params\(n_views_predict=1\)"):
         export(fitted)
@@ -64,6 +64,6 @@ def test_several_views_are_refused_with_a_way_on(export, fitted):
 
 
 @BOTH
-def test_parameters_that_have_changed_since_the_fit_are_refused(export, fitted):
+def test_parameters_changed_after_fit_raise(export, fitted):
     with pytest.raises(ValueError, match="others than in fit"):
         export(fitted.set_params(image_size=48))

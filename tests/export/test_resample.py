@@ -11,16 +11,16 @@ pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 
 
-def square_session(square):
+def preprocessing_session(preprocessing):
     graph = Graph()
-    graph("Identity", add_preprocessing(graph, "pixels", square), name="squares")
-    helper, types = onnx.helper, onnx.TensorProto
+    graph("Identity", add_preprocessing(graph, "pixels", preprocessing), name="preprocessed")
+    helper, types, size = onnx.helper, onnx.TensorProto, preprocessing.size
     ends = [
         [helper.make_tensor_value_info("pixels", types.UINT8, ["n", "height", "width"])],
-        [helper.make_tensor_value_info("squares", types.INT64, ["n", square.size, square.size])],
+        [helper.make_tensor_value_info("preprocessed", types.INT64, ["n", size, size])],
     ]
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "squares", *ends, initializer=graph.initializers),
+        helper.make_graph(graph.nodes, "preprocessing", *ends, initializer=graph.initializers),
         opset_imports=[helper.make_opsetid("", 18)],
         ir_version=8,
     )
@@ -35,12 +35,12 @@ SIZES += [(333, 512), (512, 333), (1, 400), (400, 1), (517, 123), (123, 517), (4
 @pytest.mark.parametrize("contrast", [None, "equalize"])
 @pytest.mark.parametrize("aspect", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("size", [32, 45])
-def test_preprocessed_images_of_any_image_are_those_of_pillow_to_the_last_bit(size, aspect, contrast, random):
-    square = Preprocessing(size, aspect, contrast)
-    run = square_session(square).run
+def test_preprocessing_is_identical_to_pillow(size, aspect, contrast, random):
+    preprocessing = Preprocessing(size, aspect, contrast)
+    run = preprocessing_session(preprocessing).run
     for shape in SIZES:
         noise = random.randint(0, 256, shape).astype(np.uint8)
         dull = random.normal(90, 12, shape).clip(0, 255).astype(np.uint8)
         images = np.stack([noise, dull, np.full(shape, 200, np.uint8)])
-        expected = [square.resize(Image.fromarray(image)) for image in images]
+        expected = [preprocessing.resize(Image.fromarray(image)) for image in images]
         np.testing.assert_array_equal(run(None, {"pixels": images})[0], expected, err_msg=str(shape))

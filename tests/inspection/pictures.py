@@ -1,7 +1,7 @@
-"""Pictures are compared with kept ones, ``tests/inspection/baseline/*.png``, at a low resolution and without texts.
+"""Comparison of figures with baseline images in ``tests/inspection/baseline``, at low resolution and without text.
 
-After a change that is meant, ``SKPNEUMO_WRITE_PICTURES=1 python -m pytest tests/inspection`` writes them anew; look at
-each before it is committed.
+After an intended change, update them with ``SKPNEUMO_WRITE_PICTURES=1 python -m pytest tests/inspection`` and inspect
+each before you commit it.
 """
 
 import os
@@ -17,29 +17,31 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 FOLDER = Path(__file__).parent / "baseline"
 DPI = 40
-FAR = 10  # of 255
-MOST = 4  # pixels
+TOLERANCE = 10  # gray levels
+MAX_PIXELS = 4
 
 
 def assert_looks_like(figure, name, folder=FOLDER):
-    """Compare a figure that was not yet drawn with the kept picture of this name."""
-    actual, file = _drawn(figure), folder / f"{name}.png"
+    """Compare a figure, not drawn yet, with the baseline image of this name."""
+    actual, file = _render(figure), folder / f"{name}.png"
     if os.environ.get("SKPNEUMO_WRITE_PICTURES") == "1":
         folder.mkdir(exist_ok=True)
         Image.fromarray(actual).save(file, optimize=True)
         return
-    assert file.exists(), f"there is no {file}: run this test with SKPNEUMO_WRITE_PICTURES=1, and look at it"
-    with Image.open(file) as kept:
-        expected = np.asarray(kept.convert("RGB"))
-    assert actual.shape == expected.shape, f"{name}: {actual.shape} instead of {expected.shape}"
-    far = _outside(actual, expected) | _outside(expected, actual)
-    assert far.sum() <= MOST, f"{name}: {far.sum()} of {far.size} pixels differ, between (row, column) {_corners(far)}"
+    assert file.exists(), f"{file} does not exist: run this test with SKPNEUMO_WRITE_PICTURES=1 and inspect it"
+    with Image.open(file) as baseline:
+        expected = np.asarray(baseline.convert("RGB"))
+    assert actual.shape == expected.shape, f"{name}: expected shape {expected.shape}; got {actual.shape}"
+    differs = _differences(actual, expected) | _differences(expected, actual)
+    assert differs.sum() <= MAX_PIXELS, (
+        f"{name}: {differs.sum()} of {differs.size} pixels differ, between (row, column) {_corners(differs)}"
+    )
 
 
-def _drawn(figure):
-    """Draw a figure as gray and coloured pixels, without what depends on fonts."""
+def _render(figure):
+    """Render a figure as RGB pixels without text, which depends on fonts."""
     figure.set_layout_engine("none")
-    with _resolution(figure), _without_texts(figure):
+    with _resolution(figure), _without_text(figure):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
@@ -56,7 +58,7 @@ def _resolution(figure):
 
 
 @contextmanager
-def _without_texts(figure):
+def _without_text(figure):
     shown = [
         artist for artist in figure.findobj(lambda artist: isinstance(artist, (Legend, Text))) if artist.get_visible()
     ]
@@ -69,13 +71,13 @@ def _without_texts(figure):
             artist.set_visible(True)
 
 
-def _outside(picture, other):
-    """Tell which pixels have no like among the nearest of another: versions of matplotlib round edges differently."""
+def _differences(picture, other):
+    """Return which pixels differ from all neighbors in `other`: versions of matplotlib round edges differently."""
     values = other.astype(int)
     low, high = minimum_filter(values, (3, 3, 1)), maximum_filter(values, (3, 3, 1))
-    return ((picture < low - FAR) | (picture > high + FAR)).any(axis=2)
+    return ((picture < low - TOLERANCE) | (picture > high + TOLERANCE)).any(axis=2)
 
 
-def _corners(far):
-    rows, columns = np.nonzero(far)
+def _corners(differs):
+    rows, columns = np.nonzero(differs)
     return (int(rows.min()), int(columns.min())), (int(rows.max()), int(columns.max()))

@@ -19,19 +19,19 @@ def draw(pyplot):
 
 @pytest.fixture
 def looks_like(draw, tmp_path, monkeypatch):
-    """Compare with what `draw` draws."""
+    """Compare with the figure of `draw`."""
     monkeypatch.setenv("SKPNEUMO_WRITE_PICTURES", "1")
-    assert_looks_like(draw()[0], "kept", tmp_path)
+    assert_looks_like(draw()[0], "baseline", tmp_path)
     monkeypatch.delenv("SKPNEUMO_WRITE_PICTURES")
-    return lambda figure: assert_looks_like(figure, "kept", tmp_path)
+    return lambda figure: assert_looks_like(figure, "baseline", tmp_path)
 
 
-def test_the_same_picture_looks_the_same(draw, looks_like):
+def test_equal_figures_pass(draw, looks_like):
     looks_like(draw()[0])
 
 
 @pytest.mark.parametrize("part", ["lines", "collections"])
-def test_a_picture_with_a_part_missing_is_noticed(draw, looks_like, part):
+def test_figure_without_an_artist_fails(draw, looks_like, part):
     figure, ax = draw()
     getattr(ax, part)[0].remove()
     with pytest.raises(AssertionError, match="pixels differ"):
@@ -39,14 +39,14 @@ def test_a_picture_with_a_part_missing_is_noticed(draw, looks_like, part):
 
 
 @pytest.mark.parametrize("change", [{"linestyle": ":"}, {"color": "black"}, {"ydata": [0, 0.9]}])
-def test_a_line_that_is_drawn_otherwise_is_noticed(draw, looks_like, change):
+def test_figure_with_a_changed_line_fails(draw, looks_like, change):
     figure, ax = draw()
     ax.lines[0].set(**change)
     with pytest.raises(AssertionError, match="pixels differ"):
         looks_like(figure)
 
 
-def test_texts_are_left_out_and_come_back(draw, looks_like):
+def test_text_is_ignored_and_restored(draw, looks_like):
     figure, ax = draw()
     text = ax.set_title("a title")
     looks_like(figure)
@@ -54,25 +54,25 @@ def test_texts_are_left_out_and_come_back(draw, looks_like):
     assert ax.get_legend().get_visible()
 
 
-def test_a_picture_of_another_size_is_noticed(draw, looks_like):
+def test_figure_of_another_size_fails(draw, looks_like):
     figure, _ = draw()
     figure.set_size_inches(5, 3)
-    with pytest.raises(AssertionError, match="instead of"):
+    with pytest.raises(AssertionError, match="expected shape"):
         looks_like(figure)
 
 
-def test_an_image_that_is_missing_is_noticed(pyplot, tmp_path, monkeypatch):
+def test_figure_without_its_image_fails(pyplot, tmp_path, monkeypatch):
     figure, ax = pyplot.subplots()
     image = ax.imshow(np.arange(16).reshape(4, 4))
     monkeypatch.setenv("SKPNEUMO_WRITE_PICTURES", "1")
-    assert_looks_like(figure, "kept", tmp_path)
+    assert_looks_like(figure, "baseline", tmp_path)
     monkeypatch.delenv("SKPNEUMO_WRITE_PICTURES")
     image.remove()
     with pytest.raises(AssertionError, match="pixels differ"):
-        assert_looks_like(figure, "kept", tmp_path)
+        assert_looks_like(figure, "baseline", tmp_path)
 
 
-def test_a_picture_that_was_never_kept_says_how_to_keep_it(draw, tmp_path, monkeypatch):
+def test_missing_baseline_raises_with_instructions(draw, tmp_path, monkeypatch):
     monkeypatch.delenv("SKPNEUMO_WRITE_PICTURES", raising=False)
     with pytest.raises(AssertionError, match="SKPNEUMO_WRITE_PICTURES=1"):
         assert_looks_like(draw()[0], "new", tmp_path)
