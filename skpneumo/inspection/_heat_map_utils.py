@@ -89,8 +89,10 @@ def spread(grid: np.ndarray, shape: tuple[int, int], aspect: str) -> np.ndarray:
 
     Values are at the centers of cells.
     """
-    square = {"crop": (min(shape),) * 2, "pad": (max(shape),) * 2, "stretch": shape}[aspect]
-    down, right = (_interpolation_weights(n, extent, k) for n, extent, k in zip(shape, square, grid.shape, strict=True))
+    extents = {"crop": (min(shape),) * 2, "pad": (max(shape),) * 2, "stretch": shape}[aspect]
+    down, right = (
+        _interpolation_weights(n, extent, k) for n, extent, k in zip(shape, extents, grid.shape, strict=True)
+    )
     return (down @ grid @ right.T).astype(np.float32)
 
 

@@ -94,7 +94,7 @@ def likelihood_ratio_interval(y: np.ndarray, predicted: np.ndarray, patients: Pa
         influence = first / above + second / below
         variance, quantile = patients.variance(influence), patients.quantile(confidence, influence)
         center = np.log(estimate)
-        if variance < _NO_VARIANCE:  # few patients can agree by chance
+        if variance < _NO_VARIANCE:  # with few patients, all may agree by chance
             return undefined(method, estimate)
     else:
         counts = [patients.among(rows).effective_count() for rows in (y, ~y)]

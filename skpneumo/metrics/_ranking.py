@@ -21,7 +21,7 @@ def roc_auc_interval(y: np.ndarray, p: np.ndarray, patients: Patients, confidenc
     influence[0, ~y] = (negative - area) / len(negative)
     variance = _area_variance(y, influence, patients)
     method = "Obuchowski, logit" if patients.are_clusters else "DeLong, logit"
-    if not variance > _NO_VARIANCE:  # few patients can agree by chance
+    if not variance > _NO_VARIANCE:  # with few patients, all may agree by chance
         return undefined(method, area)
     limits = wald_of_logit(area, variance, patients.quantile(confidence, influence.sum(axis=0)))
     return Interval(area, *limits, method)

@@ -62,8 +62,7 @@ def _check_numbers(y_proba: Any) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise ValueError(f"y_proba must contain numbers between 0 and 1: {error}.") from error
     outside = ~((p >= 0) & (p <= 1))
-    outside = outside if p.ndim == 1 else outside.any(axis=1)
-    _raise_if_any(outside, p, "y_proba must be between 0 and 1", "are not")
+    _raise_if_any(outside if p.ndim == 1 else outside.any(axis=1), p, "y_proba must be between 0 and 1", "are not")
     if p.ndim == 2:
         wrong = np.abs(p.sum(axis=1, dtype=np.float64) - 1) > 1e-3
         _raise_if_any(wrong, p, "y_proba must add up to 1 in each row", "do not")
