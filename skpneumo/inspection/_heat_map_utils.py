@@ -89,9 +89,9 @@ def spread(grid: np.ndarray, shape: tuple[int, int], aspect: str) -> np.ndarray:
 
     Values are at the centers of cells.
     """
-    extents = {"crop": (min(shape),) * 2, "pad": (max(shape),) * 2, "stretch": shape}[aspect]
+    covered = {"crop": (min(shape),) * 2, "pad": (max(shape),) * 2, "stretch": shape}[aspect]
     down, right = (
-        _interpolation_weights(n, extent, k) for n, extent, k in zip(shape, extents, grid.shape, strict=True)
+        _interpolation_weights(n, extent, k) for n, extent, k in zip(shape, covered, grid.shape, strict=True)
     )
     return (down @ grid @ right.T).astype(np.float32)
 
