@@ -1,4 +1,4 @@
-"""Reports and model cards: what is known of a fitted model, as a page and as a card."""
+"""Evaluation reports and model cards of fitted classifiers."""
 
 from skpneumo.reporting._model_card import model_card
 from skpneumo.reporting._report import report

@@ -1,4 +1,4 @@
-"""Text to a file that is whole or is not there."""
+"""Write text files atomically."""
 
 import os
 import tempfile
@@ -6,34 +6,28 @@ from pathlib import Path
 
 
 def check_parent(path: str | os.PathLike[str]) -> Path:
-    """Return a path that can be written.
-
-    Raises
-    ------
-    FileNotFoundError, IsADirectoryError, OSError
-        Its folder does not exist; it is a folder itself; nothing can be written there.
-    """
+    """Return `path` if it can be written, otherwise raise OSError or one of its subclasses."""
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder of {str(path)!r} does not exist: make it first.")
+        raise FileNotFoundError(f"The folder of {str(path)!r} does not exist. Create it first.")
     if path.is_dir():
-        raise IsADirectoryError(f"{str(path)!r} is a folder: name a file in it.")
+        raise IsADirectoryError(f"{str(path)!r} is a folder. Pass the path of a file.")
     try:
-        with _folder_beside(path):
+        with _temporary_folder_beside(path):
             return path
     except OSError as error:
         raise OSError(error.errno, f"{str(path)!r} cannot be written: {error.strerror}") from error
 
 
-def _folder_beside(path: Path) -> tempfile.TemporaryDirectory[str]:
+def _temporary_folder_beside(path: Path) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix=".skpneumo-", dir=path.parent)
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text in one step: who looks at the file sees what was there before, or all of it."""
+def write_atomically(path: str | os.PathLike[str], text: str) -> None:
+    """Replace the content of a file in one step."""
     path = check_parent(path)
-    # Beside the file, since a file is moved in one step within a file system alone.
-    with _folder_beside(path) as folder:
+    # os.replace is atomic only within one file system.
+    with _temporary_folder_beside(path) as folder:
         new = Path(folder) / "new"
         new.write_text(text, encoding="utf-8", newline="\n")
         os.replace(new, path)

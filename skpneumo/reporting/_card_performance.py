@@ -1,4 +1,4 @@
-"""Facts of the performance of a fitted classifier, for its model card."""
+"""Facts about the performance of a classifier for its model card."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -7,57 +7,58 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skpneumo._classifier import PneumoniaClassifier
+from skpneumo.metrics import DiagnosticReport
 from skpneumo.metrics._estimators import threshold_of
 from skpneumo.metrics._interval import Interval
-from skpneumo.metrics._report import WORDS, _written
+from skpneumo.metrics._report import _written
 from skpneumo.reporting._evaluation import Evaluation, Subgroup
 from skpneumo.reporting._model_facts import (
+    METRIC_NAMES,
     NOVEL,
     can_be_novel,
-    class_name,
-    knows_patients,
-    origin_of_threshold,
+    count_seen,
+    holds_patients,
     percent,
-    seen_of,
+    threshold_origin,
 )
 
-_PROBABILITIES = {"brier_score", "calibration_slope", "calibration_intercept", "expected_calibration_error"}
-_OF_SUBGROUPS = ("sensitivity", "specificity", "roc_auc")
+_CALIBRATION_METRICS = {"brier_score", "calibration_slope", "calibration_intercept", "expected_calibration_error"}
+_SUBGROUP_METRICS = ("sensitivity", "specificity", "roc_auc")
 
 
-class _Line(NamedTuple):
-    """A class, the least probability of it at which it is called, and whether figures count it as positive."""
+class _Threshold(NamedTuple):
+    """Lowest probability at which a class is predicted, and whether this is the positive class of the evaluation."""
 
-    name: str
-    threshold: float
+    label: str
+    probability: float
     is_positive: bool
 
 
-def facts_of_line(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> dict[str, Any]:
-    """Gather where the line between two classes is drawn, and who drew it."""
+def threshold_facts(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> dict[str, Any]:
+    """Collect the decision threshold of a binary classifier and its origin."""
     if len(inner.classes_) != 2:
         return {}
     negative, positive = inner.classes_.tolist() if evaluation is None else evaluation.labels
-    return {"line": _line_of(clf, negative, positive), "origin_of_threshold": origin_of_threshold(clf)}
+    return {"threshold": _threshold(clf, negative, positive), "threshold_origin": threshold_origin(clf)}
 
 
-def _line_of(clf: Any, negative: Any, positive: Any) -> _Line | None:
-    """Return from which probability on a model calls which class; None where its line is no probability."""
+def _threshold(clf: Any, negative: Any, positive: Any) -> _Threshold | None:
+    """Return the decision threshold, or None if it is not a probability."""
     for label in (positive, negative):
-        with suppress(ValueError):  # it is a line of the other class, or of neither
-            return _Line(class_name(label), threshold_of(clf, label), label is positive)
+        with suppress(ValueError):  # the threshold is for the other class, or for decision_function
+            return _Threshold(str(label), threshold_of(clf, label), label is positive)
     return None
 
 
-def facts_of_evaluation(
-    clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation, line: _Line | None
+def evaluation_facts(
+    clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation, threshold: _Threshold | None
 ) -> dict[str, Any]:
-    """Gather test images, figures with intervals and wrong calls."""
+    """Collect test images, metrics with intervals and errors."""
     performance = evaluation.performance
-    negative, positive = map(class_name, evaluation.labels)
-    own = None if line is None else line.threshold if line.is_positive else 1 - line.threshold
+    negative, positive = map(str, evaluation.labels)
+    own = None if threshold is None else threshold.probability if threshold.is_positive else 1 - threshold.probability
     n_novel = _n_novel(inner, evaluation)
-    sides = {"training": knows_patients(clf), "test": evaluation.patients is not None}
+    sides = {"training": holds_patients(clf), "test": evaluation.patients is not None}
     compared = evaluation.are_images_compared
     return {
         "performance": performance,
@@ -65,39 +66,48 @@ def facts_of_evaluation(
         "negative": negative,
         "positive": positive,
         "confidence": f"{100 * performance.confidence:g} %",
-        "seen": seen_of(clf, evaluation.seen, evaluation.patients, are_images_compared=compared),
-        "unnamed_sides": [side for side, is_named in sides.items() if not is_named],
-        "novel": NOVEL,
+        "seen": count_seen(clf, evaluation.seen, evaluation.patients, are_images_compared=compared),
+        "sides_without_patients": [side for side, is_named in sides.items() if not is_named],
+        "novelty_level": NOVEL,
         "n_novel": n_novel,
-        "share_of_novel": None if n_novel is None else percent(n_novel / performance.n),
+        "proportion_novel": None if n_novel is None else percent(n_novel / performance.n),
         "is_own_threshold": own is not None and np.isclose(performance.threshold, own),
-        "names_of_figures": [WORDS[name] for name in performance],
-        "figures": _figures(performance, [name for name in performance if name not in _PROBABILITIES]),
-        "figures_of_probabilities": _figures(performance, [name for name in performance if name in _PROBABILITIES]),
+        "metric_names": [METRIC_NAMES[name] for name in performance],
+        "main_metrics": _metrics(performance, _main_metrics(performance)),
+        "metrics": _metrics(performance, [name for name in performance if name not in _CALIBRATION_METRICS]),
+        "calibration_metrics": _metrics(performance, [name for name in performance if name in _CALIBRATION_METRICS]),
         "subgroups": [_subgroup(each, has_groups=performance.has_groups) for each in evaluation.subgroups],
-        "failures": [
-            _failures(evaluation, positive, evaluation.y),
-            _failures(evaluation, negative, ~evaluation.y),
+        "errors": [
+            _errors(evaluation, "False negatives", positive, evaluation.y),
+            _errors(evaluation, "False positives", negative, ~evaluation.y),
         ],
     }
 
 
 def _n_novel(inner: PneumoniaClassifier, evaluation: Evaluation) -> int | None:
-    """Count the novel test images; None where the model cannot tell."""
+    """Return the number of novel test images; None if the model has too few training images."""
     if evaluation.novelty is None or not can_be_novel(inner):
         return None
     return int((evaluation.novelty <= NOVEL).sum())
 
 
-def _figures(intervals: Any, names: Iterable[str]) -> list[dict[str, str]]:
-    """Write intervals by name; one that a subgroup lacks is a dash."""
-    lacking = {"estimate": "-", "limits": "", "method": ""}
-    return [{"name": WORDS[name], **(_figure(intervals[name]) if name in intervals else lacking)} for name in names]
+def _main_metrics(performance: DiagnosticReport) -> tuple[str, ...]:
+    """Return the names of the metrics on top of the card."""
+    suffix = "" if performance.stated_prevalence is None else "_at_prevalence"
+    return "sensitivity", "specificity", f"ppv{suffix}", f"npv{suffix}", "roc_auc"
 
 
-def _figure(figure: Interval) -> dict[str, str]:
-    limits = "-" if np.isnan(figure.lower) else f"{_written(figure.lower)} to {_written(figure.upper)}"
-    return {"estimate": _written(figure.estimate), "limits": limits, "method": figure.method}
+def _metrics(intervals: Any, names: Iterable[str]) -> list[dict[str, str]]:
+    """Format metrics by name; a dash stands for a metric that a subgroup lacks."""
+    missing = {"estimate": "-", "limits": "", "method": ""}
+    return [
+        {"name": METRIC_NAMES[name], **(_metric(intervals[name]) if name in intervals else missing)} for name in names
+    ]
+
+
+def _metric(interval: Interval) -> dict[str, str]:
+    limits = "-" if np.isnan(interval.lower) else f"{_written(interval.lower)} to {_written(interval.upper)}"
+    return {"estimate": _written(interval.estimate), "limits": limits, "method": interval.method}
 
 
 def _subgroup(group: Subgroup, *, has_groups: bool) -> dict[str, Any]:
@@ -107,13 +117,13 @@ def _subgroup(group: Subgroup, *, has_groups: bool) -> dict[str, Any]:
         "n": group.n,
         "n_positive": group.n_positive,
         "n_patients": group.n_patients if has_groups else "not known",
-        "figures": _figures(group.figures, _OF_SUBGROUPS),
+        "metrics": _metrics(group.figures, _SUBGROUP_METRICS),
     }
 
 
-def _failures(evaluation: Evaluation, name: str, rows: np.ndarray) -> dict[str, Any]:
-    """Count the wrong calls of a class, with the probabilities of the positive class at which they were made."""
+def _errors(evaluation: Evaluation, kind: str, label: str, rows: np.ndarray) -> dict[str, Any]:
+    """Count the errors in a class, with the range of their probabilities of the positive class."""
     is_wrong = rows & (evaluation.predicted_positive != evaluation.y)
     p = evaluation.proba[is_wrong]
     limits = {"least": p.min(), "most": p.max()} if len(p) else {}
-    return {"name": name, "n": int(rows.sum()), "n_wrong": len(p), **limits}
+    return {"kind": kind, "label": label, "n": int(rows.sum()), "n_wrong": len(p), **limits}

@@ -1,4 +1,4 @@
-"""Facts of the training of a fitted classifier, for its model card."""
+"""Facts about the training of a classifier for its model card."""
 
 from typing import Any
 
@@ -8,27 +8,33 @@ from sklearn.calibration import CalibratedClassifierCV
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.sources import shortened
 from skpneumo._utils.meta_estimators import chain
-from skpneumo.reporting._model_facts import NOT_REMEMBERED, forgets, is_solved, parameters_of, without_folders
+from skpneumo.reporting._model_facts import (
+    IMAGES_NOT_RECORDED,
+    has_frozen_model,
+    is_solved,
+    parameters_of,
+    without_folders,
+)
 
 
-def facts_of_training(clf: Any, inner: PneumoniaClassifier) -> dict[str, Any]:
-    """Gather images, parameters and seed of the fit, and how the model was chosen."""
+def training_facts(clf: Any, inner: PneumoniaClassifier) -> dict[str, Any]:
+    """Collect training images, hyperparameters, random seed and model selection."""
     random = inner.random_state
     return {
         "summary": inner.training_summary_,
-        "is_forgetful": forgets(clf),
-        "not_remembered": NOT_REMEMBERED,
+        "has_unrecorded_images": has_frozen_model(clf),
+        "images_not_recorded": IMAGES_NOT_RECORDED,
         "augmentation": inner.augmentation if isinstance(inner.augmentation, str) else dict(inner.augmentation),
         "sampler": shortened(repr(inner.sampler)),
         "parameters": {name: shortened(repr(value), 200) for name, value in parameters_of(inner).items()},
         "choices": _choices(clf),
-        "is_drawn": not is_solved(inner) or inner.tuned_layers_ or inner.sampler is not None or inner.early_stopping,
+        "is_random": not is_solved(inner) or inner.tuned_layers_ or inner.sampler is not None or inner.early_stopping,
         "seed": int(random) if isinstance(random, (int, np.integer)) else None,
     }
 
 
 def _choices(clf: Any) -> list[dict[str, Any]]:
-    """Return what each search and each calibration around the model chose."""
+    """Return the result of each search and calibration around the model."""
     choices = []
     for each in chain(clf)[:-1]:
         name = type(each).__name__

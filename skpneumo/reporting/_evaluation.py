@@ -1,4 +1,4 @@
-"""One pass over test images, and all numbers that a report and a model card are made of."""
+"""Evaluate a classifier on test images: all numbers of a report and of a model card."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,26 +18,26 @@ from skpneumo.metrics._estimators import check_asked, patients_of, probabilities
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import roc_auc_interval
 from skpneumo.metrics._study import check_share, check_study, is_missing
-from skpneumo.reporting._model_facts import digest_of_judged
+from skpneumo.reporting._model_facts import evaluated_model_digest
 
 KIND = "Kind of pneumonia"
 _UNKNOWN = "not known"
-_MOST_VALUES = 20
+_MAX_VALUES = 20
 
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Some of the images, and how they are called.
+    """Metrics on a subgroup of the images.
 
     Parameters
     ----------
     column, value : str
-        What they are told from the others by.
+        Column and value that define the subgroup.
     n, n_positive, n_patients : int
-        Images, those of them that are positive, and patients.
+        Numbers of images, of positive images and of patients.
     figures : dict of str to named tuple
-        "sensitivity", "specificity" and "roc_auc" as in `diagnostic_report`, of which those are missing that need
-        images of a class that is not among them.
+        "sensitivity", "specificity" and "roc_auc" as in `diagnostic_report`, except those that need images of a class
+        that the subgroup lacks.
     """
 
     column: str
@@ -50,35 +50,36 @@ class Subgroup:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """What a classifier says of test images, and what that is worth; `report` makes it.
+    """Evaluation of a classifier on test images, as returned by `report`.
 
-    Printed, it is a line without files and patients. An evaluation equals itself alone.
+    Its ``repr`` is one line without names of files or patients. Evaluations are compared by identity.
 
     Parameters
     ----------
     performance : DiagnosticReport
-        Figures with intervals, at the operating point.
+        Metrics with confidence intervals, at the operating point.
     subgroups : tuple of Subgroup
-        The same for parts of the images.
+        Metrics by subgroup.
     labels : tuple
         The negative and the positive label.
     y : ndarray of shape (n_samples,), bool
-        Whether an image is positive.
+        Whether each image is positive.
     proba : ndarray of shape (n_samples,)
-        Its probability of being so.
+        Predicted probability of the positive class.
     names : list of (str or None)
-        Name of its file, without folders.
+        File names without folders.
     patients : ndarray of shape (n_samples,) or None
-        Its patient. None: nobody knows.
+        Patient of each image; None if not known.
     novelty : ndarray of shape (n_samples,) or None
-        How rare it would be among the training images. None: the classifier does not tell.
+        Novelty p-value of each image; None if the classifier has no ``novelty``.
     seen : ndarray of shape (n_samples, 2) or None
-        Whether the classifier was trained on it, and whether on its patient. None: the classifier does not remember.
+        Whether each image, and whether its patient, was in the training data; None if the classifier holds no digests
+        of its training data.
     are_images_compared : bool
-        Whether images could be found to be those of the training: not where the classifier was trained on features and
-        judged on images, or the other way round.
+        Whether images could be compared with the training images. False if the classifier was fitted on features and
+        evaluated on images, or the reverse.
     model_digest : str or None
-        Name of what the one `PneumoniaClassifier` in the classifier has learnt. None: there is none, or several.
+        Digest of the fitted `PneumoniaClassifier` in the classifier; None if there is none or more than one.
     """
 
     performance: DiagnosticReport
@@ -95,21 +96,21 @@ class Evaluation:
 
     @property
     def predicted_positive(self) -> np.ndarray:
-        """Whether an image is predicted positive."""
+        """Whether each image is predicted positive."""
         return self.proba >= self.performance.threshold
 
     def __repr__(self) -> str:
-        """Say what a notebook may show: it is often given on, and names would go with it."""
+        """Return one line without names, since notebooks that print it are often shared."""
         names = ("sensitivity", "specificity", "roc_auc")
         figures = ", ".join(f"{name}={self.performance[name].estimate:.3f}" for name in names)
         return f"Evaluation(n={self.performance.n}, {figures}, subgroups={len(self.subgroups)})"
 
 
-class _Column(NamedTuple):
-    """Which part each image is of, "" where of none, and the parts in order."""
+class _SubgroupColumn(NamedTuple):
+    """Subgroup of each image ("" if none), and the subgroups in order."""
 
     values: np.ndarray
-    parts: list[str]
+    subgroups: list[str]
 
 
 def evaluate(
@@ -124,30 +125,27 @@ def evaluate(
     confidence: float = 0.95,
     pos_label: Any = None,
 ) -> Evaluation:
-    """Let a fitted classifier judge images once, and compute what that is worth.
-
-    Parameters are those of `report`.
-    """
+    """Predict the test images once and compute the metrics; the parameters are those of `report`."""
     n_samples = _num_samples(X)
     if not n_samples:
-        raise ValueError("There is nothing to judge: X is empty.")
+        raise ValueError("X is empty: at least one image is required.")
     pos_label = _check_pos_label_consistency(pos_label, column_or_1d(y))
     check_asked(clf, pos_label)
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
     check_share("threshold", threshold, closed=True)
-    threshold = float(threshold)  # as it is, NumPy would compare float32 with it in float64
+    threshold = float(threshold)  # a NumPy float64 would promote float32 probabilities in comparisons
     check_share("confidence", confidence)
     if prevalence is not None:
         check_share("prevalence", prevalence)
-    X = parsed(clf, X)
+    X = parse_images(clf, X)
     images = images_if_any(X)
     given = X if images is None else images
     names: list[str | None] = list(map(name_of, images)) if images else [None] * n_samples
-    columns = _kinds(names) if subgroups is None else _check_columns(subgroups, n_samples)
+    columns = _etiology_columns(names) if subgroups is None else _check_columns(subgroups, n_samples)
     patients = patients_of(given) if groups is None else _check_groups(groups)
-    check_study(y, np.full(n_samples, 0.5), patients, pos_label)  # before the pass, which may take hours
-    proba, novelty = _judged(clf, X, pos_label, has_images=images is not None)
-    known = seen_by(clf, given, patients)  # after the pass, which has read the images
+    check_study(y, np.full(n_samples, 0.5), patients, pos_label)  # fail before prediction, which may take hours
+    proba, novelty = _predict(clf, X, pos_label, has_images=images is not None)
+    known = seen_by(clf, given, patients)  # after prediction, which has cached the images
     performance = diagnostic_report(
         y,
         proba,
@@ -160,27 +158,32 @@ def evaluate(
     if known is not None:
         warn_of(known, stacklevel=4)
     study = check_study(y, proba, patients, pos_label)
-    called = proba >= threshold
+    predicted_positive = proba >= threshold
 
-    def figures(rows: np.ndarray) -> dict[str, Interval]:
-        found = {}
+    def metrics(rows: np.ndarray) -> dict[str, Interval]:
+        computed = {}
         among = study.patients.among
-        for name, right, of_class in (("sensitivity", called, study.y), ("specificity", ~called, ~study.y)):
+        for name, is_correct, of_class in (
+            ("sensitivity", predicted_positive, study.y),
+            ("specificity", ~predicted_positive, ~study.y),
+        ):
             if (chosen := rows & of_class).any():
-                found[name] = mean_interval(right[chosen].astype(float), among(chosen), confidence)
-        if len(found) == 2:
-            found["roc_auc"] = roc_auc_interval(study.y[rows], proba[rows], among(rows), confidence)
-        return found
+                computed[name] = mean_interval(is_correct[chosen].astype(float), among(chosen), confidence)
+        if len(computed) == 2:
+            computed["roc_auc"] = roc_auc_interval(study.y[rows], proba[rows], among(rows), confidence)
+        return computed
 
     def subgroup(column: str, value: str, rows: np.ndarray) -> Subgroup:
         counts = int(rows.sum()), int(study.y[rows].sum()), study.patients.among(rows).n
-        return Subgroup(column, value, *counts, figures(rows))
+        return Subgroup(column, value, *counts, metrics(rows))
 
     negative, positive = sorted(clf.classes_.tolist(), key=lambda label: label == pos_label)
     return Evaluation(
         performance=performance,
         subgroups=tuple(
-            subgroup(name, part, column.values == part) for name, column in columns.items() for part in column.parts
+            subgroup(name, value, column.values == value)
+            for name, column in columns.items()
+            for value in column.subgroups
         ),
         labels=(negative, positive),
         y=study.y,
@@ -190,18 +193,18 @@ def evaluate(
         novelty=novelty,
         seen=known,
         are_images_compared=can_compare(clf, given),
-        model_digest=digest_of_judged(clf),
+        model_digest=evaluated_model_digest(clf),
     )
 
 
-def parsed(clf: Any, X: Any) -> Any:
-    """Return the images that `X` holds, parsed, where the model inside takes them as they are; otherwise `X`."""
+def parse_images(clf: Any, X: Any) -> Any:
+    """Return the parsed images of `X` if the inner model takes images directly; otherwise `X`."""
     images = None if inner_classifier(clf) is None else images_if_any(X)
     return X if images is None else images
 
 
-def _judged(clf: Any, X: Any, pos_label: Any, *, has_images: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return probabilities and novelty; images pass the network once."""
+def _predict(clf: Any, X: Any, pos_label: Any, *, has_images: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return probabilities and novelty with one pass of the images through the network."""
     inner = inner_classifier(clf)
     if inner is not None and has_images and inner.n_views_predict == 1:
         X = inner.features(X)
@@ -210,54 +213,51 @@ def _judged(clf: Any, X: Any, pos_label: Any, *, has_images: bool) -> tuple[np.n
     return proba, novelty
 
 
-def _kinds(names: list[str | None]) -> dict[str, _Column]:
-    """Return the kinds of pneumonia that names of files tell; images without any are of no part."""
+def _etiology_columns(names: list[str | None]) -> dict[str, _SubgroupColumn]:
+    """Return subgroups by the kind of pneumonia in the file names."""
     kinds = [etiology(name) if name else None for name in names]
     values = np.array([kind if kind in ("bacteria", "virus") else "" for kind in kinds], dtype=object)
-    parts = sorted(set(values) - {""})
-    return {KIND: _Column(values, parts)} if parts else {}
+    subgroups = sorted(set(values) - {""})
+    return {KIND: _SubgroupColumn(values, subgroups)} if subgroups else {}
 
 
-def _check_columns(subgroups: Any, n_samples: int) -> dict[str, _Column]:
-    """Return columns of strings by name.
-
-    Raises
-    ------
-    ValueError
-        A column is of another length, or has too many values to be one of groups; two have the same name.
-    """
+def _check_columns(subgroups: Any, n_samples: int) -> dict[str, _SubgroupColumn]:
+    """Return columns of strings by name; raise ValueError for wrong lengths, too many values or repeated names."""
     if not isinstance(subgroups, Mapping) and not hasattr(subgroups, "columns"):
         given = shortened(repr(subgroups))
-        raise ValueError(f"subgroups must be a mapping from names to columns, or a DataFrame; got {given}.")
+        raise ValueError(f"subgroups must be a mapping of names to columns, or a DataFrame; got {given}.")
     names = [str(name) for name in subgroups]
-    if twice := [name for name, n in Counter(names).items() if n > 1]:
-        raise ValueError(f"Columns of subgroups need names that are told apart as text; not so: {some_of(twice)}.")
-    shapes = {str(name): np.asarray(subgroups[name], dtype=object).shape for name in subgroups}
-    of_another = {name: shape for name, shape in shapes.items() if shape not in ((n_samples,), (n_samples, 1))}
-    if wrong := [f"{name!r} has {shape[0] if len(shape) == 1 else shape}" for name, shape in of_another.items()]:
-        raise ValueError(f"A column of subgroups has a value for each of {n_samples} images, but {some_of(wrong)}.")
-    columns = {str(name): _column(subgroups[name]) for name in subgroups}
-    most = _MOST_VALUES
-    n_values = {name: len(set(each.parts) - {_UNKNOWN}) for name, each in columns.items()}
-    if wrong := [f"{name!r} has {n}" for name, n in n_values.items() if n > most]:
+    if repeated := [name for name, n in Counter(names).items() if n > 1]:
         raise ValueError(
-            f"A column of subgroups has at most {most} values, but {some_of(wrong)}: bin numbers before, such as by "
-            "pandas.cut."
+            f"Names of subgroups must be unique as strings; rename the repeated names: {some_of(repeated)}."
+        )
+    shapes = {str(name): np.asarray(subgroups[name], dtype=object).shape for name in subgroups}
+    wrong_shapes = {name: shape for name, shape in shapes.items() if shape not in ((n_samples,), (n_samples, 1))}
+    if wrong := [f"{name!r} has {shape[0] if len(shape) == 1 else shape}" for name, shape in wrong_shapes.items()]:
+        raise ValueError(
+            f"Each column of subgroups must have one value for each of {n_samples} images, but {some_of(wrong)}."
+        )
+    columns = {str(name): _column(subgroups[name]) for name in subgroups}
+    n_values = {name: len(set(each.subgroups) - {_UNKNOWN}) for name, each in columns.items()}
+    if wrong := [f"{name!r} has {n}" for name, n in n_values.items() if n > _MAX_VALUES]:
+        raise ValueError(
+            f"Each column of subgroups must have at most {_MAX_VALUES} values, but {some_of(wrong)}. Bin numeric "
+            "values first, for example with pandas.cut."
         )
     return columns
 
 
-def _column(given: Any) -> _Column:
-    """Return a column as text, in an array of its own: the one that was given stays as it is."""
+def _column(given: Any) -> _SubgroupColumn:
+    """Return a copy of a column as strings."""
     values = column_or_1d(np.asarray(given, dtype=object)).tolist()
-    written = [_UNKNOWN if is_missing(value) or value == "" else _text(value) for value in values]
-    known = {text: value for text, value in zip(written, values, strict=True) if text != _UNKNOWN}
-    parts = _in_order(known, getattr(getattr(given, "dtype", None), "categories", None))
-    return _Column(np.array(written, dtype=object), [*parts, _UNKNOWN] if _UNKNOWN in written else parts)
+    texts = [_UNKNOWN if is_missing(value) or value == "" else _text(value) for value in values]
+    known = {text: value for text, value in zip(texts, values, strict=True) if text != _UNKNOWN}
+    subgroups = _in_order(known, getattr(getattr(given, "dtype", None), "categories", None))
+    return _SubgroupColumn(np.array(texts, dtype=object), [*subgroups, _UNKNOWN] if _UNKNOWN in texts else subgroups)
 
 
 def _text(value: Any) -> str:
-    """Write a whole number without a point: pandas makes 7.0 of 7 where another one is missing."""
+    """Format whole numbers without a decimal point, since pandas turns 7 into 7.0 in columns with missing values."""
     return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
 
 
@@ -265,14 +265,14 @@ def _check_groups(groups: Any) -> np.ndarray:
     try:
         return column_or_1d(groups)
     except ValueError as error:
-        raise ValueError(f"groups must name a patient for each image, in one column: {error}") from None
+        raise ValueError(f"groups must be one column with the patient of each image: {error}") from None
 
 
 def _in_order(known: dict[str, Any], categories: Any) -> list[str]:
-    """Order values as their categories are, else as they compare: 9 before 10, which their texts do not."""
+    """Sort by category order, else by value (9 before 10, unlike their strings)."""
     if categories is not None:
         return [text for text in map(_text, categories) if text in known]
     try:
         return sorted(known, key=known.__getitem__)
-    except TypeError:  # numbers and names among each other
+    except TypeError:  # numbers and strings do not compare
         return sorted(known)

@@ -1,4 +1,4 @@
-"""A model card: what is known of a model, and marks for what only its makers know."""
+"""Write the model card of a fitted classifier."""
 
 import math
 import os
@@ -8,28 +8,27 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._images.sources import shortened
+from skpneumo._images.sources import shortened, some_of
 from skpneumo.inspection._fitted_classifier import check_inner
-from skpneumo.reporting._atomic_write import write_whole
-from skpneumo.reporting._card_model import check_parameters_of_fit, facts_of_model
-from skpneumo.reporting._card_performance import facts_of_evaluation, facts_of_line
-from skpneumo.reporting._card_training import facts_of_training
+from skpneumo.reporting._atomic_write import write_atomically
+from skpneumo.reporting._card_model import check_parameters_of_fit, model_facts
+from skpneumo.reporting._card_performance import evaluation_facts, threshold_facts
+from skpneumo.reporting._card_training import training_facts
 from skpneumo.reporting._evaluation import Evaluation
 from skpneumo.reporting._markdown import one_line, plain, within_section
-from skpneumo.reporting._model_facts import digest_of_judged, sees_images
-from skpneumo.reporting._templates import check_installed, fill_in
+from skpneumo.reporting._model_facts import evaluated_model_digest, is_fitted_on_images
+from skpneumo.reporting._templates import check_installed, render
 
 _LICENSE = "License"
-_LISTED = 20  # names that are wrong, in an error
-_IN_THE_HEAD = ("sensitivity", "specificity", "roc_auc", "accuracy", "brier_score")
+_METADATA_METRICS = ("sensitivity", "specificity", "roc_auc", "accuracy", "brier_score")
 
 _COLLECTIONS = ("kermany",)
 _HEADING = re.compile(r"^(#{2,3} .+)$", re.MULTILINE)
-_MARK = re.compile(r"\[To be filled in: [^\]]*\]$")
+_PLACEHOLDER = re.compile(r"\[To be filled in: [^\]]*\]$")
 
 
 class _Section(NamedTuple):
-    """A heading, and what is known under it, or a mark, or both."""
+    """A heading and its text, which may hold a placeholder."""
 
     heading: str
     text: str
@@ -47,58 +46,54 @@ def model_card(
     sections: Mapping[str, str] | None = None,
     collection: str | None = None,
     test_name: str | None = None,
-    title: str = "Classifier of chest X-rays",
+    title: str = "Chest X-ray classifier",
 ) -> str:
-    """Write the model card of a fitted classifier, in Markdown with the headings of Hugging Face's template.
+    """Write the model card of a fitted classifier in Markdown, with the headings of Hugging Face's template.
 
-    What the model and its evaluation tell is filled in. What they cannot tell, such as who may use the model, is marked
-    ``[To be filled in: ...]``, and never invented.
+    Facts about the model and its evaluation are filled in. Other facts, such as the intended users, are left as
+    placeholders ``[To be filled in: ...]``.
 
     Parameters
     ----------
     clf : estimator instance
         Fitted `PneumoniaClassifier`, or a search, a tuned threshold or a calibration around one.
     path : str or pathlib.Path, default=None
-        File that the card is written to, all of it or nothing. A model repository names it ``README.md``.
+        Path of the Markdown file, which is written atomically. Model repositories name it ``README.md``. If None, no
+        file is written.
     evaluation : Evaluation, default=None
-        What `report` returns for this model and test images. None: the sections on performance are marked. What is
-        around the model, such as a calibration of one model, has to be the same too, which is not checked.
+        Result of `report` for this model. If None, the sections on performance are placeholders. Wrappers around the
+        model, such as a calibration, must be the same as in the evaluation, which is not checked.
     sections : mapping of str to str, default=None
-        Text by name of the section, in Markdown. It takes the place of the mark, below what is known. HTML and headings
-        in it are shown as they are written, and so are fences of code that does not end, or does not begin at the
-        margin. A "License" of one lower-case word, as Hugging Face's short names are
-        ("bsd-3-clause"), also enters the machine-readable head.
+        Markdown text by section name, which replaces the placeholder. HTML, headings, and code fences that are unclosed
+        or indented are escaped. A "License" of one lower-case word, such as "bsd-3-clause", is also added to the
+        metadata.
     collection : {None, "kermany"}, default=None
-        The public collection that all training images are from, where they are: population, labels and acquisition are
-        described then. The model itself cannot tell.
+        Public collection of all training images. If given, the card describes its population, labels and acquisition.
     test_name : str, default=None
-        Name of the collection of the test images. With `evaluation`, the head lists the results under it.
-    title : str, default="Classifier of chest X-rays"
+        Name of the test data. With `evaluation`, the metadata list the results under it.
+    title : str, default="Chest X-ray classifier"
         Title of the card.
 
     Returns
     -------
-    str
-        The card.
+    card : str
+        The model card.
 
     Raises
     ------
     ImportError
-        Jinja2 or PyYAML is not installed.
+        If Jinja2 or PyYAML is not installed.
     TypeError, NotFittedError
-        There is no fitted `PneumoniaClassifier` in `clf`, or several; `evaluation` is none; `sections` is no mapping,
-        `test_name` no text.
+        If `clf` does not hold exactly one fitted `PneumoniaClassifier`, or a parameter has the wrong type.
     ValueError
-        `sections` has names that the card lacks, all of which are named, or an empty text; the evaluation is of another
-        model, of several or of none that is known; parameters of the model that shape features have changed since the
-        fit, or parameters are such as no fit takes.
+        If `sections` has unknown names or empty texts, if `evaluation` is of another model, of several models or of
+        no `PneumoniaClassifier`, or if parameters of the model are invalid or give other features than at fit.
 
     Notes
     -----
-    Parameters are told as they are now. Of those that shape features a change since the fit is refused, but for one set
-    of weights in the place of another, since none is read. Of those of the head and of its training, such as `alpha`,
-    and of those of prediction, a change cannot be told unless no fit would take it: a fit does not keep them beside
-    what it has learnt.
+    The card shows the current parameters. Parameters that give other features than at fit raise an error, except for
+    another weight file, since weights are not read. Changes to parameters of the head, its training or prediction,
+    such as `alpha`, are detected only if they are invalid.
 
     References
     ----------
@@ -117,7 +112,7 @@ def model_card(
     <BLANKLINE>
     the radiology research group
     <BLANKLINE>
-    >>> "[To be filled in: who made the model]" in card
+    >>> "[To be filled in: developers of the model]" in card
     True
     """
     check_installed("model_card", "jinja2", "yaml")
@@ -128,114 +123,110 @@ def model_card(
     if collection is not None and collection not in _COLLECTIONS:
         raise ValueError(f"collection must be None or one of {', '.join(map(repr, _COLLECTIONS))}; got {collection!r}.")
     if test_name is not None and not isinstance(test_name, str):
-        raise TypeError(f"test_name must be a text, or None; got {shortened(repr(test_name))}.")
+        raise TypeError(f"test_name must be a str or None; got {shortened(repr(test_name))}.")
     facts = _facts(clf, inner, evaluation)
-    start, parts = _parted(fill_in("model_card.md", finalize=_escaped, title=title, collection=collection, **facts))
+    names = {"title": title, "collection": collection, "test_name": test_name}
+    start, parts = _split(render("model_card.md", finalize=_escaped, **names, **facts))
     texts = _check_texts(sections, [part.name for part in parts if part.text])
-    head = _front_matter(_head(inner, evaluation, texts.get(_LICENSE), test_name, title))
-    card = "\n\n".join([head, start, *(_written(part, texts.get(part.name)) for part in parts)]) + "\n"
+    metadata = _front_matter(_metadata(inner, evaluation, texts.get(_LICENSE), test_name, title))
+    card = "\n\n".join([metadata, start, *(_format_section(part, texts.get(part.name)) for part in parts)]) + "\n"
     if path is not None:
-        write_whole(path, card)
+        write_atomically(path, card)
     return card
 
 
 def _facts(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> dict[str, Any]:
-    facts = {"evaluation": evaluation, **facts_of_model(clf, inner), **facts_of_training(clf, inner)}
-    facts |= facts_of_line(clf, inner, evaluation)
-    return facts if evaluation is None else facts | facts_of_evaluation(clf, inner, evaluation, facts.get("line"))
+    facts = {"evaluation": evaluation, **model_facts(clf, inner), **training_facts(clf, inner)}
+    facts |= threshold_facts(clf, inner, evaluation)
+    return facts if evaluation is None else facts | evaluation_facts(clf, inner, evaluation, facts.get("threshold"))
 
 
 def _escaped(value: Any) -> Any:
-    """Escape what the template prints, but for what it calls safe."""
+    """Escape values printed by the template unless they are marked safe."""
     return value if hasattr(value, "__html__") else plain(value)
 
 
-def _parted(card: str) -> tuple[str, list[_Section]]:
-    """Part a card into what stands above its sections, and these."""
+def _split(card: str) -> tuple[str, list[_Section]]:
+    """Split a card into the text above the first section and the sections."""
     start, *parts = _HEADING.split(re.sub("\n{3,}", "\n\n", card))
     return start.strip(), [_Section(*map(str.strip, each)) for each in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def _written(section: _Section, text: str | None) -> str:
-    """Write a section, with a text of the user in the place of its mark."""
-    blocks = [section.text] if text is None else [_MARK.sub("", section.text).strip(), within_section(text)]
+def _format_section(section: _Section, text: str | None) -> str:
+    """Format a section, with the placeholder replaced by a text of the user."""
+    blocks = [section.text] if text is None else [_PLACEHOLDER.sub("", section.text).strip(), within_section(text)]
     return "\n\n".join(filter(None, [section.heading, *blocks]))
 
 
 def _check_evaluation(evaluation: Any, inner: PneumoniaClassifier) -> None:
     if not isinstance(evaluation, Evaluation):
-        raise TypeError(f"evaluation must be what report returns; got {type(evaluation).__name__}.")
+        raise TypeError(f"evaluation must be the result of report; got {type(evaluation).__name__}.")
     classes = inner.classes_.tolist()
     if {*map(str, evaluation.labels)} != {*map(str, classes)}:
         raise ValueError(
-            f"The evaluation is of the classes {list(evaluation.labels)}, but the classes of the model are {classes}: "
-            "pass what report returns for this model."
+            f"The classes of the evaluation are {list(evaluation.labels)}, but the classes of the model are {classes}. "
+            "Pass the result of report for this model."
         )
     if evaluation.model_digest is None:
         raise ValueError(
-            "The evaluation is of no PneumoniaClassifier, or of several at once, so it is not known to be of this "
-            "model: pass what report returns for this model."
+            "The evaluation is not of exactly one PneumoniaClassifier, so it cannot be matched with this model. Pass "
+            "the result of report for this model."
         )
-    if evaluation.model_digest != digest_of_judged(inner):
+    if evaluation.model_digest != evaluated_model_digest(inner):
         raise ValueError(
-            "The evaluation is of another model of these classes, by the digests of what they have learnt: pass what "
-            "report returns for this model."
+            "The evaluation is of another model with the same classes, by the digests of the fitted attributes. Pass "
+            "the result of report for this model."
         )
 
 
 def _check_texts(texts: Mapping[str, str] | None, names: list[str]) -> dict[str, str]:
-    """Return the texts of the user by section; `names` are those that the card has.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Some names are of no section, or some texts are none; it names all of them.
-    """
+    """Return the texts of the user by section; raise TypeError or ValueError for unknown names or empty texts."""
     if not isinstance(texts, (Mapping, type(None))):
-        raise TypeError(f"sections must be a mapping from names of sections to texts; got {shortened(repr(texts))}.")
+        raise TypeError(f"sections must be a mapping of section names to texts; got {shortened(repr(texts))}.")
     texts = dict(texts or {})
     unknown = [name for name in texts if name not in names]
     if unknown:
-        listed = ", ".join(shortened(repr(name), 100) for name in unknown[:_LISTED])
-        more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
-        raise ValueError(f"The card has no sections {listed}{more}; its sections are {', '.join(map(repr, names))}.")
+        raise ValueError(
+            f"Unknown sections: {some_of([*map(repr, unknown)])}. Fix or remove them; valid sections are "
+            f"{', '.join(map(repr, names))}."
+        )
     wrong = [
-        f"{name!r} is {shortened(repr(text))}"
+        f"{name!r}: {shortened(repr(text))}"
         for name, text in texts.items()
         if not (isinstance(text, str) and text.strip())
     ]
     if wrong:
-        raise ValueError(f"Each of sections must be a text that is not empty; {', '.join(wrong)}.")
+        raise ValueError(f"Texts of sections must be non-empty strings; fix or remove {some_of(wrong)}.")
     return texts
 
 
-def _head(
+def _metadata(
     inner: PneumoniaClassifier,
     evaluation: Evaluation | None,
     license_name: str | None,
     test_name: str | None,
     title: str,
 ) -> dict[str, Any]:
-    """Return what machines read; it holds nothing that is not known."""
-    head: dict[str, Any] = {"library_name": "skpneumo"}
+    """Return the machine-readable metadata of the card."""
+    metadata: dict[str, Any] = {"library_name": "skpneumo"}
     if license_name and license_name.strip().replace("-", "").replace(".", "").isalnum() and license_name.islower():
-        head["license"] = license_name.strip()
-    if sees_images(inner):
-        head["pipeline_tag"] = "image-classification"
+        metadata["license"] = license_name.strip()
+    if is_fitted_on_images(inner):
+        metadata["pipeline_tag"] = "image-classification"
     tags = ["chest-x-ray", "medical-imaging", "scikit-learn"]
-    head["tags"] = [*tags, "transfer-learning", "vgg19"] if sees_images(inner) else tags
+    metadata["tags"] = [*tags, "transfer-learning", "vgg19"] if is_fitted_on_images(inner) else tags
     if evaluation is None:
-        return head
-    known = [(name, evaluation.performance[name].estimate) for name in _IN_THE_HEAD]
-    head["metrics"] = [name for name, _ in known]
+        return metadata
+    values = [(name, evaluation.performance[name].estimate) for name in _METADATA_METRICS]
+    metadata["metrics"] = [name for name, _ in values]
     if test_name is not None:
         results = {
-            "task": {"type": "image-classification" if sees_images(inner) else "tabular-classification"},
+            "task": {"type": "image-classification" if is_fitted_on_images(inner) else "tabular-classification"},
             "dataset": {"type": _slug(test_name), "name": one_line(test_name)},
-            "metrics": [{"type": name, "value": round(float(value), 4)} for name, value in known],
+            "metrics": [{"type": name, "value": round(float(value), 4)} for name, value in values],
         }
-        head["model-index"] = [{"name": one_line(title), "results": [results]}]
-    return head
+        metadata["model-index"] = [{"name": one_line(title), "results": [results]}]
+    return metadata
 
 
 def _slug(name: str) -> str:
@@ -243,7 +234,7 @@ def _slug(name: str) -> str:
     return re.sub("[^a-z0-9]+", "-", ascii_only).strip("-") or "test-images"
 
 
-def _front_matter(head: dict[str, Any]) -> str:
+def _front_matter(metadata: dict[str, Any]) -> str:
     import yaml
 
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=math.inf)}---"
+    return f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=math.inf)}---"

@@ -1,4 +1,4 @@
-"""What a report and a model card both tell of a classifier: each fact is found here once, and worded there."""
+"""Facts about a classifier that the report and the model card share."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -17,31 +17,40 @@ from skpneumo._leakage import models_within
 from skpneumo._model_state import checksum
 from skpneumo._utils.meta_estimators import chain
 from skpneumo.inspection._fitted_classifier import inner_classifier
+from skpneumo.metrics._report import WORDS
 
-NOVEL = 0.01  # p-values up to this count as novel; of images like those of the training, as many are
-NOT_REMEMBERED = (
-    "What was fitted around the model later, such as a calibration, does not remember its images: whether test images "
-    "are among them is not known."
+NOVEL = 0.01  # novelty p-values up to this level count as novel
+IMAGES_NOT_RECORDED = (
+    "Images used to fit a wrapper around the fitted model, such as a calibration, are not recorded: whether test "
+    "images are among them is not known."
 )
-# What tells nothing of the model: where it computes, how fast, and how much it says meanwhile.
-_OF_THE_MACHINE = {"device", "memory", "n_jobs", "verbose"}
-_OF_CARRIAGE = {"bundled_weights_", "weights_digest_"}  # what the weights are, backbone_fingerprint_ tells too
+METRIC_NAMES = WORDS | {
+    "sensitivity": "Sensitivity (true positive rate)",
+    "specificity": "Specificity (true negative rate)",
+    "ppv": "Positive predictive value (PPV)",
+    "npv": "Negative predictive value (NPV)",
+    "ppv_at_prevalence": "PPV at the stated prevalence",
+    "npv_at_prevalence": "NPV at the stated prevalence",
+    "roc_auc": "Area under the ROC curve (AUC)",
+}
+_COMPUTING_PARAMETERS = {"device", "memory", "n_jobs", "verbose"}
+_BUNDLING_ATTRIBUTES = {"bundled_weights_", "weights_digest_"}  # backbone_fingerprint_ covers the weights
 
 
 class Seen(NamedTuple):
-    """How many test images were in the training, and of how many a patient was; None where nobody can tell."""
+    """Numbers of test images, and of test images of patients, in the training data; None if not known."""
 
     n_images: int | None
     n_of_patients: int | None
 
 
-def sees_images(inner: PneumoniaClassifier) -> bool:
-    """Tell whether the model was fitted on images."""
+def is_fitted_on_images(inner: PneumoniaClassifier) -> bool:
+    """Return whether the model was fitted on images."""
     return inner.backbone_fingerprint_ is not None
 
 
 def without_folders(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters with the bare names of files of weights."""
+    """Return parameters with weight files named without folders."""
     return {
         name: base_name(value) if name.endswith("weights") and isinstance(value, (str, os.PathLike)) else value
         for name, value in parameters.items()
@@ -49,92 +58,87 @@ def without_folders(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parameters_of(inner: PneumoniaClassifier) -> dict[str, Any]:
-    """Return the parameters that shape the model, without folders."""
-    left_out = _OF_THE_MACHINE if sees_images(inner) else _OF_THE_MACHINE | set(VGG19Features().get_params())
+    """Return the parameters that define the model, without folders."""
+    of_images = set() if is_fitted_on_images(inner) else set(VGG19Features().get_params())
     values = without_folders(inner.get_params(deep=False))
-    return {name: value for name, value in values.items() if name not in left_out}
+    return {name: value for name, value in values.items() if name not in _COMPUTING_PARAMETERS | of_images}
 
 
-def origin_of_threshold(clf: Any) -> str:
-    """Say who drew the line between the classes, where nobody states another one."""
+def threshold_origin(clf: Any) -> str:
+    """Describe where the decision threshold comes from."""
     for each in chain(clf):
-        if isinstance(each, CalibratedClassifierCV) or _is_automatic(each):
+        if isinstance(each, CalibratedClassifierCV) or _has_default_threshold(each):
             break
         if isinstance(each, TunedThresholdClassifierCV):
             scoring, cv = (shortened(repr(value), 200) for value in (each.scoring, each.cv))
             return f"tuned by TunedThresholdClassifierCV (scoring={scoring}, cv={cv})"
         if isinstance(each, FixedThresholdClassifier):
-            return "set by whoever made the model, and fixed by FixedThresholdClassifier"
+            return "set by the developers of the model with FixedThresholdClassifier"
         if getattr(each, "threshold_", None) not in (None, 0.5):
-            return "the line that the head was trained for, in probabilities that are corrected to another prevalence"
-    return "the more probable class is called, which is the default"
+            return "the threshold that the head was trained for, in probabilities corrected to another prevalence"
+    return "the default: the class with the higher probability is predicted"
 
 
-def _is_automatic(clf: Any) -> bool:
-    """Tell whether it calls at 0.5, whatever the line of what it holds is."""
+def _has_default_threshold(clf: Any) -> bool:
+    """Return whether it predicts at a threshold of 0.5 whatever the threshold of the inner model."""
     return isinstance(clf, FixedThresholdClassifier) and clf.threshold == "auto"
 
 
 def can_be_novel(clf: Any) -> bool:
-    """Tell whether a model was trained on enough images to call one as rare as `NOVEL`."""
+    """Return whether the model was trained on enough images for a p-value as small as `NOVEL`."""
     inner = inner_classifier(clf)
     return inner is not None and bool(inner.reference_) and smallest_p_value(inner.reference_) <= NOVEL
 
 
-def seen_of(
+def count_seen(
     clf: Any, known: np.ndarray | None, patients: np.ndarray | None, *, are_images_compared: bool
 ) -> Seen | None:
-    """Count what the training and the test images share; None where the model does not remember.
+    """Count test images and patients in the training data; None if the model holds no digests.
 
-    Of patients it tells nothing where either side has no names: none would be found, whoever they are.
+    Patients are counted only if both training and test images have patient names.
     """
     if known is None:
         return None
     n_images, n_of_patients = (int(column.sum()) for column in known.T)
-    are_named = patients is not None and knows_patients(clf)
+    are_named = patients is not None and holds_patients(clf)
     return Seen(n_images if are_images_compared else None, n_of_patients if are_named else None)
 
 
-def knows_patients(clf: Any) -> bool:
-    """Tell whether a model in `clf` holds digests of patients."""
+def holds_patients(clf: Any) -> bool:
+    """Return whether a model in `clf` holds digests of patients."""
     return any(len(model.seen_["patients"]) for model in models_within(clf))
 
 
-def forgets(clf: Any) -> bool:
-    """Tell whether something was fitted around a model that had been fitted before."""
+def has_frozen_model(clf: Any) -> bool:
+    """Return whether a wrapper was fitted around a model that was already fitted."""
     return any(isinstance(each, FrozenEstimator) for each in chain(clf))
 
 
-def digest_of_learnt(inner: PneumoniaClassifier, left_out: Collection[str] = ()) -> str:
-    """Name a model by its fitted attributes."""
-    learnt = {name: value for name, value in vars(inner).items() if name.endswith("_") and not name.startswith("_")}
-    return checksum({name: value for name, value in learnt.items() if name not in left_out})
+def fitted_digest(inner: PneumoniaClassifier, excluded: Collection[str] = ()) -> str:
+    """Return a digest of the fitted attributes."""
+    fitted = {name: value for name, value in vars(inner).items() if name.endswith("_") and not name.startswith("_")}
+    return checksum({name: value for name, value in fitted.items() if name not in excluded})
 
 
-def digest_of_judged(clf: Any) -> str | None:
-    """Name the one model in `clf` by what shapes its predictions; None where there is none, or several.
+def evaluated_model_digest(clf: Any) -> str | None:
+    """Return a digest of the only model in `clf`; None if there is none or more than one.
 
-    A copy that carries its weights as they are has the same name.
+    A copy that bundles its weights unchanged has the same digest.
     """
     inner = inner_classifier(clf)
-    return None if inner is None else digest_of_learnt(inner, _OF_CARRIAGE)
+    return None if inner is None else fitted_digest(inner, _BUNDLING_ATTRIBUTES)
 
 
-def class_name(label: Any) -> str:
-    """Name a class; a number alone would read like a count."""
-    return label if isinstance(label, str) else f"class {label}"
-
-
-def percent(share: float) -> str:
-    """Write a share with one decimal."""
-    return f"{100 * share:.1f} %"
+def percent(proportion: float) -> str:
+    """Format a proportion as a percentage with one decimal."""
+    return f"{100 * proportion:.1f} %"
 
 
 def is_adapted(inner: PneumoniaClassifier) -> bool:
-    """Tell whether `adapt` has made it."""
+    """Return whether the model was made by `adapt`."""
     return "stated_share" in inner.reference_
 
 
 def is_solved(inner: PneumoniaClassifier) -> bool:
-    """Tell a linear probe from one that epochs were counted of, as by `partial_fit`."""
+    """Return whether the head was solved to convergence rather than trained in epochs, as by `partial_fit`."""
     return len(inner.coefs_) == 1 and (not inner.loss_curve_ or bool(inner.tuned_layers_))

@@ -1,4 +1,4 @@
-"""report: a page about a fitted classifier and the images it was judged on."""
+"""Write an HTML report on the evaluation of a fitted classifier."""
 
 import os
 from collections.abc import Sequence
@@ -11,18 +11,19 @@ from sklearn.utils import _safe_indexing, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._images.inputs import images_if_any
+from skpneumo._images.sources import some_of
 from skpneumo._version import __version__
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import spread
 from skpneumo.inspection._overlay import overlay
 from skpneumo.reporting import _report_sections as sections
-from skpneumo.reporting._atomic_write import check_parent, write_whole
-from skpneumo.reporting._evaluation import Evaluation, evaluate, parsed
-from skpneumo.reporting._report_figures import pictures
-from skpneumo.reporting._report_tables import Number, decimal, figure_rows
-from skpneumo.reporting._templates import check_installed, fill_in
-from skpneumo.reporting._thumbnails import SIDE, data_uri, place_of_most, preprocessed_of
+from skpneumo.reporting._atomic_write import check_parent, write_atomically
+from skpneumo.reporting._evaluation import Evaluation, evaluate, parse_images
+from skpneumo.reporting._report_figures import plots
+from skpneumo.reporting._report_tables import Number, decimal, metric_rows
+from skpneumo.reporting._templates import check_installed, render
+from skpneumo.reporting._thumbnails import SIDE, data_uri, position_of_maximum, preprocessed_images
 
 
 def report(
@@ -46,91 +47,91 @@ def report(
     title: str = "Evaluation of a chest X-ray classifier",
     date: Any = None,
 ) -> Evaluation:
-    """Judge a fitted classifier on images it was not fitted on, and write a page about it.
+    """Evaluate a fitted classifier on test images and write an HTML report.
 
-    The page is one HTML file that holds its pictures itself, asks nothing of a network and runs no script. It says how
-    often the ill and the others are called rightly, with intervals, for parts of the images too; shows curves beside
-    their numbers, and the errors that the classifier is surest of, with heat maps of what it looked at; tells which way
-    images went, what the model had seen before, and how to get the figures again. Every number stands in a ``data``
-    element that holds it with all its digits.
+    The report is one HTML file without scripts and external resources. It shows sensitivity, specificity and other
+    metrics with confidence intervals, also by subgroup; ROC, calibration and other curves with tables of their values;
+    the most confident errors with heat maps; the flow of images and patients; checks for leakage, shortcuts and
+    novelty; and code that reproduces the metrics. Each number is in a ``data`` element with all its digits.
 
-    A research tool, not a medical device: figures hold for the images that they are made of, and no others.
+    The classifier is a research tool, not a medical device. The metrics apply to the evaluated images only.
 
     Parameters
     ----------
     clf : estimator instance
-        Fitted classifier of two labels with ``predict_proba``: a `PneumoniaClassifier`, a search, calibration or tuned
-        threshold around one, or another.
+        Fitted binary classifier with ``predict_proba``: a `PneumoniaClassifier`, a search, calibration or tuned
+        threshold around one, or any other.
     X : list, tuple, Series, ndarray, matrix or DataFrame
-        What the classifier takes: images, or features, which cannot be shown.
+        Test images, or features, in any form that the classifier takes. Features have no thumbnails and heat maps.
     y : array-like of shape (n_samples,)
-        Labels.
+        True labels.
     path : str or path-like
-        Where the page is written, in a folder that exists. What is there is replaced once the page is whole.
+        Path of the HTML file, in an existing folder. An existing file is replaced atomically.
     groups : array-like of shape (n_samples,), default=None
-        Patient of each image. None: read from the names of files, as in `DiagnosticReport.from_estimator`.
+        Patient of each image. If None, patients are read from file names as in `DiagnosticReport.from_estimator`.
     subgroups : mapping of str to array-like of shape (n_samples,), or DataFrame; default=None
-        Columns that tell parts of the images, such as age group or machine, which are judged by themselves; at most 20
-        values each. None: kinds of pneumonia, where the names of files tell. An empty mapping: none.
+        Columns that define subgroups, such as age group or X-ray machine, with at most 20 values each. If None,
+        subgroups are the kinds of pneumonia in file names, if any. Pass an empty mapping for no subgroups.
     threshold : float, default=None
-        Lowest probability that is called positive. None: that of the classifier, as in `DiagnosticReport`.
+        Lowest probability that is predicted positive. If None, the threshold of the classifier, as in
+        `DiagnosticReport.from_estimator`.
     prevalence : float, default=None
-        Share of the ill where the classifier is to be used; the predictive values on top are for it. None: the share
-        among these images.
+        Prevalence in the intended setting, for the predictive values in the summary. If None, the prevalence in the
+        test images.
     confidence : float, default=0.95
-        Share of studies in which an interval is to cover the true value.
+        Confidence level of the intervals.
     pos_label : int, float, bool or str, default=None
-        The label of the ill. None: 1, if labels are 0 and 1, or -1 and 1.
+        The label of the positive class. When ``pos_label=None``, if `y` is in {-1, 1} or {0, 1}, ``pos_label`` is set
+        to 1, otherwise an error will be raised.
     excluded : mapping of str to int or list, default=None
-        Images that were left out before, by reason: their number, or the images, which are counted.
+        Images excluded before the evaluation, by reason: their number or the list of images.
     overlap : list of Overlap, default=None
-        What `check_splits` returned of the training and the test images.
+        Overlap of training and test images, as returned by `check_splits`.
     audit : DataFrame, default=None
-        What `audit_xrays` returned.
+        Audit of the test images, as returned by `audit_xrays`.
     n_errors : int, default=6
-        How many of the ill that are missed are shown, and how many false alarms.
+        Maximum number of false negatives, and of false positives, to show.
     file_names : bool, default=True
-        Whether files are named; folders never are. False: images go by their position in `X`.
+        Whether to show file names, without folders. If False, images are identified by their position in `X`.
     model_file : str or path-like, default=None
-        File of the classifier, of which the SHA-256 is stated.
+        File of the classifier, whose SHA-256 digest is shown.
     title : str, default="Evaluation of a chest X-ray classifier"
-        Heading of the page.
+        Title of the report.
     date : str or date, default=None
-        Date on the page. None: none, and the same call writes the same bytes.
+        Date of the report. If None, no date is shown, and equal calls write equal files.
 
     Returns
     -------
     Evaluation
-        The numbers, for `model_card` and for others: ``performance`` is a `DiagnosticReport`.
+        Results of the evaluation, for `model_card`. Its ``performance`` is a `DiagnosticReport`.
 
     Warns
     -----
     LeakageWarning
-        A ``PneumoniaClassifier`` in the estimator saw some of these images, or of these patients, in its training.
+        If test images or their patients were in the training data of a ``PneumoniaClassifier`` in `clf`.
 
     Raises
     ------
     ImportError
-        Jinja2 or matplotlib is not installed.
+        If Jinja2 or matplotlib is not installed.
     FileNotFoundError, OSError
-        The folder of `path` does not exist, or `model_file` does not; nothing can be written there.
+        If the folder of `path`, or `model_file`, does not exist, or if `path` cannot be written.
     TypeError, ValueError
-        The classifier is not one of two labels with probabilities, or parameters cannot be used; offending items are
-        named.
+        If the classifier is not binary or has no ``predict_proba``, or if a parameter is invalid.
 
     See Also
     --------
-    skpneumo.metrics.diagnostic_report : How figures and intervals are made.
-    skpneumo.model_selection.check_splits : Makes `overlap`.
-    skpneumo.datasets.audit_xrays : Makes `audit`.
+    skpneumo.metrics.diagnostic_report : Compute the metrics and their intervals.
+    skpneumo.model_selection.check_splits : Compute `overlap`.
+    skpneumo.datasets.audit_xrays : Compute `audit`.
 
     Notes
     -----
-    What is taken for a name of a patient is not on the page: neither `groups`, nor folders. Names of files are, unless
-    ``file_names=False``, and films are, unless ``n_errors=0``.
+    The report contains neither `groups` nor folders. It contains file names unless ``file_names=False``, and X-rays
+    unless ``n_errors=0``.
 
-    While curves are drawn, settings of matplotlib, which belong to the whole process, are those of the page; what
-    users have set of it does not change the page.
+    Matplotlib settings of the user do not affect the report. They are replaced for the whole process while the curves
+    are drawn, and then restored.
 
     Examples
     --------
@@ -152,11 +153,11 @@ def report(
     path = check_parent(path)
     check_is_fitted(clf)
     if not hasattr(clf, "classes_"):
-        raise TypeError(f"A report is about a classifier; {type(clf).__name__} has no classes_.")
+        raise TypeError(f"clf must be a classifier with classes_; got {type(clf).__name__}.")
     if len(clf.classes_) != 2:
         raise ValueError(
-            f"A report is about a classifier of two labels; this one has {len(clf.classes_)}: "
-            f"{list(clf.classes_)}. Fit one that tells a label from the rest."
+            f"clf must be a binary classifier; got {len(clf.classes_)} classes: "
+            f"{some_of([*map(repr, clf.classes_.tolist())])}. Fit a classifier of one class against the rest."
         )
     check_scalar(n_errors, "n_errors", Integral, min_val=0)
     for check, given in (
@@ -167,8 +168,8 @@ def report(
         check(given)
     model_path = None if model_file is None else Path(model_file)
     if model_path is not None and not model_path.is_file():
-        raise FileNotFoundError(f"model_file={str(model_file)!r} is no file.")
-    X = parsed(clf, X)
+        raise FileNotFoundError(f"model_file={str(model_file)!r} is not a file. Pass the path of a saved classifier.")
+    X = parse_images(clf, X)
     evaluation = evaluate(
         clf,
         X,
@@ -180,8 +181,8 @@ def report(
         confidence=confidence,
         pos_label=pos_label,
     )
-    failures = sections.failures(evaluation, n_errors, file_names=file_names)
-    html = fill_in(
+    errors = sections.most_confident_errors(evaluation, n_errors, file_names=file_names)
+    html = render(
         "report.html",
         version=__version__,
         title=str(title),
@@ -191,13 +192,13 @@ def report(
         has_repeats=evaluation.performance.n_patients < evaluation.performance.n,
         positive=str(evaluation.labels[1]),
         negative=str(evaluation.labels[0]),
-        source_of_threshold=sections.source_of_threshold(clf, is_given=threshold is not None),
-        headline=sections.headline(evaluation),
-        figures=figure_rows(evaluation),
-        pictures=pictures(evaluation, clf),
+        threshold_source=sections.threshold_source(clf, is_given=threshold is not None),
+        summary=sections.summary(evaluation),
+        metrics=metric_rows(evaluation),
+        plots=plots(evaluation, clf),
         subgroups=sections.subgroup_tables(evaluation),
         n_errors=(evaluation.performance.fn, evaluation.performance.fp),
-        failures=list(zip(failures, _films(clf, X, failures, evaluation.labels[1]), strict=True)),
+        errors=list(zip(errors, _error_images(clf, X, errors, evaluation.labels[1]), strict=True)),
         flow=sections.flow(clf, evaluation, excluded),
         leakage=sections.leakage(evaluation, overlap, file_names=file_names),
         audit=sections.audit_rows(audit),
@@ -210,36 +211,36 @@ def report(
             pos_label=evaluation.labels[1],
         ),
     )
-    write_whole(path, html)
+    write_atomically(path, html)
     return evaluation
 
 
-class _Film(NamedTuple):
-    """An image as the network sees it, and with its heat map over it."""
+class _ErrorImage(NamedTuple):
+    """A preprocessed image, and its overlay with the heat map."""
 
     plain: str
     heat: str | None
-    place: str | None
-    most: Number | None
+    position: str | None
+    maximum: Number | None
 
 
-def _films(clf: Any, X: Any, failures: Sequence[sections.Failure], positive: Any) -> list[_Film | None]:
-    """Return what is to be seen of failures; None where there are no images."""
-    if not failures or images_if_any(X) is None:
-        return [None] * len(failures)
-    positions = np.array([each.position for each in failures])
-    squares = preprocessed_of(clf, X, positions)
+def _error_images(clf: Any, X: Any, errors: Sequence[sections.Error], positive: Any) -> list[_ErrorImage | None]:
+    """Return the images of the errors, or None for each if `X` holds features."""
+    if not errors or images_if_any(X) is None:
+        return [None] * len(errors)
+    positions = np.array([each.position for each in errors])
+    images = preprocessed_images(clf, X, positions)
     inner = inner_classifier(clf)
     if inner is None or inner.backbone_fingerprint_ is None:
-        return [_Film(data_uri(square), None, None, None) for square in squares]
+        return [_ErrorImage(data_uri(image), None, None, None) for image in images]
     grids = grad_cam(clf, _safe_indexing(X, positions), class_of_interest=positive, coordinates="grid")
     heats = [spread(grid, (SIDE, SIDE), "stretch") for grid in grids]
     return [
-        _Film(
-            data_uri(square),
-            data_uri(overlay(square, heat)),
-            place_of_most(grid),
+        _ErrorImage(
+            data_uri(image),
+            data_uri(overlay(image, heat)),
+            position_of_maximum(grid),
             decimal(f"failures.{each.position}.warmest", grid.max(), digits=2),
         )
-        for each, square, grid, heat in zip(failures, squares, grids, heats, strict=True)
+        for each, image, grid, heat in zip(errors, images, grids, heats, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What a report says, section by section, in plain Python; nothing is drawn or written here."""
+"""Contents of the report by section."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,126 +16,125 @@ from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics._confusion import surest_errors
 from skpneumo.reporting._evaluation import Evaluation
 from skpneumo.reporting._model_facts import (
-    NOT_REMEMBERED,
+    IMAGES_NOT_RECORDED,
     NOVEL,
     can_be_novel,
-    forgets,
-    knows_patients,
-    origin_of_threshold,
+    has_frozen_model,
+    holds_patients,
+    is_fitted_on_images,
     parameters_of,
-    sees_images,
+    threshold_origin,
 )
-from skpneumo.reporting._report_tables import Figure, Number, count, cut, decimal, figure
+from skpneumo.reporting._report_tables import Metric, Number, count, decimal, metric, threshold_number
 
-_SUBGROUP_FIGURES = ("sensitivity", "specificity", "roc_auc")
-_PAIRS_LISTED = 20
-_LETTERS = 100  # of what cannot be used
-_SILENT = ("nothing found", "the same in all")
+_SUBGROUP_METRICS = ("sensitivity", "specificity", "roc_auc")
+_MAX_PAIRS = 20
+_MAX_CHARACTERS = 100  # of an invalid value in an error message
+_NO_FINDING = ("nothing found", "the same in all")
 _AUDIT_COLUMNS = ("check", "kind", "n", "auc", "lower", "upper", "verdict")
 
 
 class Statement(NamedTuple):
-    """A figure said in images; of those that are drawn, `filled` are full."""
+    """A proportion as a number of images, with `filled` of `drawn` dots filled."""
 
     before: str
     number: str
     after: str
     filled: int
     drawn: int
-    figure: Figure
-    counts: str
+    metric: Metric
 
 
 class SubgroupRow(NamedTuple):
-    """A part of the images."""
+    """A row of a table of subgroups."""
 
     value: str
     n: Number
     n_positive: Number
     n_patients: Number | None
-    figures: Sequence[Figure | None]
+    metrics: Sequence[Metric | None]
 
 
-class Failure(NamedTuple):
-    """An image that is called wrongly."""
+class Error(NamedTuple):
+    """An image with a wrong prediction."""
 
     position: int
     name: str
     kind: str
     label: str
-    called: str
+    predicted: str
     probability: Number
     novelty: Number | None
 
 
-def of_hundred(share: float) -> str:
-    """Say a share as a number out of 100, and never all or none where it is not."""
-    rounded = f"{100 * share:.0f}"
-    if rounded == "100" and share < 1:
+def of_hundred(proportion: float) -> str:
+    """Format a proportion as a number out of 100 that is 0 or 100 only if exact."""
+    rounded = f"{100 * proportion:.0f}"
+    if rounded == "100" and proportion < 1:
         return "more than 99"
-    return "fewer than 1" if rounded == "0" and share > 0 else rounded
+    return "fewer than 1" if rounded == "0" and proportion > 0 else rounded
 
 
-def dots_of_hundred(share: float) -> int:
-    """Return how many of 100 dots are full: as `of_hundred`, never all or none where it is not."""
-    return int(np.clip(round(100 * share), share > 0, 100 - (share < 1)))
+def dots_of_hundred(proportion: float) -> int:
+    """Return the number of filled dots out of 100, which is 0 or 100 only if exact."""
+    return int(np.clip(round(100 * proportion), proportion > 0, 100 - (proportion < 1)))
 
 
-def headline(evaluation: Evaluation) -> dict[str, Any]:
-    """Return what is to be read in five seconds."""
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the main metrics and the sample size."""
     performance = evaluation.performance
     sensitivity, specificity = (
-        figure(f"headline.{name}", performance[name]) for name in ("sensitivity", "specificity")
+        metric(f"headline.{name}", performance[name]) for name in ("sensitivity", "specificity")
     )
     stated = performance.stated_prevalence
     suffix = "" if stated is None else "_at_prevalence"
     share = performance.prevalence if stated is None else stated
     ppv, npv, roc_auc = (
-        figure(f"headline.{name}", performance[key])
+        metric(f"headline.{name}", performance[key])
         for name, key in (("ppv", f"ppv{suffix}"), ("npv", f"npv{suffix}"), ("roc_auc", "roc_auc"))
     )
     return {
         "statements": [
-            _statement("the ill", "ill", performance.tp, performance.fn, sensitivity),
-            _statement("the others", "not ill", performance.tn, performance.fp, specificity),
+            _statement("positive", performance.tp, performance.fn, sensitivity),
+            _statement("negative", performance.tn, performance.fp, specificity),
         ],
         "ppv": ppv,
         "npv": npv,
         "roc_auc": roc_auc,
-        "intervals": _how_many_have_intervals([sensitivity, specificity, ppv, npv, roc_auc]),
+        "intervals": _which_have_intervals([sensitivity, specificity, ppv, npv, roc_auc]),
         "prevalence": decimal("headline.prevalence", share),
         "is_stated": stated is not None,
         "n": count("headline.n", performance.n),
         "n_patients": count("headline.n_patients", performance.n_patients) if performance.has_groups else None,
         "share_positive": decimal("headline.share_positive", performance.prevalence),
-        "threshold": cut("headline.threshold", performance.threshold),
+        "threshold": threshold_number("headline.threshold", performance.threshold),
     }
 
 
-def _how_many_have_intervals(figures: Sequence[Figure]) -> str:
-    """Return "all", "some" or "none" of the figures that are defined: that of a single patient has no interval."""
-    has_limits = {each.lower is not None for each in figures if not np.isnan(each.estimate.value)}
+def _which_have_intervals(metrics: Sequence[Metric]) -> str:
+    """Return whether "all", "some" or "none" of the defined metrics have an interval."""
+    has_limits = {each.lower is not None for each in metrics if not np.isnan(each.estimate.value)}
     return "some" if len(has_limits) == 2 else "all" if has_limits == {True} else "none"
 
 
-def _statement(whom: str, called: str, right: int, wrong: int, share: Figure) -> Statement:
-    """Say a share of at least 100 images as one of 100; fewer do not tell as much, so they are counted."""
+def _statement(kind: str, right: int, wrong: int, proportion: Metric) -> Statement:
+    """Describe a proportion as a number out of 100, or out of all images if there are fewer."""
     n = right + wrong
-    is_share = n >= 100
-    number = of_hundred(right / n) if is_share else str(right)
+    is_scaled = n >= 100
+    number = of_hundred(right / n) if is_scaled else str(right)
+    counts = f" ({right} of {n})" if is_scaled else ""
     return Statement(
-        f"Of {100 if is_share else n} image{'' if n == 1 else 's'} of {whom},",
+        f"Of {100 if is_scaled else n} {kind} image{'' if n == 1 else 's'},",
         number,
-        f"{'is' if number == '1' else 'are'} called {called}.",
-        dots_of_hundred(right / n) if is_share else right,
-        100 if is_share else n,
-        share,
-        f"{right} of {n}",
+        f"{'is' if number == '1' else 'are'} predicted {kind}{counts}.",
+        dots_of_hundred(right / n) if is_scaled else right,
+        100 if is_scaled else n,
+        proportion,
     )
 
 
 def subgroup_tables(evaluation: Evaluation) -> dict[str, list[SubgroupRow]]:
-    """Return rows of subgroups by the column that they are told by; the last row is of all images."""
+    """Return the rows of each table of subgroups, with a last row for all images."""
     tables: dict[str, list[SubgroupRow]] = {}
     for each in evaluation.subgroups:
         name = f"subgroups.{each.column}.{each.value}"
@@ -145,8 +144,8 @@ def subgroup_tables(evaluation: Evaluation) -> dict[str, list[SubgroupRow]]:
             count(f"{name}.n_positive", each.n_positive),
             count(f"{name}.n_patients", each.n_patients) if evaluation.performance.has_groups else None,
             [
-                figure(f"{name}.{kind}", each.figures[kind]) if kind in each.figures else None
-                for kind in _SUBGROUP_FIGURES
+                metric(f"{name}.{kind}", each.figures[kind]) if kind in each.figures else None
+                for kind in _SUBGROUP_METRICS
             ],
         )
         tables.setdefault(each.column, []).append(row)
@@ -154,55 +153,55 @@ def subgroup_tables(evaluation: Evaluation) -> dict[str, list[SubgroupRow]]:
 
 
 def _all_images(evaluation: Evaluation, name: str) -> SubgroupRow:
-    """Return what parts are compared with."""
+    """Return the row of all images."""
     performance = evaluation.performance
     return SubgroupRow(
-        "all images",
+        "All images",
         count(f"{name}.n", performance.n),
         count(f"{name}.n_positive", performance.tp + performance.fn),
         count(f"{name}.n_patients", performance.n_patients) if performance.has_groups else None,
-        [figure(f"{name}.{kind}", performance[kind]) for kind in _SUBGROUP_FIGURES],
+        [metric(f"{name}.{kind}", performance[kind]) for kind in _SUBGROUP_METRICS],
     )
 
 
-def failures(evaluation: Evaluation, n_errors: int, *, file_names: bool) -> list[Failure]:
-    """Return the surest errors: those missed, then false alarms."""
+def most_confident_errors(evaluation: Evaluation, n_errors: int, *, file_names: bool) -> list[Error]:
+    """Return the most confident false negatives, then the most confident false positives."""
     negative, positive = map(str, evaluation.labels)
-    found = []
-    kinds = (("missed", positive, negative), ("false alarm", negative, positive))
+    shown = []
+    kinds = (("False negative", positive, negative), ("False positive", negative, positive))
     errors = surest_errors(evaluation.y, evaluation.proba, evaluation.predicted_positive, n_errors)
-    for (kind, label, called), positions in zip(kinds, errors, strict=True):
+    for (kind, label, predicted), positions in zip(kinds, errors, strict=True):
         for position in positions.tolist():
             known = evaluation.names[position] if file_names else None
             novelty = evaluation.novelty
-            found.append(
-                Failure(
+            shown.append(
+                Error(
                     position,
                     known or f"image {position}",
                     kind,
                     label,
-                    called,
+                    predicted,
                     decimal(f"failures.{position}.probability", evaluation.proba[position]),
                     None if novelty is None else decimal(f"failures.{position}.novelty", novelty[position]),
                 )
             )
-    return found
+    return shown
 
 
 def flow(clf: Any, evaluation: Evaluation, excluded: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """Return how many images and patients go which way."""
+    """Return the numbers of images and patients at each stage."""
     performance = evaluation.performance
-    without = None
+    excluded_counts = None
     if excluded is not None:
         numbers = {str(reason): _number_of(value) for reason, value in excluded.items()}
-        without = {
+        excluded_counts = {
             "reasons": [(reason, count(f"flow.excluded.{reason}", n)) for reason, n in numbers.items()],
             "n": count("flow.excluded", sum(numbers.values())),
             "considered": count("flow.considered", performance.n + sum(numbers.values())),
         }
     names = ("tp", "fn", "tn", "fp")
     return {
-        "excluded": without,
+        "excluded": excluded_counts,
         "n": count("flow.n", performance.n),
         "n_patients": count("flow.n_patients", performance.n_patients) if performance.has_groups else None,
         "n_positive": count("flow.n_positive", performance.tp + performance.fn),
@@ -238,12 +237,12 @@ def _training(clf: Any) -> dict[str, Any] | None:
 
 
 def leakage(evaluation: Evaluation, overlap: Sequence[Any] | None, *, file_names: bool) -> dict[str, Any]:
-    """Return what the test images share with the training."""
+    """Return the overlap of test and training images."""
     seen = evaluation.seen
     pairs = None
     if overlap is not None:
         kinds = list(dict.fromkeys(each.kind for each in overlap))
-        listed = overlap[:_PAIRS_LISTED] if file_names else ()
+        listed = overlap[:_MAX_PAIRS] if file_names else ()
         pairs = {
             "n": count("leakage.pairs", len(overlap)),
             "kinds": [(kind, count(f"leakage.{kind}", sum(each.kind == kind for each in overlap))) for kind in kinds],
@@ -261,14 +260,14 @@ def leakage(evaluation: Evaluation, overlap: Sequence[Any] | None, *, file_names
 
 
 def audit_rows(audit: Any) -> dict[str, Any] | None:
-    """Return what `audit_xrays` has found, without paths: rows that say something, and names of those that do not."""
+    """Return the results of `audit_xrays` without paths: rows with findings, and names of checks without."""
     if audit is None:
         return None
     rows: list[dict[str, Any]] = []
-    silent: dict[str, list[str]] = {}
+    no_finding: dict[str, list[str]] = {}
     for position, record in enumerate(audit.to_dict("records")):
-        if record["verdict"] in _SILENT:
-            silent.setdefault(record["verdict"], []).append(str(record["check"]))
+        if record["verdict"] in _NO_FINDING:
+            no_finding.setdefault(record["verdict"], []).append(str(record["check"]))
             continue
         name = f"audit.{position}"
         is_compared = record["auc"] == record["auc"]
@@ -280,11 +279,11 @@ def audit_rows(audit: Any) -> dict[str, Any] | None:
             "auc": decimal(f"{name}.auc", record["auc"]) if is_compared else None,
         }
         rows.append(row)
-    return {"telling": sorted(rows, key=lambda row: not row["is_finding"]), "silent": silent}
+    return {"rows": sorted(rows, key=lambda row: not row["is_finding"]), "no_finding": no_finding}
 
 
 def novelty(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Return how many images are unlike those of the training."""
+    """Return the number of images that are unlike the training images."""
     values = evaluation.novelty
     if values is None:
         return None
@@ -298,37 +297,37 @@ def novelty(evaluation: Evaluation) -> dict[str, Any] | None:
     }
 
 
-def source_of_threshold(clf: Any, *, is_given: bool) -> str:
-    """Say where the line between ill and not comes from."""
-    return "stated by the author of this report" if is_given else origin_of_threshold(clf)
+def threshold_source(clf: Any, *, is_given: bool) -> str:
+    """Describe where the threshold comes from."""
+    return "stated by the author of this report" if is_given else threshold_origin(clf)
 
 
 def model(clf: Any, model_file: Path | None) -> dict[str, Any]:
-    """Return what the model is: types, parameters, digests, versions."""
+    """Return types, parameters, digests and versions of the model."""
     inner = inner_classifier(clf)
-    then = {} if inner is None else inner.versions_
-    now = versions()
+    fitted = {} if inner is None else inner.versions_
+    current = versions()
     digests = []
     if inner is not None:
         digests = [
             ("Weights of the frozen layers", inner.weights_digest_),
-            ("Backbone with its preprocessing", inner.backbone_fingerprint_),
+            ("Backbone and preprocessing", inner.backbone_fingerprint_),
         ]
     if model_file is not None:
         digests.append((f"File {model_file.name} (SHA-256)", hashlib.sha256(model_file.read_bytes()).hexdigest()))
     return {
         "types": [type(each).__name__ for each in chain(clf)],
-        "parameters": [] if inner is None else _unusual_parameters(inner),
+        "parameters": [] if inner is None else _non_default_parameters(inner),
         "digests": [(name, value) for name, value in digests if value],
-        "versions": [(name, then.get(name), now.get(name)) for name in dict.fromkeys([*now, *then])],
-        "n_layers": None if inner is None or not sees_images(inner) else inner.n_layers,
+        "versions": [(name, fitted.get(name), current.get(name)) for name in dict.fromkeys([*current, *fitted])],
+        "n_layers": None if inner is None or not is_fitted_on_images(inner) else inner.n_layers,
         "can_be_novel": can_be_novel(clf),
-        "knows_patients": knows_patients(clf),
-        "not_remembered": NOT_REMEMBERED if forgets(clf) else None,
+        "holds_patients": holds_patients(clf),
+        "images_not_recorded": IMAGES_NOT_RECORDED if has_frozen_model(clf) else None,
     }
 
 
-def _unusual_parameters(inner: Any) -> list[tuple[str, str, str]]:
+def _non_default_parameters(inner: Any) -> list[tuple[str, str, str]]:
     defaults = {name: repr(each.default) for name, each in signature(type(inner)).parameters.items()}
     return [
         (name, shortened(repr(value), 100), defaults[name])
@@ -338,9 +337,9 @@ def _unusual_parameters(inner: Any) -> list[tuple[str, str, str]]:
 
 
 def code(evaluation: Evaluation, model_file: Path | None, *, groups: str, pos_label: Any) -> str:
-    """Return code that gives the figures again."""
+    """Return code that reproduces the metrics."""
     performance = evaluation.performance
-    others = [
+    keywords = [
         f"    threshold={performance.threshold!r},",
         f"    groups={groups},",
         f"    prevalence={performance.stated_prevalence!r},",
@@ -355,29 +354,29 @@ def code(evaluation: Evaluation, model_file: Path | None, *, groups: str, pos_la
             "from skpneumo.metrics import DiagnosticReport",
             "",
             f"clf = load_model({name!r})",
-            f"# X: the images judged here; y: their labels{of_patients}",
-            "figures = DiagnosticReport.from_estimator(",
+            f"# X: test images; y: their labels{of_patients}",
+            "metrics = DiagnosticReport.from_estimator(",
             "    clf, X, y,",
-            *others,
+            *keywords,
             ")",
-            "print(figures)",
+            "print(metrics)",
         ]
     )
 
 
 def check_excluded(excluded: Any) -> None:
-    """Refuse what is no mapping from reasons to numbers or lists."""
+    """Raise ValueError unless `excluded` maps reasons to counts or lists."""
     if excluded is None:
         return
     if not hasattr(excluded, "items"):
         raise ValueError(
-            "excluded must be a mapping from reasons to numbers of images, or to lists of them; got "
-            f"{shortened(repr(excluded), _LETTERS)}."
+            "excluded must be a mapping of reasons to numbers of images or to lists of images; got "
+            f"{shortened(repr(excluded), _MAX_CHARACTERS)}."
         )
     wrong = [f"{reason!r}: {value!r}" for reason, value in excluded.items() if not _is_count_or_list(value)]
     if wrong:
         raise ValueError(
-            "excluded maps each reason to a number of images, 0 or more, or to a list of them; it does not for "
+            "Values of excluded must be non-negative numbers of images or lists of images; fix or remove "
             f"{some_of(wrong)}."
         )
 
@@ -393,22 +392,20 @@ def _number_of(value: Any) -> int:
 
 
 def check_audit(audit: Any) -> None:
-    """Refuse what `audit_xrays` has not made."""
+    """Raise ValueError unless `audit` has the columns of `audit_xrays`."""
     if audit is None:
         return
-    lacking = [name for name in _AUDIT_COLUMNS if name not in getattr(audit, "columns", ())]
-    if lacking:
-        raise ValueError(f"audit must be the DataFrame that audit_xrays returns; it has no {', '.join(lacking)}.")
+    missing = [name for name in _AUDIT_COLUMNS if name not in getattr(audit, "columns", ())]
+    if missing:
+        raise ValueError(f"audit must be the result of audit_xrays; it lacks the columns {', '.join(missing)}.")
 
 
 def check_overlap(overlap: Any) -> None:
-    """Refuse what `check_splits` has not made."""
+    """Raise ValueError unless `overlap` is a list as returned by `check_splits`."""
     if overlap is None:
         return
     parts = ("kind", "train", "test")
     is_list = isinstance(overlap, (list, tuple))
     wrong = [repr(each) for each in overlap if not all(hasattr(each, part) for part in parts)] if is_list else []
     if not is_list or wrong:
-        raise ValueError(
-            f"overlap must be the list that check_splits returns; got {some_of(wrong or [repr(overlap)])}."
-        )
+        raise ValueError(f"overlap must be the list returned by check_splits; got {some_of(wrong or [repr(overlap)])}.")

@@ -1,4 +1,4 @@
-"""Numbers of a report in the order in which a page shows them."""
+"""Tables and numbers of the report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,46 +10,46 @@ from skpneumo.metrics import sensitivity_at_specificity
 from skpneumo.metrics._calibration import bins_of
 from skpneumo.metrics._confusion import confusion_proportions
 from skpneumo.metrics._interval import Interval, mean_interval
-from skpneumo.metrics._report import WORDS
 from skpneumo.metrics._study import Study, check_study
 from skpneumo.reporting._evaluation import Evaluation
+from skpneumo.reporting._model_facts import METRIC_NAMES
 
 _MEANINGS = {
-    "sensitivity": "of the ill, the share that is called ill",
-    "specificity": "of the others, the share that is not called ill",
-    "ppv": "of those called ill, the share that is ill, where as many are ill as among these images",
-    "npv": "of those not called ill, the share that is not, where as many are ill as among these images",
-    "ppv_at_prevalence": "the same at the prevalence that was stated",
-    "npv_at_prevalence": "the same at the prevalence that was stated",
-    "positive_likelihood_ratio": "by what the odds of illness rise where an image is called ill",
-    "negative_likelihood_ratio": "by what the odds of illness fall where it is not",
-    "accuracy": "of all images, the share that is called rightly",
-    "balanced_accuracy": "the mean of sensitivity and specificity",
-    "roc_auc": "how often one of the ill has a higher probability than one of the others",
-    "average_precision": "the mean share of the ill among those called ill, over all thresholds",
-    "brier_score": "the mean squared distance of probability and truth; 0 is best",
-    "calibration_slope": "1 is best; below 1, probabilities are too extreme",
-    "calibration_intercept": "0 is best; below 0, probabilities are too high",
-    "expected_calibration_error": "the mean distance of probability and frequency; 0 is best",
+    "sensitivity": "proportion of positive images that are predicted positive, at the threshold",
+    "specificity": "proportion of negative images that are predicted negative, at the threshold",
+    "ppv": "proportion of images predicted positive that are positive, at the prevalence in the test data",
+    "npv": "proportion of images predicted negative that are negative, at the prevalence in the test data",
+    "ppv_at_prevalence": "by Bayes' theorem",
+    "npv_at_prevalence": "by Bayes' theorem",
+    "positive_likelihood_ratio": "sensitivity / (1 \N{MINUS SIGN} specificity)",
+    "negative_likelihood_ratio": "(1 \N{MINUS SIGN} sensitivity) / specificity",
+    "accuracy": "proportion of correct predictions",
+    "balanced_accuracy": "mean of sensitivity and specificity",
+    "roc_auc": "probability that a positive image has a higher predicted probability than a negative image",
+    "average_precision": "mean PPV over all thresholds, weighted by the increase in sensitivity",
+    "brier_score": "mean squared difference of predicted probability and outcome; 0 is best",
+    "calibration_slope": "1 is ideal; below 1, probabilities are too extreme",
+    "calibration_intercept": "0 is ideal; below 0, probabilities are too high",
+    "expected_calibration_error": "mean difference of predicted probability and observed frequency; 0 is best",
 }
 _SPECIFICITIES = (0.8, 0.9, 0.95, 0.99)
-_RECALLS = (0.8, 0.9, 0.95, 0.99)
+_RETHRESHOLD_METRICS = (0.8, 0.9, 0.95, 0.99)
 _RATES = (0.01, 0.05, 0.1, 0.2)
 _THRESHOLDS = tuple(round(0.1 * number, 1) for number in range(1, 10))
-_BARS = 10
-CALLS = ("sensitivity", "specificity", "ppv", "npv")
+_N_BARS = 10
+THRESHOLD_METRICS = ("sensitivity", "specificity", "ppv", "npv")
 
 
 class Number(NamedTuple):
-    """A number, as it is and as it is written, under a name that no other number of the page has."""
+    """A number, its formatted text, and its name, which is unique in the report."""
 
     name: str
     value: float
-    written: str
+    text: str
 
 
-class Figure(NamedTuple):
-    """A number with its interval."""
+class Metric(NamedTuple):
+    """An estimate with its confidence interval."""
 
     estimate: Number
     lower: Number | None
@@ -58,28 +58,28 @@ class Figure(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of words, numbers and figures; the first cell of each names it."""
+    """Rows of texts, numbers and metrics; the first cell of a row is its header."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
 
-class FigureRow(NamedTuple):
-    """A figure with its words."""
+class MetricRow(NamedTuple):
+    """A metric with its name and meaning."""
 
-    words: str
+    name: str
     meaning: str
-    figure: Figure
+    metric: Metric
 
 
 def count(name: str, value: int) -> Number:
-    """Return a whole number."""
+    """Format a count."""
     return Number(name, int(value), f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
 
 
 def decimal(name: str, value: float, digits: int = 3) -> Number:
-    """Return a number with decimals; written as one word where it is none."""
+    """Format a number with decimals, or in words if it is not finite."""
     value = float(value)
     if np.isnan(value):
         return Number(name, value, "not defined")
@@ -88,65 +88,67 @@ def decimal(name: str, value: float, digits: int = 3) -> Number:
     return Number(name, value, f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.1f}")
 
 
-def cut(name: str, value: float) -> Number:
-    """Return a threshold: one near 0 or 1 would be written as 0 or 1 with decimals alone."""
+def threshold_number(name: str, value: float) -> Number:
+    """Format a threshold with enough digits to tell it from 0 and 1."""
     digits = next(digits for digits in range(4, 18) if value == 1 or f"{value:.{digits}g}" != "1")
     return Number(name, float(value), f"{value:.{digits}g}")
 
 
-def figure(name: str, interval: Interval) -> Figure:
-    """Return an estimate with its limits, where it has some."""
+def metric(name: str, interval: Interval) -> Metric:
+    """Format an estimate and the limits of its interval, if any."""
     has_limits = not np.isnan(interval.lower)
     lower, upper = (
         decimal(f"{name}.{end}", getattr(interval, end)) if has_limits else None for end in ("lower", "upper")
     )
-    return Figure(decimal(name, interval.estimate), lower, upper, interval.method)
+    return Metric(decimal(name, interval.estimate), lower, upper, interval.method)
 
 
 def study_of(evaluation: Evaluation) -> Study:
-    """Return what was judged, with patients by number."""
+    """Return the labels, probabilities and encoded patients."""
     return check_study(evaluation.y, evaluation.proba, evaluation.patients, True)
 
 
-def figure_rows(evaluation: Evaluation) -> list[FigureRow]:
-    """Return all figures of the performance."""
+def metric_rows(evaluation: Evaluation) -> list[MetricRow]:
+    """Return all metrics."""
     return [
-        FigureRow(WORDS[name], _MEANINGS[name], figure(name, interval))
+        MetricRow(METRIC_NAMES[name], _MEANINGS[name], metric(name, interval))
         for name, interval in evaluation.performance.figures
     ]
 
 
 def roc_table(evaluation: Evaluation) -> Table:
-    """Return the best sensitivity at some specificities."""
+    """Return the highest sensitivity at given specificities."""
     rows = []
     for specificity in _SPECIFICITIES:
         best = sensitivity_at_specificity(evaluation.y, evaluation.proba, specificity=specificity)
         rows.append((f"{specificity:g}", decimal(f"roc.sensitivity_at_specificity_{specificity:g}", best)))
-    return Table(
-        "Best sensitivity at a specificity", ("Specificity at least", "Sensitivity, best threshold for it"), rows
-    )
+    return Table("Highest sensitivity at a given specificity", ("Specificity at least", "Sensitivity"), rows)
 
 
 def precision_recall_table(precision: np.ndarray, recall: np.ndarray) -> Table:
-    """Return the best precision at some recalls."""
+    """Return the highest PPV at given sensitivities."""
     rows = [
         (f"{least:g}", decimal(f"precision_recall.precision_at_recall_{least:g}", precision[recall >= least].max()))
-        for least in _RECALLS
+        for least in _RETHRESHOLD_METRICS
     ]
-    return Table("Best PPV at a sensitivity", ("Sensitivity at least", "PPV, best threshold for it"), rows)
+    return Table("Highest PPV at a given sensitivity", ("Sensitivity at least", "PPV"), rows)
 
 
 def det_table(evaluation: Evaluation) -> Table:
-    """Return the fewest missed at some rates of false alarms."""
+    """Return the lowest false negative rate at given false positive rates."""
     fpr, tpr, _ = roc_curve(evaluation.y, evaluation.proba)
     rows = [
         (f"{most:g}", decimal(f"det.missed_at_false_alarms_{most:g}", 1 - tpr[fpr <= most].max())) for most in _RATES
     ]
-    return Table("Fewest missed at a rate of false alarms", ("False alarms at most", "Missed, best threshold"), rows)
+    return Table(
+        "Lowest false negative rate at a given false positive rate",
+        ("False positive rate at most", "False negative rate"),
+        rows,
+    )
 
 
 def calibration_bins(evaluation: Evaluation) -> list[tuple[float, Interval, int]]:
-    """Return mean probability, share of the ill and number of images in bins of about equally many images."""
+    """Return mean predicted probability, observed frequency and count of bins with about equally many images."""
     study = study_of(evaluation)
     bins = bins_of(study.p)
     chosen = [bins == number for number in np.unique(bins)]
@@ -162,70 +164,73 @@ def calibration_bins(evaluation: Evaluation) -> list[tuple[float, Interval, int]
 
 
 def calibration_table(bins: Sequence[tuple[float, Interval, int]]) -> Table:
-    """Return the bins."""
+    """Return the bins as a table."""
     rows = [
         (
             decimal(f"calibration.{number}.probability", probability),
-            figure(f"calibration.{number}.ill", ill),
+            metric(f"calibration.{number}.ill", frequency),
             count(f"calibration.{number}.n", n),
         )
-        for number, (probability, ill, n) in enumerate(bins)
+        for number, (probability, frequency, n) in enumerate(bins)
     ]
-    return Table("Calibration in bins", ("Mean probability", "Share of the ill", "Images"), rows)
+    return Table("Calibration by bin", ("Mean predicted probability", "Observed frequency", "Images"), rows)
 
 
 def histogram(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return edges of bins of equal width, and how many of the ill and of the others are in each."""
-    edges = np.linspace(0, 1, _BARS + 1)
-    ill, others = (np.histogram(evaluation.proba[rows], edges)[0] for rows in (evaluation.y, ~evaluation.y))
-    return edges, ill, others
+    """Return edges of bins of equal width, and counts of positive and of negative images."""
+    edges = np.linspace(0, 1, _N_BARS + 1)
+    positive, negative = (np.histogram(evaluation.proba[rows], edges)[0] for rows in (evaluation.y, ~evaluation.y))
+    return edges, positive, negative
 
 
-def histogram_table(edges: np.ndarray, ill: np.ndarray, others: np.ndarray) -> Table:
-    """Return the bins."""
+def histogram_table(edges: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> Table:
+    """Return the bins as a table."""
     rows = [
         (
             f"{edges[number]:.1f} to {edges[number + 1]:.1f}",
-            count(f"histogram.{number}.ill", ill[number]),
-            count(f"histogram.{number}.others", others[number]),
+            count(f"histogram.{number}.ill", positive[number]),
+            count(f"histogram.{number}.others", negative[number]),
         )
-        for number in range(len(ill))
+        for number in range(len(positive))
     ]
-    return Table("Images by probability", ("Probability", "Ill", "Others"), rows)
+    return Table("Images by predicted probability", ("Predicted probability", "Positive", "Negative"), rows)
 
 
 def threshold_table(evaluation: Evaluation) -> Table:
-    """Return what calls would be worth at other thresholds."""
+    """Return sensitivity, specificity and predictive values at several thresholds."""
     performance = evaluation.performance
-    in_use = cut("", performance.threshold).written
-    chosen = sorted([performance.threshold, *(each for each in _THRESHOLDS if cut("", each).written != in_use)])
+    in_use = threshold_number("", performance.threshold).text
+    chosen = sorted(
+        [performance.threshold, *(each for each in _THRESHOLDS if threshold_number("", each).text != in_use)]
+    )
     y, p, patients = study_of(evaluation)
     rows: list[list[Any]] = []
     for threshold in chosen:
-        there = confusion_proportions(y, p >= threshold, patients, performance.confidence)
-        mark = " (in use)" if threshold == performance.threshold else ""
+        metrics = confusion_proportions(y, p >= threshold, patients, performance.confidence)
+        mark = " (operating point)" if threshold == performance.threshold else ""
         rows.append(
             [
-                f"{cut('', threshold).written}{mark}",
-                *(figure(f"threshold.{threshold!r}.{name}", there[name]) for name in CALLS),
+                f"{threshold_number('', threshold).text}{mark}",
+                *(metric(f"threshold.{threshold!r}.{name}", metrics[name]) for name in THRESHOLD_METRICS),
             ]
         )
-    return Table("Other thresholds", ("Threshold", "Sensitivity", "Specificity", "PPV", "NPV"), rows)
+    return Table("Metrics by threshold", ("Threshold", "Sensitivity", "Specificity", "PPV", "NPV"), rows)
 
 
 def confusion_table(evaluation: Evaluation) -> Table:
-    """Return the counts of calls."""
+    """Return the confusion matrix."""
     performance = evaluation.performance
-    names = (("Ill", "tp", "fn"), ("Others", "fp", "tn"))
+    negative, positive = evaluation.labels
+    names = ((f"{positive} (positive)", "tp", "fn"), (f"{negative} (negative)", "fp", "tn"))
     rows = [
-        (word, *(count(f"confusion.{name}", getattr(performance, name)) for name in columns))
-        for word, *columns in names
+        (label, *(count(f"confusion.{name}", getattr(performance, name)) for name in columns))
+        for label, *columns in names
     ]
-    return Table("Images by label and call", ("", "Called ill", "Not called ill"), rows)
+    return Table("Confusion matrix", ("Label", "Predicted positive", "Predicted negative"), rows)
 
 
 def epoch_table(curves: Mapping[str, Sequence[float]], first_held_out: int) -> Table:
-    """Return the first, the best and the last value of each curve; of held-out patients there may be an epoch 0."""
+    """Return the first, best and last value of each curve; those of held-out images may start at epoch 0."""
     rows = []
     for name, values in curves.items():
         is_loss, is_held_out = name.startswith("Loss"), name.endswith("held out")
@@ -240,4 +245,4 @@ def epoch_table(curves: Mapping[str, Sequence[float]], first_held_out: int) -> T
                 decimal(f"{key}.last", values[-1]),
             )
         )
-    return Table("Epochs", ("", "First", "Best", "In epoch", "Last"), rows)
+    return Table("Training by epoch", ("", "First", "Best", "Best epoch", "Last"), rows)

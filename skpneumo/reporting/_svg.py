@@ -1,4 +1,4 @@
-"""A figure of matplotlib as SVG within a page: text stays text, inks are the page's own."""
+"""Convert matplotlib figures to inline SVG with real text and the colors of the page."""
 
 import html
 import io
@@ -11,31 +11,31 @@ from typing import Any
 from skpneumo.inspection._plot_utils import BLUE, GREEN, PURPLE, VERMILLION
 
 INK, QUIET, LINE = "#111213", "#575859", "#d1d2d3"
-SERIES = tuple(ink.lower() for ink in (BLUE, VERMILLION, GREEN, PURPLE))
+SERIES = tuple(color.lower() for color in (BLUE, VERMILLION, GREEN, PURPLE))
 
-_SETTINGS = threading.RLock()  # those of matplotlib belong to the process: who changes them works alone
+_SETTINGS = threading.RLock()  # matplotlib settings are shared by all threads
 
-_INKS = {
+_COLORS = {
     INK: "currentColor",
     "#000000": "currentColor",
     QUIET: "var(--quiet)",
     "#808080": "var(--quiet)",
     LINE: "var(--line)",
     "#ffffff": "var(--paper)",
-    **{ink: f"var(--series-{number})" for number, ink in enumerate(SERIES, 1)},
+    **{color: f"var(--series-{number})" for number, color in enumerate(SERIES, 1)},
 }
 _FONT = re.compile(r"font: (?:[^;\"']* )?([\d.]+px) (?:'[^']*'|[^;\"'])*")
 _FAMILY = re.compile(r"font-family: (?:'[^']*'|[^;\"'])*;? ?")
-_PLACES = re.compile(r"(\d\.\d\d)\d+")  # a hundredth of a unit is less than is seen
+_DECIMALS = re.compile(r"(\d\.\d\d)\d+")  # more than two decimals of a unit are invisible
 _ID = re.compile(r'\bid="([^"]*)"')
 _USE = re.compile(r'(?:xlink:)?href="#([^"]*)"|url\(#([^)]*)\)')
 
 
 @contextmanager
-def inks() -> Iterator[None]:
-    """Let figures be made in the inks that `to_svg` knows, by one thread at a time.
+def svg_style() -> Iterator[None]:
+    """Apply the matplotlib settings that `to_svg` expects, in one thread at a time.
 
-    What users have set of matplotlib does not matter; the settings of its backends stay.
+    User settings are ignored, except those of backends, and restored afterwards.
     """
     from matplotlib import style
 
@@ -78,11 +78,11 @@ def to_svg(figure: Any, name: str, title: str) -> str:
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        Made and saved within `inks`.
+        Figure, created and saved within `svg_style`.
     name : str
-        What the ids in it begin with, another one for each figure of a page.
+        Prefix of the ids in the element, unique on a page.
     title : str
-        What is to be seen, for those who do not see it.
+        Text alternative.
 
     Returns
     -------
@@ -99,10 +99,10 @@ def to_svg(figure: Any, name: str, title: str) -> str:
     body = text[text.index(">") + 1 : text.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = _FAMILY.sub("", _FONT.sub(r"font-size: \1", body))
-    for ink, mine in _INKS.items():
-        body = body.replace(ink, mine)
+    for color, variable in _COLORS.items():
+        body = body.replace(color, variable)
     used = {first or second for first, second in _USE.findall(body)}
     body = _ID.sub(lambda found: f'id="{name}-{found[1]}"' if found[1] in used else "", body)
     body = _USE.sub(lambda found: found[0].replace("xlink:", "").replace("#", f"#{name}-"), body)
-    body = _PLACES.sub(r"\1", re.sub(r"\s*\n\s*", "\n", body))
+    body = _DECIMALS.sub(r"\1", re.sub(r"\s*\n\s*", "\n", body))
     return f'<svg viewBox="{box[1]}" role="img" aria-label="{html.escape(title)}" focusable="false">{body}</svg>'

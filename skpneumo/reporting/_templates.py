@@ -1,4 +1,4 @@
-"""Fill in the templates of the report and of the model card by Jinja2."""
+"""Render the templates of the report and of the model card with Jinja2."""
 
 import importlib.util
 from collections.abc import Callable
@@ -6,19 +6,19 @@ from typing import Any
 
 
 def check_installed(function: str, *packages: str) -> None:
-    """Refuse to begin without packages that are not installed, all of which are named."""
-    lacking = [name for name in packages if importlib.util.find_spec(name) is None]
-    if lacking:
+    """Raise ImportError if optional packages are not installed."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
         raise ImportError(
-            f"{function} needs {' and '.join(lacking)}, which cannot be found: install with "
+            f"{function} requires {' and '.join(missing)}, which could not be found. Install with "
             "'pip install \"skpneumo[report]\"'."
         )
 
 
-def fill_in(template: str, /, *, finalize: Callable[[Any], Any] | None = None, **contents: Any) -> str:
-    """Return a template of this package with its contents.
+def render(template: str, /, *, finalize: Callable[[Any], Any] | None = None, **contents: Any) -> str:
+    """Render a template of this package.
 
-    In HTML whatever comes from users is escaped; in other formats by `finalize`, which gets each value that is printed.
+    Values are escaped in HTML; for other formats, `finalize` is applied to each printed value.
     """
     import jinja2
 
