@@ -1,4 +1,4 @@
-"""Pictures of a report as people meet it: on a desk, on a phone, in the dark, on paper.
+"""Save screenshots of a report on a desktop, on a phone, in dark mode and in print.
 
 Run from the root of the repository: ``python -m tests.reporting.screenshots REPORT.html FOLDER``.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HEIGHT = 900
-# A sheet of A4 between margins of 15 mm, at 96 pixels an inch.
+# Width of A4 without margins of 15 mm, at 96 pixels per inch.
 A4_WIDTH = round((210 - 2 * 15) / 25.4 * 96)
 
 VIEWS: dict[str, dict[str, Any]] = {
@@ -26,7 +26,7 @@ VIEWS: dict[str, dict[str, Any]] = {
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """Open the Chromium of this machine, or the one that playwright has installed; None where there is neither."""
+    """Open the system Chromium, or the one installed by playwright; yield None if there is neither."""
     from playwright.sync_api import sync_playwright
 
     installed = next(filter(None, map(shutil.which, NAMES)), None)
@@ -37,7 +37,7 @@ def chromium() -> Iterator[Any]:
             return
         browser = playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox"]
-        )  # root in a container needs it
+        )  # required for root in containers
         try:
             yield browser
         finally:
@@ -46,7 +46,7 @@ def chromium() -> Iterator[Any]:
 
 @contextmanager
 def blank(browser: Any, width: int = 1280, scheme: str = "light", media: str = "screen") -> Iterator[Any]:
-    """Open an empty page in a window of its own, of this width in pixels."""
+    """Open an empty page in a new window of given width in pixels."""
     window = browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
     try:
         page = window.new_page()
@@ -57,14 +57,16 @@ def blank(browser: Any, width: int = 1280, scheme: str = "light", media: str = "
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Save pictures of a report on a desk, on a phone and on paper.")
-    parser.add_argument("report", type=Path, help="an HTML file")
-    parser.add_argument("folder", type=Path, help="where pictures go")
+    parser = argparse.ArgumentParser(description="Save screenshots of a report on a desktop, on a phone and in print.")
+    parser.add_argument("report", type=Path, help="HTML file of the report")
+    parser.add_argument("folder", type=Path, help="output folder")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:
         if browser is None:
-            parser.error(f"no Chromium was found: install it (one of {', '.join(NAMES)}), or run 'playwright install'.")
+            parser.error(
+                f"Chromium was not found. Install one of {', '.join(NAMES)}, or run 'playwright install chromium'."
+            )
         for name, view in VIEWS.items():
             with blank(browser, **view) as page:
                 page.goto(arguments.report.resolve().as_uri())

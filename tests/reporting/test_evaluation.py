@@ -1,4 +1,4 @@
-"""What a page and a card are made of: columns of parts, and what is refused before the pass."""
+"""Tests of the evaluation behind reports and model cards: subgroups, and errors before prediction."""
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ from skpneumo.reporting._evaluation import evaluate
 N = 40
 
 
-class Unasked(GaussianNB):
-    """Must not be asked."""
+class NeverPredicts(GaussianNB):
+    """Classifier whose predict_proba must not be called."""
 
     def predict_proba(self, X):
         raise AssertionError
@@ -31,7 +31,7 @@ def given(random):
     return GaussianNB().fit(X, y), X, y
 
 
-def parts(given, column):
+def subgroups_of(given, column):
     evaluation = evaluate(*given, subgroups={"s": column})
     assert sum(each.n for each in evaluation.subgroups) == N
     return {each.value: each.n for each in evaluation.subgroups}
@@ -47,34 +47,34 @@ def parts(given, column):
     ],
     ids=["series", "series of objects", "series of strings", "array"],
 )
-def test_a_column_that_cannot_be_written_is_read(given, column):
-    assert parts(given, column) == {"x": 20, "y": 20}
+def test_read_only_columns_give_subgroups(given, column):
+    assert subgroups_of(given, column) == {"x": 20, "y": 20}
     frame = evaluate(*given, subgroups=pd.DataFrame({"s": column}))
     assert [each.value for each in frame.subgroups] == ["x", "y"]
 
 
-def test_a_column_stays_as_it_was_given(given):
+def test_columns_are_not_modified(given):
     column = np.array([1, 2, None, "x"] * 10, dtype=object)
     before = column.tolist()
     column.flags.writeable = False
-    parts(given, column)
+    subgroups_of(given, column)
     column.flags.writeable = True
-    parts(given, column)
+    subgroups_of(given, column)
     assert column.tolist() == before
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT, ""], ids=repr)
-def test_what_is_missing_is_a_part_of_its_own(given, missing):
-    assert parts(given, ["a", missing, "b", "a"] * 10) == {"a": 20, "b": 10, "not known": 10}
+def test_missing_values_are_a_subgroup(given, missing):
+    assert subgroups_of(given, ["a", missing, "b", "a"] * 10) == {"a": 20, "b": 10, "not known": 10}
 
 
 @pytest.mark.parametrize(("dtype", "values"), [("Int64", [10, 9, None, 9]), ("boolean", [True, False, None, False])])
-def test_a_column_of_pandas_may_lack_values(given, dtype, values):
-    found = parts(given, pd.Series(values * 10, dtype=dtype))
+def test_pandas_columns_may_have_missing_values(given, dtype, values):
+    found = subgroups_of(given, pd.Series(values * 10, dtype=dtype))
     assert found == {str(values[1]): 20, str(values[0]): 10, "not known": 10}
 
 
-def test_a_patient_that_is_not_known_to_pandas_is_refused(given):
+def test_missing_patients_in_pandas_groups_raise(given):
     groups = pd.Series([1, None] * 20, dtype="Int64").to_numpy(dtype=object)
     with pytest.raises(ValueError, match="groups must not contain missing values; 20 of 40 are missing"):
         evaluate(*given, groups=groups)
@@ -91,26 +91,26 @@ def test_a_patient_that_is_not_known_to_pandas_is_refused(given):
     ],
     ids=["numbers", "words", "numbers and words", "categories", "bins"],
 )
-def test_parts_stand_in_the_order_of_their_values(given, column, order):
-    assert list(parts(given, column)) == order
+def test_subgroups_are_sorted_by_value(given, column, order):
+    assert list(subgroups_of(given, column)) == order
 
 
-def test_columns_of_the_same_name_as_text_are_refused(given):
-    with pytest.raises(ValueError, match="told apart as text; not so: 1"):
+def test_columns_with_equal_names_as_strings_raise(given):
+    with pytest.raises(ValueError, match="unique as strings; rename the repeated names: 1"):
         evaluate(*given, subgroups={1: ["a"] * N, "1": ["b"] * N, "2": ["c"] * N})
 
 
-def test_columns_of_another_length_are_named(given):
+def test_columns_of_wrong_length_are_named(given):
     with pytest.raises(ValueError, match=r"each of 40 images, but 'site' has 39, 'age' has 1\."):
         evaluate(*given, subgroups={"site": ["a"] * 39, "age": [1], "machine": ["b"] * N})
 
 
-def test_columns_of_another_shape_are_named(given):
+def test_columns_of_wrong_shape_are_named(given):
     with pytest.raises(ValueError, match=r"but 'pairs' has \(40, 2\), 'one' has \(\)\."):
         evaluate(*given, subgroups={"pairs": [[1, 2]] * N, "one": 5, "machine": ["b"] * N})
 
 
-def test_what_is_no_mapping_is_not_repeated_at_length(given):
+def test_error_for_subgroups_of_wrong_type_is_short(given):
     with pytest.raises(ValueError, match="subgroups must be a mapping") as caught:
         evaluate(*given, subgroups=list(range(100_000)))
     assert len(str(caught.value)) < 500
@@ -130,50 +130,50 @@ def test_what_is_no_mapping_is_not_repeated_at_length(given):
     ],
     ids=repr,
 )
-def test_what_cannot_be_used_is_refused_before_images_are_judged(given, wrong):
+def test_invalid_parameters_raise_before_prediction(given, wrong):
     _, X, y = given
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        evaluate(Unasked().fit(X, y), X, y, **wrong)
+        evaluate(NeverPredicts().fit(X, y), X, y, **wrong)
 
 
-def test_labels_of_one_class_are_refused_before_images_are_judged(given):
+def test_labels_of_one_class_raise_before_prediction(given):
     _, X, y = given
     with pytest.raises(ValueError, match="both classes"):
-        evaluate(Unasked().fit(X, y), X, np.ones(N, int))
+        evaluate(NeverPredicts().fit(X, y), X, np.ones(N, int))
 
 
-def test_no_images_are_refused(given):
+def test_empty_input_raises(given):
     clf, X, y = given
     with pytest.raises(ValueError, match="X is empty"):
         evaluate(clf, X[:0], y[:0])
 
 
-def test_a_classifier_without_probabilities_is_refused(given):
+def test_classifier_without_predict_proba_raises(given):
     _, X, y = given
     with pytest.raises(TypeError, match="SVC has no predict_proba"):
         evaluate(SVC().fit(X, y), X, y)
 
 
-def test_a_folder_that_nothing_can_be_written_in_is_told_before_images_are_judged(given, tmp_path, monkeypatch):
+def test_unwritable_folder_raises_before_prediction(given, tmp_path, monkeypatch):
     _, X, y = given
     path = tmp_path / "report.html"
 
     def refuse(*args, **others):
-        raise PermissionError(13, "Permission denied", "a name that nobody gave")
+        raise PermissionError(13, "Permission denied", "an internal path")
 
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
     with pytest.raises(PermissionError, match=r"report\.html' cannot be written: Permission denied") as caught:
-        report(Unasked().fit(X, y), X, y, path)
-    assert "nobody gave" not in str(caught.value)
+        report(NeverPredicts().fit(X, y), X, y, path)
+    assert "internal" not in str(caught.value)
 
 
-def test_a_page_may_have_the_longest_name_that_a_folder_takes(given, tmp_path):
+def test_report_may_have_the_longest_allowed_file_name(given, tmp_path):
     path = tmp_path / f"{'a' * 250}.html"
     report(*given, path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_notebook_prints_names_nobody(given):
+def test_repr_names_no_patients(given):
     clf, X, y = given
     names = [f"patient-of-{i}" for i in range(N)]
     evaluation = evaluate(clf, X, y, groups=names, subgroups={"s": ["a", "b"] * 20})
@@ -188,40 +188,40 @@ def test_evaluations_can_be_compared(given):
     assert first != second
 
 
-def test_ages_are_whole_numbers_where_one_is_missing(given):
-    assert parts(given, pd.Series([1, 2, None, 2] * 10)) == {"1": 10, "2": 20, "not known": 10}
+def test_whole_numbers_stay_whole_with_missing_values(given):
+    assert subgroups_of(given, pd.Series([1, 2, None, 2] * 10)) == {"1": 10, "2": 20, "not known": 10}
 
 
-def test_what_is_missing_is_no_value_too_many(given):
-    found = parts(given, [i % 20 for i in range(39)] + [None])
+def test_missing_values_do_not_count_towards_the_maximum(given):
+    found = subgroups_of(given, [i % 20 for i in range(39)] + [None])
     assert len(found) == 21
     assert list(found)[-1] == "not known"
 
 
-def test_a_table_of_many_columns_is_not_said_back(given):
+def test_error_for_many_wrong_columns_is_short(given):
     clf, X, y = given
     table = pd.DataFrame(np.arange(N * 500.0).reshape(N, 500))
-    for wrong, words in ((table, "at most 20 values"), (table[1:], "a value for each of 40")):
-        with pytest.raises(ValueError, match=words) as caught:
+    for wrong, message in ((table, "at most 20 values"), (table[1:], "one value for each of 40")):
+        with pytest.raises(ValueError, match=message) as caught:
             evaluate(clf, X, y, subgroups=wrong)
         assert len(str(caught.value)) < 1_000
         assert "and 490 more" in str(caught.value)
 
 
-def test_groups_of_two_columns_are_called_by_their_name(given):
-    with pytest.raises(ValueError, match="groups must name a patient for each image, in one column"):
+def test_error_for_groups_of_two_columns_names_groups(given):
+    with pytest.raises(ValueError, match="groups must be one column with the patient of each image"):
         evaluate(*given, groups=np.ones((N, 2)))
 
 
 @pytest.mark.parametrize("kind", [bool, float, int])
-def test_labels_are_those_of_the_classifier(given, kind):
+def test_labels_have_the_type_of_the_classes(given, kind):
     _, X, y = given
     labels = evaluate(GaussianNB().fit(X, y.astype(kind)), X, y, subgroups={}).labels
     assert labels == (kind(0), kind(1))
     assert {type(label) for label in labels} == {kind}
 
 
-def test_parts_are_called_as_all_images_are(given):
+def test_subgroups_use_the_same_threshold_as_all_images(given):
     _, X, y = given
 
     class Float32(GaussianNB):
@@ -234,17 +234,16 @@ def test_parts_are_called_as_all_images_are(given):
     assert part.estimate == whole.estimate == 0.5
 
 
-def test_images_are_not_called_unseen_where_nobody_can_tell(clf, paths, matrix, y, tmp_path):
-    """A model of features that judges images, or the other way round."""
+def test_images_and_features_are_not_compared_for_leakage(clf, paths, matrix, y, tmp_path):
     of_images, of_features = clone(clf).fit(paths, y), clone(clf).fit(matrix, y)
     piped = Pipeline([("features", VGG19Features(**TINY).fit(paths)), ("clf", of_features)])
     for model, X in ((of_images, of_images.features(paths)), (piped, paths)):
         evaluation = report(model, X, y, tmp_path / "page.html")
         assert not evaluation.are_images_compared
         page = (tmp_path / "page.html").read_text(encoding="utf-8")
-        assert "Whether these were in the training of this model is not known" in page
+        assert "Whether test images were in the training data is not known" in page
     card = model_card(of_images, evaluation=evaluate(of_images, of_images.features(paths), y))
-    assert "Whether test images were in the training is not known" in card
+    assert "Whether test images were in the training data is not known" in card
     for model, X in ((of_images, paths), (of_features, matrix)):
         evaluation = evaluate(model, X, y)
         assert evaluation.are_images_compared
