@@ -65,7 +65,7 @@ def main() -> None:
     with chromium() as browser:
         if browser is None:
             parser.error(
-                f"Chromium was not found. Install one of {', '.join(NAMES)}, or run 'playwright install chromium'."
+                f"Chromium not found. Install one of {', '.join(NAMES)}, or run 'playwright install chromium'."
             )
         for name, view in VIEWS.items():
             with blank(browser, **view) as page:
