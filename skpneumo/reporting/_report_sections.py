@@ -88,7 +88,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     )
     stated = performance.stated_prevalence
     suffix = "" if stated is None else "_at_prevalence"
-    share = performance.prevalence if stated is None else stated
+    prevalence = performance.prevalence if stated is None else stated
     ppv, npv, roc_auc = (
         metric(f"headline.{name}", performance[key])
         for name, key in (("ppv", f"ppv{suffix}"), ("npv", f"npv{suffix}"), ("roc_auc", "roc_auc"))
@@ -102,7 +102,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "npv": npv,
         "roc_auc": roc_auc,
         "intervals": _which_have_intervals([sensitivity, specificity, ppv, npv, roc_auc]),
-        "prevalence": decimal("headline.prevalence", share),
+        "prevalence": decimal("headline.prevalence", prevalence),
         "is_stated": stated is not None,
         "n": count("headline.n", performance.n),
         "n_patients": count("headline.n_patients", performance.n_patients) if performance.has_groups else None,
