@@ -128,7 +128,7 @@ def test_shuffling_keeps_columns_aligned(tmp_path):
     assert rows[0] == rows[1]
 
 
-def test_return_X_y_is_data_and_target(tmp_path):
+def test_return_x_y_is_data_and_target(tmp_path):
     root = touch(tmp_path, *KAGGLE)
     X, y = load_chest_xrays(root, return_X_y=True)
     bunch = load_chest_xrays(str(root))
