@@ -55,7 +55,7 @@ def search_on_a_cluster(folder):
     with cluster, Client(cluster), joblib.parallel_config("dask"):
         matrix = features.fit_transform(X)
         search.fit(matrix, y, groups=patient_ids(X))
-    print(search.best_params_, f"AUC {search.best_score_:.3f}")
+    print(f"best alpha {search.best_params_['alpha']:.1e}, AUC {search.best_score_:.3f}")
     print(search.predict_proba(X[:2]))  # the fitted model also accepts paths
     return search
 
