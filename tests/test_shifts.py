@@ -127,7 +127,7 @@ def test_small_run_from_images_to_tables(folder, tmp_path):
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [record["recipe"] for record in records] == ["probe", "dense", "ad hoc"]
     assert np.shape(records[0]["logits"]) == (5, 24)
-    assert sorted(records[0]["films"]) == sorted(path.name for path in folder.rglob("*.jpeg"))
+    assert sorted(records[0]["images"]) == sorted(path.name for path in folder.rglob("*.jpeg"))
     for patient in set(records[0]["patients"]):
         indices = [i for i, other in enumerate(records[0]["patients"]) if other == patient]
         assert len({records[0]["folds"][i] for i in indices}) == 1

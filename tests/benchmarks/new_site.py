@@ -112,9 +112,9 @@ def heading(folds: list[tuple[Dataset, Dataset]], n_draws: int) -> str:
     n_images, n_positive = sum(map(len, held)), sum(int(dataset.y.sum()) for dataset in held)
     return (
         f"{n_images} held-out images in {len(held)} folds, {n_positive} with pneumonia; half of the patients of a fold "
-        f"are local, the others are tested, in {n_draws} splits.\nSeverities of the changes 'combined up' and 'combined "
-        "down'; 0: original images.\nIn brackets: 95 % bootstrap confidence intervals over splits and patients. "
-        "Repeated rows are omitted."
+        f"are local, the others are tested, in {n_draws} splits.\n"
+        "Severities of the changes 'combined up' and 'combined down'; 0: original images.\n"
+        "In brackets: 95 % bootstrap confidence intervals over splits and patients. Repeated rows are omitted."
     )
 
 

@@ -21,6 +21,6 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     """Group records of the same images, changes and setting; keep the last record of each recipe."""
     groups: dict[str, dict[str, Record]] = {}
     for record in records:
-        key = json.dumps([record[name] for name in ("setting", "sites", "films", "folds")])
+        key = json.dumps([record[name] for name in ("setting", "sites", "images", "folds")])
         groups.setdefault(key, {})[record["recipe"]] = record
     return [list(group.values()) for group in groups.values()]

@@ -54,7 +54,7 @@ def run(
         "recipe": name,
         "parameters": {key: repr(value) for key, value in parameters.items()},
         "sites": [list(site) for site in sites],
-        "films": [path.replace("\\", "/").rsplit("/", 1)[-1] for held in held_out for path in held.paths],
+        "images": [path.replace("\\", "/").rsplit("/", 1)[-1] for held in held_out for path in held.paths],
         "folds": [i for i, held in enumerate(held_out) for _ in range(len(held))],
         "patients": [str(patient) for held in held_out for patient in held.patients],
         "y": [int(label) for held in held_out for label in held.y],
