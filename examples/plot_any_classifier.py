@@ -1,21 +1,21 @@
 """
 =====================================
-VGG19 features, any classifier behind
+Compare classifiers on VGG19 features
 =====================================
 
-:class:`~skpneumo.VGG19Features` turns images into a matrix of numbers. Whatever takes such a matrix can stand behind it
-in a pipeline: a classifier of scikit-learn, or a sampler of imbalanced-learn and a classifier. This example trains four
-pipelines on the same images and compares their ROC curves on patients they have not seen.
+:class:`~skpneumo.VGG19Features` transforms images into a feature matrix, for any classifier of scikit-learn or sampler
+of imbalanced-learn in a pipeline. This example trains four pipelines on the same images and compares their ROC curves
+on test patients.
 
 The images are synthetic and the backbone is untrained (``weights=None``), so that the example runs anywhere in seconds.
-The curves show how it is done. Which classifier does best here says nothing about real films.
+The ranking of the classifiers does not transfer to real X-rays.
 """
 
 # %%
-# Images of which few are ill
-# ---------------------------
-# One film in four shows pneumonia. Patients are split, not films: all films of a patient are either for training or for
-# testing.
+# Imbalanced data
+# ---------------
+# One image in four shows pneumonia. The split is by patient: all images of a patient are either in the training set or
+# in the test set.
 
 import tempfile
 from time import perf_counter
@@ -38,20 +38,20 @@ folder, store = tempfile.TemporaryDirectory(), tempfile.TemporaryDirectory()
 xrays = make_chest_xrays(300, folder.name, prevalence=0.25, image_size=128, random_state=0)
 X, y = xrays.data, xrays.target
 X_train, X_test, y_train, y_test = patient_train_test_split(X, y, test_size=0.4, random_state=0)
-print("training:", np.bincount(y_train), "testing:", np.bincount(y_test))
+print("images per class, training:", np.bincount(y_train), "test:", np.bincount(y_test))
 
 # %%
 # Four pipelines
 # --------------
-# ``make_pipeline`` is that of imbalanced-learn: it runs a sampler in ``fit`` and passes it over in ``predict``. SMOTE
-# invents films of the rarer class between the neighbours of each film. It needs numbers, so it stands behind the
-# features. The last entry is the classifier of this package, which is features and a linear probe in one estimator.
+# The ``make_pipeline`` of imbalanced-learn applies a sampler in ``fit`` and skips it in ``predict``. SMOTE interpolates
+# between neighbors of the minority class, so it comes after the features. The last model,
+# :class:`~skpneumo.PneumoniaClassifier`, combines features and a linear probe in one estimator.
 
 settings = {"weights": None, "n_layers": 4, "image_size": 96, "pool_grid": 2, "memory": store.name}
 features = VGG19Features(**settings)
 models = {
-    "random forest": make_pipeline(features, RandomForestClassifier(300, random_state=0)),
-    "nearest neighbours": make_pipeline(features, StandardScaler(), KNeighborsClassifier(15)),
+    "Random forest": make_pipeline(features, RandomForestClassifier(300, random_state=0)),
+    "Nearest neighbors": make_pipeline(features, StandardScaler(), KNeighborsClassifier(15)),
     "SMOTE, logistic regression": make_pipeline(
         features, StandardScaler(), SMOTE(random_state=0), LogisticRegression(C=0.01)
     ),
@@ -61,8 +61,8 @@ models = {
 # %%
 # ROC curves
 # ----------
-# ``RocCurveDisplay`` takes a fitted pipeline and the paths of the test images. The first model computes the features of
-# the images and stores them; the others look them up, as every later fit with the same settings would.
+# The first model computes and caches the features. The other models read them from the cache, as does every later fit
+# with the same settings.
 
 fig, ax = plt.subplots(figsize=(6, 5), layout="constrained")
 for name, model in models.items():
@@ -72,21 +72,21 @@ for name, model in models.items():
     print(f"{name}: {perf_counter() - start:.1f} s")
 ax.plot([0, 1], [0, 1], color="0.5", linestyle=":")
 ax.set(
-    title="Test patients",
-    xlabel="1 - specificity (false positive rate)",
-    ylabel="sensitivity (true positive rate)",
+    title="ROC curves of test patients",
+    xlabel="False positive rate (1 - specificity)",
+    ylabel="True positive rate (sensitivity)",
 )
 ax.legend(loc="lower right")
 plt.show()
 
 # %%
-# A ROC curve looks at the order of the scores alone. Resampling changes more than that: it moves the probabilities,
-# because the model is told of a prevalence that is not that of the data. Where probabilities are used, leave the
-# classes as they are and choose a threshold instead, with ``TunedThresholdClassifierCV``.
+# A ROC curve depends only on the ranking of the scores. Resampling also shifts the probabilities, because it changes
+# the prevalence in the training data. If you need probabilities, do not resample; choose a threshold with
+# ``TunedThresholdClassifierCV`` instead.
 
 for name in ("SMOTE, logistic regression", "PneumoniaClassifier"):
     probability = models[name].predict_proba(X_test)[:, 1].mean()
-    print(f"{name}: mean probability of pneumonia {probability:.2f}, share of pneumonias {y_test.mean():.2f}")
+    print(f"{name}: mean predicted probability {probability:.2f}, prevalence {y_test.mean():.2f}")
 
 folder.cleanup()
 store.cleanup()

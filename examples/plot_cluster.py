@@ -1,19 +1,19 @@
 """
-======================
-A search on a cluster
-======================
+===============================
+Hyperparameter search with Dask
+===============================
 
-Images are spread over the workers of a Dask cluster, and so are the candidates and folds of the search that follows.
-The cluster here is two processes on this machine. With the address of a scheduler in place of ``LocalCluster``, nothing
-else changes: the workers need the images under the same paths, and no store of their own.
+This example computes features and runs a hyperparameter search on a Dask cluster. The cluster consists of two processes
+on the local machine. To use another cluster, replace ``LocalCluster`` by the address of its scheduler. The workers need
+the images under the same paths, but no feature store.
 
 The images are synthetic and the backbone is untrained (``weights=None``), so that the example runs anywhere in seconds.
-It needs ``pip install "skpneumo[distributed]"``.
+It requires ``pip install "skpneumo[distributed]"``.
 """
 
 # %%
-# Images
-# ------
+# Setup
+# -----
 
 import tempfile
 
@@ -32,11 +32,12 @@ settings = {"weights": None, "n_layers": 4, "image_size": 96}
 
 
 # %%
-# Extract, then search
-# --------------------
-# Within ``joblib.parallel_config("dask")``, ``fit_transform`` sends paths to workers and stores what comes back. The
-# search runs on the matrix: its tasks need neither images nor TensorFlow. A matrix has no file names, so the patients
-# are passed as groups. Processes that are started anew import the script, hence the function and the last lines of it.
+# Extract features, then search
+# -----------------------------
+# Within ``joblib.parallel_config("dask")``, ``fit_transform`` sends paths to the workers and stores the features they
+# return. The search runs on the feature matrix, so its tasks need neither images nor TensorFlow. A matrix has no file
+# names, so the patients are passed as groups. The function and the ``__main__`` guard are needed because the worker
+# processes import this script.
 
 
 def search_on_a_cluster(folder):
@@ -54,15 +55,15 @@ def search_on_a_cluster(folder):
     with cluster, Client(cluster), joblib.parallel_config("dask"):
         matrix = features.fit_transform(X)
         search.fit(matrix, y, groups=patient_ids(X))
-    print(search.best_params_, f"AUC {search.best_score_:.3f}")
-    print(search.predict_proba(X[:2]))  # of paths: the model is an ordinary one
+    print(f"best alpha {search.best_params_['alpha']:.1e}, AUC {search.best_score_:.3f}")
+    print(search.predict_proba(X[:2]))  # the fitted model also accepts paths
     return search
 
 
 # %%
-# What came out
-# -------------
-# Each point is a candidate: the mean over five folds, with their standard deviation.
+# Results
+# -------
+# Each point is the mean AUC of a candidate over five folds, with the standard deviation as error bar.
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
@@ -71,6 +72,6 @@ if __name__ == "__main__":
     plt.errorbar(alphas, results["mean_test_score"], results["std_test_score"], fmt="o", capsize=3)
     plt.xscale("log")
     plt.xlabel("alpha")
-    plt.ylabel("AUC, patients not seen")
-    plt.title("20 candidates x 5 folds on two workers")
+    plt.ylabel("Cross-validated AUC")
+    plt.title("20 candidates, 5 folds")
     plt.show()

@@ -1,20 +1,20 @@
 """
-What a model looks at
-=====================
+Heat maps (Grad-CAM)
+====================
 
-Heat maps of a fitted classifier, checked in two ways: against opacities whose place is known, since a program drew
-them, and against occlusion, which shares nothing with the slopes that heat maps are made of. Then the figures that a
-model should be looked at by before anybody trusts it: its errors, its threshold, its training.
+This example computes Grad-CAM heat maps of a fitted classifier and validates them in two ways: against the known
+positions of opacities in synthetic images, and against occlusion, which uses no gradients. It also plots the errors,
+the operating threshold and the training curve of the model.
 
-A research tool, not a medical device: a heat map says what moved this model, not where a disease is.
+A research tool, not a medical device: a heat map shows which regions influenced the prediction, not where a disease is.
 """
 
 # %%
-# The model
-# ---------
-# Synthetic radiographs with one or two dense patches ("bacteria") or a veil around both lung roots ("virus"). A grid of
-# 6 x 6 cells tells places better apart than the default of 4 x 4. Where ImageNet weights cannot be had, an untrained
-# network takes their place.
+# Fit a model
+# -----------
+# The synthetic images show one or two dense patches (bacterial) or a haze around both lung roots (viral). A pooling
+# grid of 6 x 6 cells gives a finer localization than the default of 4 x 4. If the ImageNet weights are not available,
+# the example uses an untrained network.
 
 import tempfile
 
@@ -37,94 +37,95 @@ from skpneumo.inspection import (
 from skpneumo.model_selection import patient_train_test_split
 
 folder = tempfile.TemporaryDirectory()
-films = make_chest_xrays(300, folder.name, difficulty=0, random_state=0)
-X_train, X_test, y_train, y_test = patient_train_test_split(films.data, films.target, test_size=0.4, random_state=0)
+xrays = make_chest_xrays(300, folder.name, difficulty=0, random_state=0)
+X_train, X_test, y_train, y_test = patient_train_test_split(xrays.data, xrays.target, test_size=0.4, random_state=0)
 
 settings = {"n_layers": 4, "image_size": 96, "pool_grid": 6}
 weights = "imagenet"
 try:
     VGG19Features(weights, **settings).fit_transform(X_train[:1])
 except WeightsError:
-    print("The ImageNet weights cannot be had here: going on with an UNTRAINED backbone.")
+    print("ImageNet weights are not available: using an UNTRAINED backbone.")
     weights = None
 clf = PneumoniaClassifier(weights, **settings).fit(X_train, y_train)
-print(f"accuracy on other patients: {clf.score(X_test, y_test):.2f}")
+print(f"accuracy on test patients: {clf.score(X_test, y_test):.2f}")
 
 # %%
 # Heat maps
 # ---------
-# What each place adds to the log odds. Boxes are drawn around what was planted.
+# The heat maps show how much each region contributes to the log-odds of pneumonia. The boxes mark the opacities.
 
-called = X_test[(y_test == 1) & (clf.predict(X_test) == 1)].ravel()
-boxes = dict(zip(films.data.ravel(), films.opacities, strict=True))
-display = GradCAMDisplay.from_estimator(clf, called[:4], y=np.ones(4, int))
-for path, row in zip(called, display.axes_, strict=False):
+true_positives = X_test[(y_test == 1) & (clf.predict(X_test) == 1)].ravel()
+boxes = dict(zip(xrays.data.ravel(), xrays.opacities, strict=True))
+display = GradCAMDisplay.from_estimator(clf, true_positives[:4], y=np.ones(4, int))
+for path, row in zip(true_positives, display.axes_, strict=False):
     for left, top, right, bottom in boxes[path]:
         for ax in row:
             box = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="cyan", linestyle=":")
             ax.add_patch(box)
 
 # %%
-# How many peaks lie inside a box, or beside it by no more than half a cell? And how many would, if each film had the
-# heat map of another one?
+# Localization is measured by the proportion of peaks within half a cell of a box. For comparison, the same proportion
+# is computed with each heat map on all images.
 
-heats = grad_cam(clf, called)
+heat_maps = grad_cam(clf, true_positives)
 
 
-def is_near(heat, path):
-    row, column = np.add(np.unravel_index(heat.argmax(), heat.shape), 0.5)
-    reach = min(heat.shape) / clf.pool_grid / 2
+def peak_is_near_box(heat_map, path):
+    row, column = np.add(np.unravel_index(heat_map.argmax(), heat_map.shape), 0.5)
+    tolerance = min(heat_map.shape) / clf.pool_grid / 2
     return any(
-        left - reach <= column <= right + reach and top - reach <= row <= bottom + reach
+        left - tolerance <= column <= right + tolerance and top - tolerance <= row <= bottom + tolerance
         for left, top, right, bottom in boxes[path]
     )
 
 
-hits = np.array([[is_near(heat, path) for heat in heats] for path in called])
-print(f"{len(called)} pneumonias were called; peaks in or beside an opacity: {np.diag(hits).mean():.0%}")
-print(f"by the heat maps of other films: {hits.mean():.0%}")
+hits = np.array([[peak_is_near_box(heat_map, path) for heat_map in heat_maps] for path in true_positives])
+print(f"{len(true_positives)} true positives, peak near an opacity: {np.diag(hits).mean():.0%}")
+print(f"with each heat map on all images: {hits.mean():.0%}")
 
 # %%
 # Occlusion
 # ---------
-# Each cell is covered by the same cell of eight other films, and the log odds fall. Grad-CAM and occlusion rank the
-# cells of a film alike, or they do not: Spearman's rank correlation says how much.
+# Occlusion replaces each cell by the same cell of eight other images and measures the decrease of the log-odds.
+# Spearman's rank correlation compares the two methods over the cells of an image.
 
-some = called[:12]
-slopes = grad_cam(clf, some, coordinates="grid")
-falls = occlusion_map(clf, some, background=X_train[:8], coordinates="grid")
-ranks = [spearmanr(slope.ravel(), fall.ravel())[0] for slope, fall in zip(slopes, falls, strict=True)]
-print(f"rank correlation over {len(some)} films: {np.mean(ranks):.2f}")
+images = true_positives[:12]
+gradient_maps = grad_cam(clf, images, coordinates="grid")
+occlusion_maps = occlusion_map(clf, images, background=X_train[:8], coordinates="grid")
+correlations = [spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(gradient_maps, occlusion_maps, strict=True)]
+print(f"mean rank correlation over {len(images)} images: {np.mean(correlations):.2f}")
 
 figure, axes = plt.subplots(2, 4, figsize=(9, 4.6), layout="constrained")
-for column, (slope, fall, rank) in enumerate(zip(slopes, falls, ranks, strict=False)):
+for column, (*maps, correlation) in enumerate(zip(gradient_maps, occlusion_maps, correlations, strict=False)):
     if column == axes.shape[1]:
         break
-    for ax, values, name in zip(axes[:, column], (slope, fall), ("Grad-CAM", "occlusion"), strict=True):
+    for ax, values, name in zip(axes[:, column], maps, ("Grad-CAM", "Occlusion"), strict=True):
         limit = np.abs(values).max()
         ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
         ax.set(xticks=[], yticks=[])
-        ax.set_title(f"{name}, rank correlation {rank:.2f}" if ax is axes[0, column] else name, fontsize=9)
+        ax.set_title(f"{name}, rank correlation {correlation:.2f}" if ax is axes[0, column] else name, fontsize=9)
 
 # %%
 # Errors
 # ------
-# Those that the model is most sure of, with what moved it.
+# The most confident errors, with their heat maps.
 
 _ = ErrorGalleryDisplay.from_estimator(clf, X_test, y_test, n_errors=3, plot_heat_maps=True)
 
 # %%
-# The threshold
-# -------------
-# What each threshold would be worth on these patients; bands are 95 % intervals that allow for several films of one.
+# Threshold
+# ---------
+# Diagnostic metrics on the test patients by threshold. The bands are 95 % confidence intervals clustered by patient.
 
 _ = ThresholdDisplay.from_estimator(clf, X_test, y_test)
 
 # %%
-# The training
-# ------------
-# A linear probe is solved and has no epochs. A dense layer has, and early stopping judges it by patients held out, and
-# by copies of their films changed as another site might. Views of the training films teach it to bear that.
+# Training curve
+# --------------
+# A linear probe is solved directly and has no epochs. A dense layer is trained in epochs; early stopping evaluates each
+# epoch on held-out patients, including copies of their images changed as at another site. Augmented views of the
+# training images make the model robust to such changes.
 
 dense = PneumoniaClassifier(
     weights, **settings, n_views=4, hidden_layer_sizes=(32,), early_stopping=True, max_iter=60, random_state=0

@@ -1,23 +1,21 @@
 """
-==================================
-Why patients must stay together
-==================================
+================================
+Patient-grouped cross-validation
+================================
 
-Collections of X-rays often hold several films of one patient. If some of them are used for training and others for
-testing, a model can do well by recognising the patient instead of the disease. This example makes that visible: it
-scores the same model with plain folds and with folds that keep a patient on one side, first with the true labels and
-then with labels that were drawn by lot.
+X-ray data sets often contain several images of a patient. If some of them are used for training and others for testing,
+a model can score well by recognizing the patient instead of the disease. This example demonstrates this data leakage:
+it evaluates the same model with and without patient-grouped folds, on the true labels and on random labels.
 
 The images are synthetic and the backbone is untrained (``weights=None``), so that the example runs anywhere in seconds.
-The numbers show how the leak works. They say nothing about real films.
+The scores do not transfer to real X-rays.
 """
 
 # %%
-# Several films of each patient
-# -----------------------------
-# We draw 200 films, four of each patient on average. All films of a patient share an anatomy; framing, exposure and
-# grain change from film to film. The file names follow those of the Kaggle collection, and the patient is read from
-# them.
+# Several images per patient
+# --------------------------
+# The data set has 200 images, four per patient on average. All images of a patient show the same anatomy, with
+# different framing, exposure and grain. The file names follow the Kaggle collection and contain the patient.
 
 import tempfile
 
@@ -34,7 +32,7 @@ folder = tempfile.TemporaryDirectory()
 xrays = make_chest_xrays(200, folder.name, images_per_patient=4, image_size=128, random_state=0)
 X, y, patients = xrays.data, xrays.target, xrays.groups
 names, patient_of, counts = np.unique(patients, return_inverse=True, return_counts=True)
-print(f"{len(X)} films of {len(names)} patients, {counts.min()} to {counts.max()} of each")
+print(f"{len(X)} images of {len(names)} patients, {counts.min()} to {counts.max()} per patient")
 
 # sphinx_gallery_thumbnail_number = 2
 healthy = [name for name in names[counts >= 4] if "IM" in name][:2]
@@ -44,42 +42,42 @@ for row, name in zip(axes, healthy, strict=True):
         ax.imshow(Image.open(path), cmap="gray")
         ax.set_axis_off()
     row[0].set_title(name, loc="left", fontsize=10)
-fig.suptitle("Films of two healthy patients")
+fig.suptitle("Images of two healthy patients")
 plt.show()
 
 # %%
-# Two ways to make folds
-# ----------------------
-# ``StratifiedKFold`` deals out films. ``PatientGroupKFold`` deals out patients: it reads them from the paths, so that
-# nothing else has to be passed. The features of the 200 films are computed by the first fit and stored. All further
-# fits look them up, in other processes too.
+# Two cross-validation splitters
+# ------------------------------
+# ``StratifiedKFold`` assigns images to folds. ``PatientGroupKFold`` assigns patients, which it reads from the file
+# names. The first fit computes and caches the features of all images; all further fits read them, also in other
+# processes.
 
 store = tempfile.TemporaryDirectory()
 clf = PneumoniaClassifier(weights=None, n_layers=4, image_size=96, pool_grid=2, memory=store.name)
 clf.fit(X, y)
 
 
-def auc(labels, folds, seed):
-    """Score one division into five folds."""
-    cv = folds(5, shuffle=True, random_state=seed)
+def auc(labels, splitter, seed):
+    """Compute the mean AUC of five folds."""
+    cv = splitter(5, shuffle=True, random_state=seed)
     return cross_val_score(clf, X, labels, cv=cv, scoring="roc_auc", n_jobs=2).mean()
 
 
 # %%
-# Labels by lot
+# Random labels
 # -------------
-# Next to the true labels we take labels drawn by lot, one for each patient. No film tells anything about them, so an
-# honest score is 0.5 on average. We repeat everything with ten divisions into folds, and with ten lots.
+# Random labels, one per patient, are independent of the images, so an unbiased AUC is 0.5 on average. Everything is
+# repeated ten times with different folds and different random labels.
 
-kinds = {
-    "films dealt out\n(StratifiedKFold)": StratifiedKFold,
-    "patients dealt out\n(PatientGroupKFold)": PatientGroupKFold,
+splitters = {
+    "Split by image\n(StratifiedKFold)": StratifiedKFold,
+    "Split by patient\n(PatientGroupKFold)": PatientGroupKFold,
 }
-scores = {"true labels": [], "labels by lot": []}
+scores = {"True labels": [], "Random labels": []}
 for seed in range(10):
-    lots = np.random.RandomState(seed).permutation(np.arange(len(names)) % 2)
-    for title, labels in (("true labels", y), ("labels by lot", lots[patient_of])):
-        scores[title].append([auc(labels, folds, seed) for folds in kinds.values()])
+    random_labels = np.random.RandomState(seed).permutation(np.arange(len(names)) % 2)
+    for title, labels in (("True labels", y), ("Random labels", random_labels[patient_of])):
+        scores[title].append([auc(labels, splitter, seed) for splitter in splitters.values()])
 
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True, layout="constrained")
 for ax, (title, pairs) in zip(axes, scores.items(), strict=True):
@@ -89,17 +87,17 @@ for ax, (title, pairs) in zip(axes, scores.items(), strict=True):
         ax.hlines(values.mean(), column - 0.15, column + 0.15, color="black")
         ax.annotate(f"{values.mean():.2f}", (column + 0.18, values.mean()), va="center")
     ax.axhline(0.5, color="0.5", linestyle=":", zorder=0)
-    ax.set(title=title, xlim=(-0.4, 1.5), xticks=range(len(kinds)), xticklabels=kinds)
-axes[0].set_ylabel("cross-validated ROC AUC")
+    ax.set(title=title, xlim=(-0.4, 1.5), xticks=range(len(splitters)), xticklabels=splitters)
+axes[0].set_ylabel("Cross-validated ROC AUC")
 plt.show()
 
 # %%
-# Each gray line is one repetition, each black bar a mean. On the right there is nothing to learn. Yet with plain folds
-# every AUC lies above 0.5: the model knows patients from the films that it was trained on. With folds of patients the
-# AUCs scatter about 0.5. On the left, plain folds come out higher as well, and nothing in their score alone tells that
-# it is flattered.
+# Gray lines are repetitions, black bars their means. With random labels, there is nothing to learn. Yet without
+# grouping, every AUC is above 0.5, because the model recognizes patients of the training set. With patient-grouped
+# folds, the AUC varies around 0.5. With true labels, the scores without grouping are optimistically biased as well,
+# which cannot be seen from these scores alone.
 #
-# Meta-estimators that split by themselves leak in the same way. Pass them the splitter too, as in
+# Meta-estimators with internal cross-validation have the same problem. Pass them the splitter too, as in
 # ``CalibratedClassifierCV(clf, cv=PatientGroupKFold(5))``.
 
 folder.cleanup()

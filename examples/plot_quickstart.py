@@ -1,19 +1,18 @@
 """
-Quickstart: from a folder of chest X-rays to a saved model
-==========================================================
+Quick start: from a folder of chest X-rays to a saved model
+===========================================================
 
-A folder of (synthetic) chest X-rays goes in, probabilities of pneumonia come out. On the way: an honest estimate by
-patient-grouped cross-validation, a grid search that costs one pass over the images for each backbone, a test on
-patients that were never seen, and a model in one file.
+This example trains a pneumonia classifier on a folder of synthetic chest X-rays: patient-grouped cross-validation, grid
+search on cached features, evaluation on test patients, and saving the model.
 
 A research tool, not a medical device.
 """
 
 # %%
-# The data
-# --------
-# Radiographs drawn by a program, several of each patient, in the layout and under names like those of Kermany's data
-# on Kaggle. With that data at hand, ``load_chest_xrays("chest_xray")`` gives the same things.
+# Data
+# ----
+# Synthetic X-rays, several per patient, with the folders and file names of the Kaggle collection of Kermany et al. To
+# use that collection, replace ``make_chest_xrays`` by ``load_chest_xrays("chest_xray")``.
 
 import tempfile
 from pathlib import Path
@@ -31,45 +30,45 @@ from skpneumo.exceptions import WeightsError
 from skpneumo.model_selection import PatientGroupKFold, patient_ids, patient_train_test_split
 
 folder = tempfile.TemporaryDirectory()
-films = make_chest_xrays(240, folder.name, prevalence=0.6, difficulty=0.3, random_state=0)
-X_train, X_test, y_train, y_test = patient_train_test_split(films.data, films.target, random_state=0)
-print(f"{len(X_train)} images of {len(set(patient_ids(X_train)))} patients to train on,")
-print(f"{len(X_test)} images of {len(set(patient_ids(X_test)))} other patients to test on.")
+xrays = make_chest_xrays(240, folder.name, prevalence=0.6, difficulty=0.3, random_state=0)
+X_train, X_test, y_train, y_test = patient_train_test_split(xrays.data, xrays.target, random_state=0)
+print(f"training set: {len(X_train)} images of {len(set(patient_ids(X_train)))} patients")
+print(f"test set: {len(X_test)} images of {len(set(patient_ids(X_test)))} other patients")
 
 # %%
-# The model
-# ---------
-# VGG19 with the ImageNet weights that Keras downloads. Where they cannot be had, an untrained network takes its place:
-# everything works the same way, but the numbers say nothing about what the trained one can do.
+# Model
+# -----
+# VGG19 with the ImageNet weights that Keras downloads. If they are not available, the example uses an untrained
+# network: everything works in the same way, but the scores are not those of the trained network.
 
 settings = {"image_size": 160, "n_jobs": 2, "verbose": 1}
 weights = "imagenet"
 try:
     VGG19Features(weights, **settings).fit_transform(X_train[:1])
 except WeightsError:
-    print("The ImageNet weights cannot be had here: going on with an UNTRAINED backbone.")
+    print("ImageNet weights are not available: using an UNTRAINED backbone.")
     weights = None
 clf = PneumoniaClassifier(weights, **settings)
 
 # %%
-# How good is it? Patients, not images, are dealt out to the folds: two films of one child look alike.
+# Cross-validation keeps all images of a patient in the same fold, because they look alike.
 
 scores = cross_validate(clf, X_train, y_train, cv=PatientGroupKFold(5), scoring=["roc_auc", "accuracy"])
-print(f"patient-grouped 5-fold: ROC AUC {scores['test_roc_auc'].mean():.3f} +- {scores['test_roc_auc'].std():.3f}, ")
-print(f"                        accuracy {scores['test_accuracy'].mean():.3f}")
+print(f"patient-grouped 5-fold ROC AUC: {scores['test_roc_auc'].mean():.3f} +- {scores['test_roc_auc'].std():.3f}")
+print(f"patient-grouped 5-fold accuracy: {scores['test_accuracy'].mean():.3f}")
 
 # %%
-# A search over the penalty and the grid. Features are kept on disk, so each grid costs one pass over the images, and
-# each candidate and fold the solution of a linear problem.
+# The grid search tunes the regularization strength and the pooling grid. Features are cached on disk: the network
+# processes the images once per pooling grid, and each candidate and fold only fits a linear model.
 
 candidates = {"alpha": [0.005, 0.05, 0.5], "pool_grid": [2, 4]}
 search = GridSearchCV(clf, candidates, scoring="roc_auc", cv=PatientGroupKFold(5)).fit(X_train, y_train)
 print(f"best of {len(search.cv_results_['params'])} candidates: {search.best_params_}")
 
 # %%
-# The test
-# --------
-# On patients that took no part in any choice.
+# Test
+# ----
+# The test patients were not used for training or model selection.
 
 proba = search.predict_proba(X_test)[:, 1]
 (tn, fp), (fn, tp) = confusion_matrix(y_test, proba > 0.5)
@@ -77,20 +76,20 @@ print(f"test patients: ROC AUC {roc_auc_score(y_test, proba):.3f}, sensitivity {
 print(f"specificity {tn / (tn + fp):.3f}")
 
 # %%
-# Saved and loaded
-# ----------------
-# One file of numbers. Loading it imports neither Keras nor TensorFlow; these come in when a new image must pass the
-# network.
+# Save and load
+# -------------
+# The model is saved in one file. Loading it imports neither Keras nor TensorFlow; these are imported when features of
+# new images are computed.
 
 model = Path(folder.name) / "pneumonia.joblib"
 joblib.dump(search.best_estimator_, model)
 loaded = joblib.load(model)
 assert np.array_equal(loaded.predict_proba(X_test), search.predict_proba(X_test))
-print(f"saved, loaded, and equal: {model.stat().st_size / 1000:.0f} kB")
+print(f"the loaded model gives the same predictions; file size {model.stat().st_size / 1000:.0f} kB")
 
 # %%
-# The picture
-# -----------
+# Figure
+# ------
 
 figure = plt.figure(figsize=(11, 6), layout="constrained")
 grid = figure.add_gridspec(2, 4, height_ratios=[1, 1.3])
@@ -99,16 +98,16 @@ for column, i in enumerate(shown):
     ax = figure.add_subplot(grid[0, column])
     with Image.open(X_test[i, 0]) as image:
         ax.imshow(image, cmap="gray", aspect="equal")
-    ax.set_title(f"{films.target_names[y_test[i]]}\nprobability of pneumonia {proba[i]:.2f}", fontsize=10)
+    ax.set_title(f"{xrays.target_names[y_test[i]]}\nprobability of pneumonia {proba[i]:.2f}", fontsize=10)
     ax.axis("off")
 ax = figure.add_subplot(grid[1, :2])
-RocCurveDisplay.from_predictions(y_test, proba, ax=ax, name="test patients", plot_chance_level=True)
+RocCurveDisplay.from_predictions(y_test, proba, ax=ax, name="Test patients", plot_chance_level=True)
 ax = figure.add_subplot(grid[1, 2:])
 ConfusionMatrixDisplay.from_predictions(
-    y_test, (proba > 0.5).astype(int), display_labels=films.target_names, ax=ax, cmap="Blues", colorbar=False
+    y_test, (proba > 0.5).astype(int), display_labels=xrays.target_names, ax=ax, cmap="Blues", colorbar=False
 )
-backbone = "VGG19 with ImageNet weights" if weights else "an UNTRAINED VGG19"
-figure.suptitle(f"Synthetic radiographs, {backbone} and a linear probe")
+backbone = "VGG19 with ImageNet weights" if weights else "UNTRAINED VGG19"
+figure.suptitle(f"Synthetic X-rays: {backbone}, linear probe")
 figure.savefig("quickstart.png", dpi=110)
 print("wrote quickstart.png")
 folder.cleanup()

@@ -1,4 +1,4 @@
-"""What is promised on real X-rays, with the real weights of the first 8 layers."""
+"""Tests on real X-rays with the ImageNet weights of the first 8 layers."""
 
 import os
 from pathlib import Path
@@ -39,32 +39,32 @@ def figures(y, proba, capsys, name):
     return auc, accuracy
 
 
-def test_pneumonia_is_found_in_patients_never_seen(shared, weights, capsys):
-    films = load_chest_xrays(shared / "xrays" / "kermany")
+def test_pneumonia_is_classified_in_new_patients(shared, weights, capsys):
+    xrays = load_chest_xrays(shared / "xrays" / "kermany")
     clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2)
-    proba = cross_val_predict(clf, films.data, films.target, cv=PatientGroupKFold(5), method="predict_proba")[:, 1]
-    auc, accuracy = figures(films.target, proba, capsys, "Kermany, patient-grouped 5-fold")
+    proba = cross_val_predict(clf, xrays.data, xrays.target, cv=PatientGroupKFold(5), method="predict_proba")[:, 1]
+    auc, accuracy = figures(xrays.target, proba, capsys, "Kermany, patient-grouped 5-fold")
     assert auc >= 0.997
     assert accuracy >= 0.975
 
 
-def test_bacteria_and_viruses_are_told_apart_in_patients_never_seen(shared, weights, capsys):
-    films = load_chest_xrays(shared / "xrays" / "kermany", target="etiology")
+def test_etiology_is_classified_in_new_patients(shared, weights, capsys):
+    xrays = load_chest_xrays(shared / "xrays" / "kermany", target="etiology")
     clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2)
-    proba = cross_val_predict(clf, films.data, films.target, cv=PatientGroupKFold(5), method="predict_proba")
-    called = proba.argmax(axis=1)
-    aucs = [roc_auc_score(films.target == code, proba[:, code]) for code in range(3)]
+    proba = cross_val_predict(clf, xrays.data, xrays.target, cv=PatientGroupKFold(5), method="predict_proba")
+    y_pred = proba.argmax(axis=1)
+    aucs = [roc_auc_score(xrays.target == code, proba[:, code]) for code in range(3)]
     with capsys.disabled():
         print(
-            f"\nKermany, normal / bacteria / virus, patient-grouped 5-fold: {len(called)} images, one-vs-rest AUC "
-            f"{', '.join(f'{auc:.4f}' for auc in aucs)}, accuracy {accuracy_score(films.target, called):.4f}, "
-            f"confusion (rows: truth) {confusion_matrix(films.target, called).tolist()}"
+            f"\nKermany, normal / bacteria / virus, patient-grouped 5-fold: {len(y_pred)} images, one-vs-rest AUC "
+            f"{', '.join(f'{auc:.4f}' for auc in aucs)}, accuracy {accuracy_score(xrays.target, y_pred):.4f}, "
+            f"confusion matrix (rows: true labels) {confusion_matrix(xrays.target, y_pred).tolist()}"
         )
     assert aucs[0] >= 0.99
     assert min(aucs[1:]) >= 0.82
 
 
-def test_pneumonia_is_found_in_the_small_images_of_pneumoniamnist(shared, weights, capsys, tmp_path):
+def test_pneumonia_is_classified_in_pneumoniamnist(shared, weights, capsys, tmp_path):
     with np.load(shared / "xrays" / "pneumoniamnist_28_train_val.npz") as arrays:
         data = {name: arrays[name] for name in arrays.files}
     paths = {part: save_images(tmp_path / part, data[f"{part}_images"]) for part in ("train", "val")}
@@ -83,7 +83,7 @@ def save_images(folder, images):
     return paths
 
 
-def test_films_as_published_are_read_like_their_small_copies(shared, weights):
+def test_original_files_have_features_like_their_small_copies(shared, weights):
     originals = load_chest_xrays(shared / "xrays" / "originals", shuffle=False).data.ravel()
     small = {os.path.basename(path): path for path in load_chest_xrays(shared / "xrays" / "kermany").data.ravel()}
     both = [(path, small[os.path.basename(path)]) for path in originals if os.path.basename(path) in small]
@@ -94,10 +94,10 @@ def test_films_as_published_are_read_like_their_small_copies(shared, weights):
         assert np.corrcoef(one, other)[0, 1] > 0.98
 
 
-@pytest.mark.skipif(resolve_precision("auto", "cpu") != "bfloat16", reason="no native bfloat16 here, it would be slow")
-def test_bfloat16_moves_features_little_and_hardly_a_prediction(shared, weights, capsys):
-    films = load_chest_xrays(shared / "xrays" / "kermany")
-    X, y = films.data[::4], films.target[::4]
+@pytest.mark.skipif(resolve_precision("auto", "cpu") != "bfloat16", reason="no native bfloat16, the test would be slow")
+def test_bfloat16_hardly_changes_features_and_predictions(shared, weights, capsys):
+    xrays = load_chest_xrays(shared / "xrays" / "kermany")
+    X, y = xrays.data[::4], xrays.target[::4]
     exact, rounded = (
         VGG19Features(weights, n_layers=8, precision=precision, device="cpu").fit_transform(X).astype(float)
         for precision in ("float32", "bfloat16")
@@ -116,11 +116,11 @@ def test_bfloat16_moves_features_little_and_hardly_a_prediction(shared, weights,
     aucs = [roc_auc_score(y, each) for each in probabilities]
     with capsys.disabled():
         print(
-            f"\nbfloat16 against float32, {len(y)} films: features of a film differ by {np.median(difference):.2%} "
+            f"\nbfloat16 against float32, {len(y)} images: features of an image differ by {np.median(difference):.2%} "
             f"(largest {difference.max():.2%}) of their norm; one feature by {np.median(spread):.4f} (one in "
             f"1,000 by {np.quantile(spread, 0.999):.2f}, the largest by {spread.max():.1f}, where a feature varies "
             f"{rarest:,.0f} times less than most) standard deviations. "
-            f"Grouped 5-fold: calls agree in {agreement:.2%}, the largest "
+            f"Grouped 5-fold: predicted labels agree in {agreement:.2%}, the largest "
             f"change of a probability is {moved:.4f}, AUC {aucs[0]:.5f} and {aucs[1]:.5f}."
         )
     assert difference.max() < 0.02
@@ -128,35 +128,35 @@ def test_bfloat16_moves_features_little_and_hardly_a_prediction(shared, weights,
     assert abs(aucs[0] - aucs[1]) < 0.001
 
 
-def test_what_is_no_upright_frontal_film_is_told_from_patients_never_seen(shared, weights, capsys, tmp_path):
-    films = load_chest_xrays(shared / "xrays" / "kermany")
-    train, test, y_train, _ = patient_train_test_split(films.data, films.target, random_state=0)
+def test_novelty_separates_other_images_from_new_patients(shared, weights, capsys, tmp_path):
+    xrays = load_chest_xrays(shared / "xrays" / "kermany")
+    train, test, y_train, _ = patient_train_test_split(xrays.data, xrays.target, random_state=0)
     clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2).fit(train, y_train)
     ordinary = clf.novelty(test)
     flagged = np.mean(ordinary <= 0.01)
     lines, aucs = [], {}
-    for kind, images in not_upright_frontal_films(test.ravel()[::8]).items():
+    for kind, images in other_images(test.ravel()[::8]).items():
         p = clf.novelty(save_images(tmp_path / kind, images))
         aucs[kind] = roc_auc_score(np.repeat([0, 1], [len(ordinary), len(p)]), 1 - np.append(ordinary, p))
         lines.append(f"{kind} {len(p)} images, AUC {aucs[kind]:.4f}, {np.mean(p <= 0.01):.0%} flagged")
     with capsys.disabled():
-        print(f"\nNovelty, {len(ordinary)} films held out, {flagged:.1%} flagged at 1 %: {'; '.join(lines)}")
+        print(f"\nNovelty, {len(ordinary)} held-out images, {flagged:.1%} flagged at 1 %: {'; '.join(lines)}")
     assert flagged <= 0.03
     assert min(aucs.values()) >= 0.95
 
 
-def not_upright_frontal_films(paths):
-    """Photographs, blank squares, and what the films would be if they were inverted, turned or taken from the side."""
-    films = [Image.open(path).convert("L") for path in paths]
+def other_images(paths):
+    """Return photographs, blank images, and inverted, rotated and simulated lateral X-rays."""
+    xrays = [Image.open(path).convert("L") for path in paths]
     random = np.random.RandomState(0)
     noise = [random.normal(128, deviation, (224, 224)).clip(0, 255).astype(np.uint8) for deviation in (1, 10, 40)]
     images = {
         "photographs": [crop for photograph in load_sample_images().images for crop in crops(photograph, 40, random)],
         "blank": [np.full((224, 224), gray, np.uint8) for gray in range(0, 256, 51)] + noise,
-        "inverted": [ImageOps.invert(film) for film in films],
-        "on the side": [film.rotate(angle, expand=True) for film in films for angle in (90, 270)],
-        "upside down": [film.rotate(180) for film in films],
-        "lateral": [lateral(film) for film in films],
+        "inverted": [ImageOps.invert(image) for image in xrays],
+        "on the side": [image.rotate(angle, expand=True) for image in xrays for angle in (90, 270)],
+        "upside down": [image.rotate(180) for image in xrays],
+        "lateral": [lateral(image) for image in xrays],
     }
     return {kind: [np.asarray(image) for image in kept] for kind, kept in images.items()}
 
@@ -168,29 +168,29 @@ def crops(photograph, n_crops, random):
         yield photograph[top : top + side, left : left + side]
 
 
-def lateral(film):
-    """Squeeze one half of the film, as bright at the back as it is dark at the front, onto a black sheet."""
-    width, height = film.size
-    half = np.asarray(film.crop((0, 0, width // 2, height)).resize((width // 3, height)), float)
-    sheet = np.zeros((height, height), np.uint8)
+def lateral(image):
+    """Simulate a lateral view: one half of the image, compressed and with a brightness gradient, on black."""
+    width, height = image.size
+    half = np.asarray(image.crop((0, 0, width // 2, height)).resize((width // 3, height)), float)
+    simulated = np.zeros((height, height), np.uint8)
     half = (half * np.linspace(0.4, 1.2, width // 3)).clip(0, 255)[:, :height]
     left = (height - half.shape[1]) // 3
-    sheet[:, left : left + half.shape[1]] = half
-    return sheet
+    simulated[:, left : left + half.shape[1]] = half
+    return simulated
 
 
-def test_shortcuts_in_the_files_as_published_are_found(shared):
-    films = load_chest_xrays(shared / "xrays" / "originals")
-    report = audit_xrays(films.data, films.target, groups=films.groups, n_jobs=2).set_index("check")
+def test_shortcuts_in_the_original_files_are_found(shared):
+    xrays = load_chest_xrays(shared / "xrays" / "originals")
+    report = audit_xrays(xrays.data, xrays.target, groups=xrays.groups, n_jobs=2).set_index("check")
     assert report.loc[["EXIF data", "ICC profile"], "verdict"].eq("suspicious").all()
     assert report.loc["colour mode: RGB", "verdict"] == "in one class alone"
     assert report.loc["aspect ratio", "verdict"] == "worth a look"
     assert not (report["kind"] == "finding").any()
 
 
-def test_the_shape_of_films_tells_the_diagnosis(shared):
-    films = load_chest_xrays(shared / "xrays" / "kermany")
-    report = audit_xrays(films.data, films.target, groups=films.groups, n_jobs=2).set_index("check")
+def test_aspect_ratio_is_a_shortcut(shared):
+    xrays = load_chest_xrays(shared / "xrays" / "kermany")
+    report = audit_xrays(xrays.data, xrays.target, groups=xrays.groups, n_jobs=2).set_index("check")
     assert report.loc["aspect ratio", "verdict"] == "suspicious"
     assert report.loc["aspect ratio", "auc"] > 0.7
     assert report.loc["EXIF data", "verdict"] == "the same in all"
@@ -209,19 +209,19 @@ COPIES = {
 }
 
 
-def test_films_saved_another_way_are_found_among_all_and_no_others(shared, capsys, tmp_path):
-    films = load_chest_xrays(shared / "xrays" / "kermany")
-    train, test, _, _ = patient_train_test_split(films.data.ravel(), films.target, random_state=0)
+def test_near_duplicates_are_found_without_false_positives(shared, capsys, tmp_path):
+    xrays = load_chest_xrays(shared / "xrays" / "kermany")
+    train, test, _, _ = patient_train_test_split(xrays.data.ravel(), xrays.target, random_state=0)
     assert check_splits(train, test, n_jobs=2) == []
     origin = {}
-    for way, change in COPIES.items():
+    for kind, change in COPIES.items():
         for path in train[::8]:
             image, options = change(Image.open(path).convert("L"))
-            copy = str(tmp_path / f"{Path(path).stem} {way}.jpeg")
+            copy = str(tmp_path / f"{Path(path).stem} {kind}.jpeg")
             image.save(copy, **options)
             origin[copy] = path
     found = check_splits(
-        films.data, list(origin), test_groups=[None] * len(origin), train_groups=films.groups, n_jobs=2
+        xrays.data, list(origin), test_groups=[None] * len(origin), train_groups=xrays.groups, n_jobs=2
     )
     right = {overlap.test for overlap in found if overlap.train == origin[overlap.test]}
     with capsys.disabled():
@@ -231,9 +231,9 @@ def test_films_saved_another_way_are_found_among_all_and_no_others(shared, capsy
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])
-def test_a_rounded_bundle_moves_hardly_a_prediction(shared, weights, capsys, tmp_path, precision):
-    films = load_chest_xrays(shared / "xrays" / "kermany")
-    X, y = films.data[:200], films.target[:200]
+def test_bundled_weights_hardly_change_predictions(shared, weights, capsys, tmp_path, precision):
+    xrays = load_chest_xrays(shared / "xrays" / "kermany")
+    X, y = xrays.data[:200], xrays.target[:200]
     clf = PneumoniaClassifier(weights, n_layers=8, precision=precision).fit(X[:100], y[:100])
     expected, lines = clf.predict_proba(X[100:])[:, 1], []
     for dtype, most in [("float32", 0), ("float16", 0.01)]:
@@ -242,11 +242,11 @@ def test_a_rounded_bundle_moves_hardly_a_prediction(shared, weights, capsys, tmp
         moved = np.abs(bundle.predict_proba(X[100:])[:, 1] - expected).max()
         assert moved <= most
         lines.append(
-            f"{dtype} {os.path.getsize(tmp_path / 'model.joblib') / 1e6:.1f} MB, a probability moves by at most "
+            f"{dtype} {os.path.getsize(tmp_path / 'model.joblib') / 1e6:.1f} MB, a probability changes by at most "
             f"{moved:.4f}"
         )
     with capsys.disabled():
-        print(f"\nBundles of the first 8 layers, 100 films, precision={precision!r}: {'; '.join(lines)}.")
+        print(f"\nBundled weights of the first 8 layers, 100 images, precision={precision!r}: {'; '.join(lines)}.")
 
 
 @pytest.mark.parametrize(
@@ -256,17 +256,17 @@ def test_a_rounded_bundle_moves_hardly_a_prediction(shared, weights, capsys, tmp
         {"aspect": "pad", "contrast": "equalize", "class_weight": "balanced"},
         {"n_trainable_layers": 2, "tune_max_iter": 1},
     ],
-    ids=["probe", "padded and equalised", "tuned"],
+    ids=["probe", "padded and equalized", "tuned"],
 )
-def test_exported_models_say_what_the_classifier_says(parameters, shared, weights, capsys, tmp_path):
+def test_exported_models_match_the_classifier(parameters, shared, weights, capsys, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    films = load_chest_xrays(shared / "xrays" / "kermany")
-    train, test, y_train, _ = patient_train_test_split(films.data.ravel(), films.target, random_state=0)
+    xrays = load_chest_xrays(shared / "xrays" / "kermany")
+    train, test, y_train, _ = patient_train_test_split(xrays.data.ravel(), xrays.target, random_state=0)
     clf = PneumoniaClassifier(weights, n_layers=8, precision="float32", random_state=0, **parameters)
     clf.fit(train[::16], y_train[::16])
     published = load_chest_xrays(shared / "xrays" / "originals", shuffle=False).data.ravel()
     pixels = [np.asarray(Image.open(path).convert("L")) for path in [*published[::2], *test[:40]]]
-    paths = save_images(tmp_path / "films", pixels)
+    paths = save_images(tmp_path / "images", pixels)
     proba = clf.predict_proba(paths)
     to_onnx(clf, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
@@ -283,49 +283,50 @@ def test_exported_models_say_what_the_classifier_says(parameters, shared, weight
     }
     with capsys.disabled():
         print(
-            f"\nLargest difference of a probability from the classifier's in float32, {len(paths)} films held out, "
+            f"\nLargest difference of a probability from the classifier in float32, {len(paths)} held-out images, "
             f"{parameters}: {', '.join(f'{name} {value:.1e}' for name, value in moved.items())}"
         )
     assert moved["ONNX"] < 1e-4
     assert moved["Keras"] < 1e-4
 
 
-def test_heat_maps_of_real_films_agree_with_occlusion(shared, weights, capsys):
-    films = load_chest_xrays(shared / "xrays" / "kermany")
-    X, X_test, y, y_test = patient_train_test_split(films.data, films.target, test_size=0.8, random_state=0)
+def test_grad_cam_agrees_with_occlusion(shared, weights, capsys):
+    xrays = load_chest_xrays(shared / "xrays" / "kermany")
+    X, X_test, y, y_test = patient_train_test_split(xrays.data, xrays.target, test_size=0.8, random_state=0)
     clf = PneumoniaClassifier(weights, n_layers=8, image_size=160).fit(X, y)
-    called = X_test[(y_test == 1) & (clf.predict(X_test) == 1)][:12]
-    slopes = grad_cam(clf, called, coordinates="grid")
-    falls = {
-        "other films": occlusion_map(clf, called, background=X[:8], coordinates="grid"),
-        "gray": occlusion_map(clf, called, coordinates="grid"),
+    true_positives = X_test[(y_test == 1) & (clf.predict(X_test) == 1)][:12]
+    gradient_maps = grad_cam(clf, true_positives, coordinates="grid")
+    occlusion_maps = {
+        "images": occlusion_map(clf, true_positives, background=X[:8], coordinates="grid"),
+        "gray": occlusion_map(clf, true_positives, coordinates="grid"),
     }
-    ranks = {
-        cover: np.mean([spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(slopes, fall, strict=True)])
-        for cover, fall in falls.items()
+    correlations = {
+        background: np.mean([spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(gradient_maps, maps, strict=True)])
+        for background, maps in occlusion_maps.items()
     }
     with capsys.disabled():
         print(
-            f"\nGrad-CAM and occlusion of {len(called)} pneumonias that are called, 4 x 4 cells: mean rank correlation "
-            f"{ranks['other films']:.2f} where cells are covered by other films, {ranks['gray']:.2f} where by gray"
+            f"\nGrad-CAM and occlusion of {len(true_positives)} true positives, 4 x 4 cells: mean rank correlation "
+            f"{correlations['images']:.2f} with cells of other images, {correlations['gray']:.2f} with gray"
         )
-    assert ranks["other films"] >= 0.6
+    assert correlations["images"] >= 0.6
 
 
-def test_heat_maps_of_the_real_layers_find_planted_opacities(weights, capsys, tmp_path):
-    films = make_chest_xrays(400, tmp_path, difficulty=0.3, random_state=0)
-    boxes = dict(zip(films.data.ravel(), films.opacities, strict=True))
-    X, X_test, y, y_test = patient_train_test_split(films.data, films.target, test_size=0.4, random_state=0)
+def test_grad_cam_localizes_synthetic_opacities(weights, capsys, tmp_path):
+    xrays = make_chest_xrays(400, tmp_path, difficulty=0.3, random_state=0)
+    boxes = dict(zip(xrays.data.ravel(), xrays.opacities, strict=True))
+    X, X_test, y, y_test = patient_train_test_split(xrays.data, xrays.target, test_size=0.4, random_state=0)
     clf = PneumoniaClassifier(weights, n_layers=8, image_size=112, pool_grid=7).fit(X, y)
-    called = X_test[(y_test == 1) & (clf.predict(X_test) == 1)].ravel()
-    heats = grad_cam(clf, called)
+    true_positives = X_test[(y_test == 1) & (clf.predict(X_test) == 1)].ravel()
+    heat_maps = grad_cam(clf, true_positives)
     inside, beside = (
-        np.array([[near(heat, boxes[path], grid) for heat in heats] for path in called]) for grid in (np.inf, 7)
+        np.array([[near(heat_map, boxes[path], grid) for heat_map in heat_maps] for path in true_positives])
+        for grid in (np.inf, 7)
     )
     with capsys.disabled():
         print(
-            f"\npeaks of heat maps of {len(called)} synthetic pneumonias that are called: {np.diag(inside).mean():.3f} "
-            f"inside a planted opacity, {np.diag(beside).mean():.3f} inside or beside; by the heat maps of other films "
+            f"\nPeaks of heat maps of {len(true_positives)} synthetic true positives: {np.diag(inside).mean():.3f} "
+            f"inside an opacity, {np.diag(beside).mean():.3f} inside or near; each heat map on all images: "
             f"{inside.mean():.3f}, {beside.mean():.3f}"
         )
     assert np.diag(beside).mean() >= 0.9

@@ -1,4 +1,4 @@
-"""The script: a row an image whatever its name, killed at any byte and gone on with, and what it refuses."""
+"""Tests of the script: rows, interruption at any byte, and errors."""
 
 import csv
 import errno
@@ -43,28 +43,28 @@ def model(clf, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(xrays, tmp_path_factory):
-    """Films under odd names, one that is none, and files that are passed over."""
-    folder = tmp_path_factory.mktemp("films")
+    """Create images with odd names, a file that is not an image, and files that are skipped."""
+    folder = tmp_path_factory.mktemp("images")
     (folder / "sub folder").mkdir()
     for name, path in zip(ODD_NAMES, xrays[0], strict=False):
         shutil.copy(path, folder / name)
-    (folder / "no film.jpg").write_bytes(b"<html>")
+    (folder / "no image.jpg").write_bytes(b"<html>")
     (folder / "notes.txt").write_text("notes")
     shutil.copy(xrays[0][0], folder / ".hidden.png")
     return folder
 
 
 @pytest.fixture
-def films(xrays, tmp_path):
-    """Two films that can be read."""
-    folder = tmp_path / "films"
+def images(xrays, tmp_path):
+    """Create two readable images."""
+    folder = tmp_path / "images"
     folder.mkdir()
     for name, path in zip("ab", xrays[0], strict=False):
         shutil.copy(path, folder / f"{name}.png")
     return folder
 
 
-def score(monkeypatch, *arguments):
+def run_script(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["score_folder.py", "--batch-size", "2", *map(str, arguments)])
     return score_folder.main()
 
@@ -79,95 +79,95 @@ def scores(tmp_path):
     return tmp_path / "scores.csv"
 
 
-def test_each_image_has_a_row_with_what_the_model_says_of_it(model, clf, folder, scores, monkeypatch):
-    assert score(monkeypatch, model, folder, scores) == 1
+def test_each_image_has_a_row_with_its_predictions(model, clf, folder, scores, monkeypatch):
+    assert run_script(monkeypatch, model, folder, scores) == 1
     rows = {row["file"]: row for row in read(scores)}
-    assert set(rows) == {f"./{name}" for name in [*ODD_NAMES, "no film.jpg"]}
+    assert set(rows) == {f"./{name}" for name in [*ODD_NAMES, "no image.jpg"]}
     for name in ODD_NAMES:
         row, path = rows[f"./{name}"], [str(folder / name)]
-        said = [float(row["probability_0"]), float(row["probability_1"])]
-        np.testing.assert_allclose([said], clf.predict_proba(path), atol=1e-4)
+        probabilities = [float(row["probability_0"]), float(row["probability_1"])]
+        np.testing.assert_allclose([probabilities], clf.predict_proba(path), atol=1e-4)
         assert row["call"] == str(clf.predict(path)[0])
         assert 0 < float(row["novelty"]) <= 1
         assert (row["error"], len(row["model"])) == ("", 64)
 
 
-def test_an_image_that_cannot_be_read_has_a_reason_and_is_counted(model, folder, scores, monkeypatch, capsys):
-    score(monkeypatch, model, folder, scores)
+def test_unreadable_image_has_a_reason_and_is_counted(model, folder, scores, monkeypatch, capsys):
+    run_script(monkeypatch, model, folder, scores)
     (row,) = [row for row in read(scores) if row["error"]]
-    assert (row["file"], row["probability_0"], row["call"]) == ("./no film.jpg", "", "")
+    assert (row["file"], row["probability_0"], row["call"]) == ("./no image.jpg", "", "")
     assert "not an image" in row["error"]
     assert "1 of 7 images could not be read" in capsys.readouterr().err
 
 
-def test_readable_images_alone_end_with_0(model, xrays, scores, monkeypatch):
-    assert score(monkeypatch, model, os.path.dirname(os.path.dirname(xrays[0][0])), scores) == 0
+def test_exit_status_is_0_if_all_images_are_readable(model, xrays, scores, monkeypatch):
+    assert run_script(monkeypatch, model, os.path.dirname(os.path.dirname(xrays[0][0])), scores) == 0
     assert len(read(scores)) == 16
 
 
-def test_no_name_makes_a_formula(model, folder, scores, monkeypatch):
-    score(monkeypatch, model, folder, scores)
+def test_no_file_name_is_a_formula(model, folder, scores, monkeypatch):
+    run_script(monkeypatch, model, folder, scores)
     assert all(row["file"].startswith("./") for row in read(scores))
 
 
-def test_killed_at_any_byte_and_started_again_no_row_is_lost_doubled_or_broken(
+def test_run_interrupted_at_any_byte_continues_without_lost_or_repeated_rows(
     model, folder, scores, monkeypatch, tmp_path
 ):
-    score(monkeypatch, model, folder, scores)
+    run_script(monkeypatch, model, folder, scores)
     whole = scores.read_bytes()
-    said = {row["file"]: tuple(row.values()) for row in read(scores)}
+    expected = {row["file"]: tuple(row.values()) for row in read(scores)}
 
-    def again(model, paths):  # what the network says does not change, and takes long
+    def stored_rows(model, paths):  # the network is slow
         names = [f"./{os.path.relpath(path, folder)}" for path in paths]
-        return [list(said[name])[1:-1] for name in names]
+        return [list(expected[name])[1:-1] for name in names]
 
-    loaded = score_folder.loaded(model)
-    monkeypatch.setattr(score_folder, "scored", again)
-    monkeypatch.setattr(score_folder, "loaded", lambda path: loaded)
+    clf = score_folder.load(model)
+    monkeypatch.setattr(score_folder, "score", stored_rows)
+    monkeypatch.setattr(score_folder, "load", lambda path: clf)
     monkeypatch.setattr(score_folder, "check", lambda model: None)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     broken = tmp_path / "broken.csv"
     for n_bytes in [*range(0, len(whole), 5), *range(len(whole) - 90, len(whole))]:
         broken.write_bytes(whole[:n_bytes])
-        score(monkeypatch, model, folder, broken)
-        # The row with an error is tried again, and comes last then.
+        run_script(monkeypatch, model, folder, broken)
+        # The image with an error is retried, and its row is written last.
         assert sorted(broken.read_bytes().splitlines()) == sorted(whole.splitlines())
-        assert sorted(tuple(row.values()) for row in read(broken)) == sorted(said.values())
+        assert sorted(tuple(row.values()) for row in read(broken)) == sorted(expected.values())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.csv", "scores.csv"]
 
 
-def test_what_is_written_is_not_scored_again(model, films, scores, monkeypatch):
-    score(monkeypatch, model, films, scores)
+def test_finished_rows_are_not_scored_again(model, images, scores, monkeypatch):
+    run_script(monkeypatch, model, images, scores)
     whole = scores.read_bytes()
-    monkeypatch.setattr(score_folder, "scored", None)
-    assert score(monkeypatch, model, films, scores) == 0
+    monkeypatch.setattr(score_folder, "score", None)
+    assert run_script(monkeypatch, model, images, scores) == 0
     assert scores.read_bytes() == whole
 
 
-def test_an_image_with_an_error_is_tried_again(model, xrays, films, scores, monkeypatch):
-    (films / "a.png").write_bytes(b"<html>")
-    assert score(monkeypatch, model, films, scores) == 1
-    shutil.copy(xrays[0][0], films / "a.png")
-    assert score(monkeypatch, model, films, scores) == 0
+def test_image_with_an_error_is_retried(model, xrays, images, scores, monkeypatch):
+    (images / "a.png").write_bytes(b"<html>")
+    assert run_script(monkeypatch, model, images, scores) == 1
+    shutil.copy(xrays[0][0], images / "a.png")
+    assert run_script(monkeypatch, model, images, scores) == 0
     assert sorted((row["file"], row["error"]) for row in read(scores)) == [("./a.png", ""), ("./b.png", "")]
 
 
-def test_images_that_came_later_are_added(model, xrays, scores, monkeypatch, tmp_path):
-    films = tmp_path / "later"
-    films.mkdir()
+def test_new_images_are_added(model, xrays, scores, monkeypatch, tmp_path):
+    images = tmp_path / "later"
+    images.mkdir()
     for name, path in zip("ba", xrays[0], strict=False):
-        shutil.copy(path, films / f"{name}.png")
-        assert score(monkeypatch, model, films, scores) == 0
+        shutil.copy(path, images / f"{name}.png")
+        assert run_script(monkeypatch, model, images, scores) == 0
     assert [row["file"] for row in read(scores)] == ["./b.png", "./a.png"]
 
 
-def test_another_model_does_not_go_on(model, xrays, folder, scores, monkeypatch, tmp_path, capsys):
-    score(monkeypatch, model, folder, scores)
+def test_scores_of_another_model_raise(model, xrays, folder, scores, monkeypatch, tmp_path, capsys):
+    run_script(monkeypatch, model, folder, scores)
     whole = scores.read_bytes()
     joblib.dump(PneumoniaClassifier(**TINY, alpha=1.0, memory=None).fit(*xrays), tmp_path / "other.joblib")
     with pytest.raises(SystemExit, match="2"):
-        score(monkeypatch, tmp_path / "other.joblib", folder, scores)
-    assert "was begun by the model" in capsys.readouterr().err
+        run_script(monkeypatch, tmp_path / "other.joblib", folder, scores)
+    assert "was written with the model" in capsys.readouterr().err
     assert scores.read_bytes() == whole
 
 
@@ -175,81 +175,75 @@ def test_another_model_does_not_go_on(model, xrays, folder, scores, monkeypatch,
     "others",
     [b"patient,diagnosis\r\n1,0\r\n", b"patient,diagnosis", b"x", b"x\n", b"\n", b'{"a": 1}\n', b"\xff\xd8\xff\x00"],
 )
-def test_a_file_of_something_else_is_left_alone(others, model, films, scores, monkeypatch, capsys):
+def test_other_file_raises_and_is_unchanged(others, model, images, scores, monkeypatch, capsys):
     scores.write_bytes(others)
     with pytest.raises(SystemExit, match="2"):
-        score(monkeypatch, model, films, scores)
-    assert "name another file" in capsys.readouterr().err
+        run_script(monkeypatch, model, images, scores)
+    assert "Choose another file" in capsys.readouterr().err
     assert scores.read_bytes() == others
 
 
-def test_a_file_that_is_no_csv_is_left_alone(model, films, scores, monkeypatch, capsys):
+def test_invalid_csv_raises_and_is_unchanged(model, images, scores, monkeypatch, capsys):
     others = b"x" * (csv.field_size_limit() + 1)
     scores.write_bytes(others)
     with pytest.raises(SystemExit, match="2"):
-        score(monkeypatch, model, films, scores)
-    assert "name another file" in capsys.readouterr().err
+        run_script(monkeypatch, model, images, scores)
+    assert "Choose another file" in capsys.readouterr().err
     assert scores.read_bytes() == others
 
 
-def test_rows_of_another_shape_are_left_alone(model, films, scores, monkeypatch, capsys):
-    score(monkeypatch, model, films, scores)
+def test_rows_of_other_length_raise_and_are_unchanged(model, images, scores, monkeypatch, capsys):
+    run_script(monkeypatch, model, images, scores)
     head, *rows = scores.read_bytes().splitlines(keepends=True)
     others = b"".join([head, b"\r\n", *rows])
     scores.write_bytes(others)
     with pytest.raises(SystemExit, match="2"):
-        score(monkeypatch, model, films, scores)
-    assert "name another file" in capsys.readouterr().err
+        run_script(monkeypatch, model, images, scores)
+    assert "Choose another file" in capsys.readouterr().err
     assert scores.read_bytes() == others
 
 
-def test_a_second_run_on_the_same_file_is_refused(model, films, scores, monkeypatch, capsys):
+def test_second_run_on_the_same_file_raises(model, images, scores, monkeypatch, capsys):
     pytest.importorskip("fcntl")
-    scored = score_folder.scored
+    score = score_folder.score
 
-    def second(*arguments):
-        monkeypatch.setattr(score_folder, "scored", scored)
+    def start_second_run(*arguments):
+        monkeypatch.setattr(score_folder, "score", score)
         with pytest.raises(SystemExit, match="2"):
-            score(monkeypatch, model, films, scores)
-        return scored(*arguments)
+            run_script(monkeypatch, model, images, scores)
+        return score(*arguments)
 
-    monkeypatch.setattr(score_folder, "scored", second)
-    assert score(monkeypatch, model, films, scores) == 0
+    monkeypatch.setattr(score_folder, "score", start_second_run)
+    assert run_script(monkeypatch, model, images, scores) == 0
     assert "is being written by another run" in capsys.readouterr().err
     assert len(read(scores)) == 2
-    assert sorted(path.name for path in scores.parent.iterdir()) == ["films", "scores.csv"]
+    assert sorted(path.name for path in scores.parent.iterdir()) == ["images", "scores.csv"]
 
 
-def test_the_lock_of_a_killed_run_stops_nobody(model, films, scores, monkeypatch, tmp_path):
+def test_lock_of_an_interrupted_run_has_no_effect(model, images, scores, monkeypatch, tmp_path):
     (tmp_path / "scores.csv.skpneumo-lock").touch()
-    assert score(monkeypatch, model, films, scores) == 0
+    assert run_script(monkeypatch, model, images, scores) == 0
 
 
-def test_a_model_that_cannot_score_images_is_refused_before_the_file_is_begun(
-    films, scores, monkeypatch, tmp_path, capsys
-):
+def test_model_that_cannot_score_images_raises_before_writing(images, scores, monkeypatch, tmp_path, capsys):
     X, y = make_classification(20, 8, random_state=0)
     joblib.dump(PneumoniaClassifier(**TINY, memory=None).fit(X, y), tmp_path / "features.joblib")
     with pytest.raises(SystemExit, match="2"):
-        score(monkeypatch, tmp_path / "features.joblib", films, scores)
+        run_script(monkeypatch, tmp_path / "features.joblib", images, scores)
     assert "The model cannot score images: " in capsys.readouterr().err
     assert not scores.exists()
 
 
-def test_an_error_that_nobody_expects_is_told_from_images_that_cannot_be_read(
-    model, films, scores, monkeypatch, capsys
-):
+def test_unexpected_error_has_exit_status_2(model, images, scores, monkeypatch, capsys):
     def broken(*arguments):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(score_folder, "write_all", broken)
-    assert score(monkeypatch, model, films, scores) == 2
+    monkeypatch.setattr(score_folder, "write_rows", broken)
+    assert run_script(monkeypatch, model, images, scores) == 2
     assert "RuntimeError: out of memory" in capsys.readouterr().err
 
 
-def test_a_name_that_is_no_utf8_and_one_that_looks_like_its_escape_have_two_rows(
-    model, xrays, scores, monkeypatch, tmp_path
-):
+def test_invalid_utf8_name_and_its_escaped_form_have_two_rows(model, xrays, scores, monkeypatch, tmp_path):
     names = [b"\xff.png", b"\\udcff.png", b"\\\xff.png", b"\\\\udcff.png"]
     folder = tmp_path / "bytes"
     folder.mkdir()
@@ -257,69 +251,67 @@ def test_a_name_that_is_no_utf8_and_one_that_looks_like_its_escape_have_two_rows
         for name in names:
             shutil.copy(xrays[0][0], os.path.join(os.fsencode(folder), name))
     except OSError:
-        pytest.skip("this file system takes no such name")
-    assert score(monkeypatch, model, folder, scores) == 0
+        pytest.skip("the file system does not support such names")
+    assert run_script(monkeypatch, model, folder, scores) == 0
     cells = [r"./\udcff.png", r"./\\udcff.png", r".//\udcff.png", r".//\\\udcff.png"]
     assert sorted(row["file"] for row in read(scores)) == sorted(cells)
 
 
-def test_a_name_in_the_current_folder_is_no_url(model, xrays, scores, monkeypatch, tmp_path):
+def test_file_name_like_a_url_is_read_as_a_file(model, xrays, scores, monkeypatch, tmp_path):
     folder = tmp_path / "urls"
     folder.mkdir()
     try:
         shutil.copy(xrays[0][0], folder / "memory::a.png")
     except OSError:
-        pytest.skip("this file system takes no such name")
+        pytest.skip("the file system does not support such names")
     monkeypatch.chdir(folder)
-    assert score(monkeypatch, model, ".", scores) == 0
+    assert run_script(monkeypatch, model, ".", scores) == 0
     assert [row["file"] for row in read(scores)] == ["./memory::a.png"]
 
 
-def test_what_is_passed_over_is_counted(model, films, scores, monkeypatch, tmp_path, capsys):
+def test_skipped_files_are_counted(model, images, scores, monkeypatch, tmp_path, capsys):
     (tmp_path / "elsewhere").mkdir()
-    (films / "link").symlink_to(tmp_path / "elsewhere")
-    (films / ".hidden").mkdir()
+    (images / "link").symlink_to(tmp_path / "elsewhere")
+    (images / ".hidden").mkdir()
     for name in ["a.dcm", "b.DCM", "README", ".b.png"]:
-        (films / name).touch()
-    assert score(monkeypatch, model, films, scores) == 0
-    said = "Passed over: 2 .dcm, 1 hidden, 1 hidden folder, 1 linked folder, 1 without suffix."
-    assert said in capsys.readouterr().err
+        (images / name).touch()
+    assert run_script(monkeypatch, model, images, scores) == 0
+    message = "Skipped: 2 .dcm, 1 hidden, 1 hidden folder, 1 linked folder, 1 without suffix."
+    assert message in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_read_is_not_missed_in_silence(model, films, scores, monkeypatch, capsys):
-    (films / "closed").mkdir()
+def test_unreadable_folder_raises(model, images, scores, monkeypatch, capsys):
+    (images / "closed").mkdir()
     scandir = os.scandir
 
-    def closed(path):  # root may read every folder
+    def closed(path):  # a test run as root can read every folder
         if os.path.basename(path) == "closed":
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(SystemExit, match="2"):
-        score(monkeypatch, model, films, scores)
+        run_script(monkeypatch, model, images, scores)
     assert "closed" in capsys.readouterr().err
     assert not scores.exists()
 
 
-@pytest.mark.parametrize(("name", "reason"), [("nowhere", "does not exist"), ("a.png", "is no folder")])
-def test_a_folder_that_is_none_is_named(name, reason, model, films, scores, monkeypatch, capsys):
+@pytest.mark.parametrize(("name", "reason"), [("nowhere", "does not exist"), ("a.png", "is not a folder")])
+def test_invalid_folder_raises(name, reason, model, images, scores, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
-        score(monkeypatch, model, films / name, scores)
+        run_script(monkeypatch, model, images / name, scores)
     assert f"{name} {reason}" in capsys.readouterr().err
 
 
-def test_a_folder_without_images_is_named(model, scores, monkeypatch, tmp_path, capsys):
+def test_folder_without_images_raises(model, scores, monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        score(monkeypatch, model, tmp_path, scores)
-    assert "holds no image" in capsys.readouterr().err
+        run_script(monkeypatch, model, tmp_path, scores)
+    assert "contains no image" in capsys.readouterr().err
     assert not scores.exists()
 
 
 @pytest.mark.parametrize("kind", ["search", "pipeline", "views"])
-def test_models_around_the_classifier_say_what_they_say_and_store_nothing(
-    kind, xrays, folder, scores, monkeypatch, tmp_path
-):
+def test_meta_estimators_predict_the_same_and_store_nothing(kind, xrays, folder, scores, monkeypatch, tmp_path):
     monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "cache"))
     estimator = {
         "search": GridSearchCV(PneumoniaClassifier(**TINY), {"alpha": [0.05]}, cv=2, scoring="roc_auc"),
@@ -328,10 +320,10 @@ def test_models_around_the_classifier_say_what_they_say_and_store_nothing(
     }[kind].fit(*xrays)
     joblib.dump(estimator, tmp_path / "model.joblib")
     monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "never"))
-    score(monkeypatch, tmp_path / "model.joblib", folder, scores)
+    run_script(monkeypatch, tmp_path / "model.joblib", folder, scores)
     assert not (tmp_path / "never").exists()
     monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "cache"))
     rows = [row for row in read(scores) if not row["error"]]
     expected = estimator.predict_proba([str(folder / row["file"]) for row in rows])
-    said = [[float(row["probability_0"]), float(row["probability_1"])] for row in rows]
-    np.testing.assert_allclose(said, expected, atol=1e-4)
+    probabilities = [[float(row["probability_0"]), float(row["probability_1"])] for row in rows]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-4)

@@ -1,4 +1,4 @@
-"""A model of skpneumo as a service wants it: one pass of the network an image, and nothing is stored."""
+"""Load a model of skpneumo for a service that computes features once per image and stores nothing."""
 
 import hashlib
 import io
@@ -23,39 +23,39 @@ class LoadedModel:
         for part in parts(estimator):
             if hasattr(part, "memory"):
                 part.memory = None
-        self.estimator = getattr(estimator, "best_estimator_", estimator)  # of a search, what it has found
+        self.estimator = getattr(estimator, "best_estimator_", estimator)  # the best model of a search
         self.classes = [str(label) for label in self.estimator.classes_]
-        self.inner = with_features(self.estimator)
+        self.classifier = inner_classifier(self.estimator)
         self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
     def warm_up(self) -> None:
-        """Do now what would make the first request slow: load and compile the network, and use all of it once."""
-        if self.inner:
-            self.inner.warm_up()
+        """Load, compile and run the network once, so that the first request is not slow."""
+        if self.classifier:
+            self.classifier.warm_up()
         gray = io.BytesIO()
         Image.new("L", (256, 256), 128).save(gray, "PNG")
-        self.answers(self.rows([gray.getvalue()]))
+        self.predictions(self.rows([gray.getvalue()]))
 
     def rows(self, images: list[bytes]) -> np.ndarray:
-        """Ask the model of a batch: probabilities, number of the class that is called, novelty or NaN of each image."""
-        X = self.inner.features(images) if self.inner else images
-        calls = np.searchsorted(self.estimator.classes_, self.estimator.predict(X))
-        novelty = self.inner.novelty(X) if self.inner else np.full(len(images), np.nan)
-        return np.column_stack([self.estimator.predict_proba(X), calls, novelty])
+        """Compute a row per image: probabilities, index of the predicted class, and novelty or NaN."""
+        X = self.classifier.features(images) if self.classifier else images
+        predicted = np.searchsorted(self.estimator.classes_, self.estimator.predict(X))
+        novelty = self.classifier.novelty(X) if self.classifier else np.full(len(images), np.nan)
+        return np.column_stack([self.estimator.predict_proba(X), predicted, novelty])
 
-    def answers(self, rows: np.ndarray) -> list[dict[str, Any]]:
-        """Put rows into words."""
+    def predictions(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """Convert rows to JSON-serializable predictions."""
         return [
             {
                 "probabilities": dict(zip(self.classes, probabilities, strict=True)),
-                "call": self.classes[int(call)],
+                "call": self.classes[int(predicted)],
                 "novelty": None if np.isnan(novelty) else novelty,
             }
-            for *probabilities, call, novelty in rows.tolist()
+            for *probabilities, predicted, novelty in rows.tolist()
         ]
 
     def card(self) -> dict[str, Any]:
-        """Say which model this is."""
+        """Return the identity of the model: digest, classes, threshold and version."""
         return {
             "sha256": self.sha256,
             "classes": self.classes,
@@ -65,13 +65,13 @@ class LoadedModel:
         }
 
     def history(self) -> dict[str, Any]:
-        """Say how it was made, as far as it knows."""
+        """Return the versions and the training summary of the classifier, if it has them."""
         names = {"fitted_with": "versions_", "training_summary": "training_summary_"}
-        return {key: getattr(self.inner, name, None) for key, name in names.items()}
+        return {key: getattr(self.classifier, name, None) for key, name in names.items()}
 
 
 def parts(thing: Any) -> Iterator[Any]:
-    """Yield the estimators that a model is made of, the fitted copies in it too."""
+    """Yield all estimators inside a model, including fitted copies."""
     if isinstance(thing, list | tuple | dict):
         for part in thing.values() if isinstance(thing, dict) else thing:
             yield from parts(part)
@@ -81,21 +81,21 @@ def parts(thing: Any) -> Iterator[Any]:
 
 
 def threshold(model: Any) -> dict[str, Any] | None:
-    """Return the probability that a call needs, and the class that it is of; None where calls are made otherwise."""
+    """Return the probability threshold of the model and its class, or None if it has none."""
     if getattr(model, "response_method", "predict_proba") == "decision_function":
         return None
-    of = getattr(model, "pos_label", None)
+    pos_label = getattr(model, "pos_label", None)
     if hasattr(model, "best_threshold_"):
-        of = model._curve_scorer._get_pos_label()  # scikit-learn keeps it nowhere else
-    chosen = (getattr(model, name, None) for name in ("best_threshold_", "threshold_", "threshold"))
-    value = next((value for value in chosen if value is not None), None)
+        pos_label = model._curve_scorer._get_pos_label()  # no public attribute holds it
+    thresholds = (getattr(model, name, None) for name in ("best_threshold_", "threshold_", "threshold"))
+    value = next((value for value in thresholds if value is not None), None)
     value = 0.5 if isinstance(value, str) else value  # "auto"
-    label = model.classes_[1] if of is None else of
+    label = model.classes_[1] if pos_label is None else pos_label
     return {"class": str(label), "probability": float(value)} if isinstance(value, Real) else None
 
 
-def with_features(model: Any) -> Any:
-    """Find the PneumoniaClassifier in a search or a threshold that takes features in the place of images."""
+def inner_classifier(model: Any) -> Any:
+    """Return the PneumoniaClassifier inside a search or threshold, if the model accepts its features as input."""
     while model is not None and not hasattr(model, "features"):
         model = getattr(model, "estimator_", getattr(model, "best_estimator_", None))
-    return model if getattr(model, "n_views_predict", None) == 1 else None  # features are those of one view
+    return model if getattr(model, "n_views_predict", None) == 1 else None  # features are of one view

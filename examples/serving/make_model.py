@@ -1,6 +1,6 @@
-"""Fit a small model on films drawn by a program, to try the service and the script with; it knows nothing of real ones.
+"""Fit a small model on synthetic images, for trying out the service and the script.
 
-Run ``python make_model.py pneumonia.joblib``.
+Run ``python make_model.py pneumonia.joblib``. The predictions of the model on real X-rays are meaningless.
 """
 
 import sys
@@ -17,7 +17,7 @@ def main(path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         X, y = make_chest_xrays(60, folder, random_state=0, return_X_y=True)
         joblib.dump(clf.fit(X, y), path)
-    print(f"wrote {path}: an untrained network below a head that knows 60 drawn films. It says nothing of real ones.")
+    print(f"wrote {path}: an untrained network and a head fitted on 60 synthetic images, for trying out code only")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The service, through a real server and a real client: answers, refusals, load, start and end."""
+"""Tests of the service through a real server and client: predictions, errors, load, startup and shutdown."""
 
 import gc
 import io
@@ -29,12 +29,12 @@ from skpneumo.datasets import make_chest_xrays
 
 TINY = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 2}
 LIMITS = Limits(file_bytes=200_000, body_bytes=500_000, files=4)
-LONG = 60  # seconds that no test lasts
+LONG = 60  # seconds, longer than any test
 
 
 @pytest.fixture(autouse=True)
 def errors(caplog):
-    """What the server logs as an error: nothing, whatever a client does, unless a test expects it and clears it."""
+    """Check that the server logs no error, unless a test removes it."""
     logged = []
     caplog.handler.addFilter(lambda record: logged.append(record) or True if record.levelname == "ERROR" else True)
     yield logged
@@ -49,8 +49,8 @@ def xrays(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def films(xrays):
-    """The bytes of six films."""
+def images(xrays):
+    """Return the bytes of six images."""
     contents = []
     for path in xrays[0][:6]:
         with open(path, "rb") as file:
@@ -72,7 +72,7 @@ def model(clf, tmp_path_factory):
 
 @contextmanager
 def served(model, limits=LIMITS, **batching):
-    """Run a service in a thread, on a port that is free; yield a client of it."""
+    """Run a service in a thread on a free port; yield a client."""
     with running(create_app(model, limits, **batching)) as client:
         yield client
 
@@ -105,8 +105,8 @@ def client(model):
         yield client
 
 
-def upload(client, *films, field="files"):
-    return client.post("/predict", files=[(field, (f"{i}.png", film)) for i, film in enumerate(films)])
+def upload(client, *images, field="files"):
+    return client.post("/predict", files=[(field, (f"{i}.png", image)) for i, image in enumerate(images)])
 
 
 def save(kind, *images, **options):
@@ -115,28 +115,28 @@ def save(kind, *images, **options):
     return file.getvalue()
 
 
-def test_films_are_answered_with_what_the_model_says_of_them(client, clf, xrays, films):
-    answer = upload(client, *films)
-    assert answer.status_code == 413  # six, and four are the most
-    answer = upload(client, *films[:4]).json()
+def test_predictions_match_the_model(client, clf, xrays, images):
+    answer = upload(client, *images)
+    assert answer.status_code == 413  # six files, limit four
+    answer = upload(client, *images[:4]).json()
     paths = xrays[0][:4]
-    probabilities = [[said["probabilities"][label] for label in ("0", "1")] for said in answer["files"]]
+    probabilities = [[file["probabilities"][label] for label in ("0", "1")] for file in answer["files"]]
     np.testing.assert_allclose(probabilities, clf.predict_proba(paths), atol=1e-4)
-    np.testing.assert_allclose([said["novelty"] for said in answer["files"]], clf.novelty(paths), atol=0.1)
-    assert [said["call"] for said in answer["files"]] == clf.predict(paths).astype(str).tolist()
-    assert [said["name"] for said in answer["files"]] == ["0.png", "1.png", "2.png", "3.png"]
+    np.testing.assert_allclose([file["novelty"] for file in answer["files"]], clf.novelty(paths), atol=0.1)
+    assert [file["call"] for file in answer["files"]] == clf.predict(paths).astype(str).tolist()
+    assert [file["name"] for file in answer["files"]] == ["0.png", "1.png", "2.png", "3.png"]
     assert answer["model"]["skpneumo"] == skpneumo.__version__
     assert len(answer["model"]["sha256"]) == 64
     assert "not a medical device" in answer["model"]["disclaimer"]
 
 
-def test_the_model_is_described(client, model):
+def test_model_is_described(client, model):
     card = client.get("/model").json()
     assert (card["sha256"], card["classes"]) == (model.sha256, ["0", "1"])
     assert {"threshold", "skpneumo", "fitted_with", "training_summary", "disclaimer"} <= set(card)
 
 
-def test_the_form_of_an_upload_is_in_the_description_of_the_interface(client):
+def test_openapi_describes_the_upload(client):
     body = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]
     assert "files" in body["content"]["multipart/form-data"]["schema"]["properties"]
 
@@ -145,7 +145,7 @@ GRAY = Image.new("L", (64, 64), 100)
 NOISE = Image.fromarray(np.random.RandomState(0).randint(0, 256, (96, 96), np.uint8))
 BAD = {
     "empty": (b"", 422, "is empty"),
-    "text": (b"a film", 415, "is something else, not a JPEG"),
+    "text": (b"an image", 415, "is something else, not a JPEG"),
     "html": (b"\n<!doctype html>", 415, "is HTML or XML, not a JPEG"),
     "pdf": (b"%PDF-1.7 ...", 415, "is a PDF"),
     "zip": (b"PK\x03\x04...", 415, "is a ZIP archive"),
@@ -162,9 +162,9 @@ BAD = {
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_film_is_refused_by_name_and_reason(name, client, films):
+def test_bad_file_is_rejected_with_name_and_reason(name, client, images):
     data, status, reason = BAD[name]
-    for sent, position in (([data], 0), ([films[0], data], 1)):
+    for sent, position in (([data], 0), ([images[0], data], 1)):
         answer = upload(client, *sent)
         assert answer.status_code == status
         (wrong,) = answer.json()["files"]
@@ -173,19 +173,19 @@ def test_what_is_no_film_is_refused_by_name_and_reason(name, client, films):
         assert f"'{position}.png' {wrong['reason'].rstrip('.')}." in answer.json()["detail"]
 
 
-def test_images_of_too_many_pixels_together_are_refused_before_they_are_decoded(client):
+def test_too_many_pixels_per_request_are_rejected(client):
     large = save("PNG", Image.new("1", (6_000, 6_000)))
     answer = upload(client, large, large, large)
     assert answer.status_code == 413
-    assert answer.json()["detail"] == "The images of a request may have 100000000 pixels at most."
+    assert answer.json()["detail"] == "The images of a request may have at most 100000000 pixels."
 
 
-def test_an_application_that_is_started_again_answers_again(model, films):
+def test_application_can_be_restarted(model, images):
     app = create_app(model, LIMITS)
     for _ in range(2):
         with running(app) as client:
             wait_until_ready(client)
-            assert upload(client, films[0]).status_code == 200
+            assert upload(client, images[0]).status_code == 200
 
 
 class FailingModel(LoadedModel):
@@ -199,19 +199,19 @@ class FailingModel(LoadedModel):
         raise OSError("no such device")
 
 
-def test_a_failure_of_the_service_is_answered_in_the_form_of_refusals_and_the_log_says_why(model, films, errors):
+def test_internal_error_has_the_error_format_and_is_logged(model, images, errors):
     with served(FailingModel(model)) as client:
         wait_until_ready(client)
-        answer = upload(client, films[0])
+        answer = upload(client, images[0])
     assert (answer.status_code, answer.json()) == (
         500,
-        {"detail": "The service failed; its log says why.", "files": []},
+        {"detail": "Internal error; see the log of the service.", "files": []},
     )
     assert str(errors.pop().exc_info[1]) == "no such device"
 
 
-def test_all_files_that_cannot_be_used_are_named_and_nothing_is_predicted(client, films):
-    answer = upload(client, b"", films[0], b"%PDF")
+def test_all_bad_files_are_listed_and_nothing_is_predicted(client, images):
+    answer = upload(client, b"", images[0], b"%PDF")
     assert answer.status_code == 422
     assert [wrong["name"] for wrong in answer.json()["files"]] == ["0.png", "2.png"]
     assert "2 of 3 files cannot be used, so nothing was predicted" in answer.json()["detail"]
@@ -225,44 +225,44 @@ def test_all_files_that_cannot_be_used_are_named_and_nothing_is_predicted(client
         ("multipart/form-data", b"--x--", 400, "not well-formed"),
         ("multipart/form-data; boundary=x", b"nonsense", 400, "not well-formed"),
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n1", 400, "not well-formed"),
-        ("multipart/form-data; boundary=x", b"--x\r\n", 400, "breaks off"),
+        ("multipart/form-data; boundary=x", b"--x\r\n", 400, "incomplete"),
         ("multipart/form-data; boundary=" + "x" * 300, b"--x--\r\n", 400, "not well-formed"),
     ],
 )
-def test_bodies_of_another_kind_are_refused(content_type, body, status, detail, client):
+def test_invalid_bodies_are_rejected(content_type, body, status, detail, client):
     answer = client.post("/predict", content=body, headers={"Content-Type": content_type.encode("latin-1")})
     assert answer.status_code == status
     assert detail in answer.json()["detail"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as below
-def test_a_body_that_breaks_off_is_refused_even_where_a_film_of_it_is_whole(model, films):
+def test_incomplete_body_is_rejected_even_if_one_image_is_complete(model, images):
     with served(model) as client:
         wait_until_ready(client)
-        request = client.build_request("POST", "/predict", files=[("files", film) for film in films[:2]])
+        request = client.build_request("POST", "/predict", files=[("files", image) for image in images[:2]])
         headers = {"Content-Type": request.headers["Content-Type"]}
         answer = client.post("/predict", content=request.read()[:-100], headers=headers)
     gc.collect()
-    assert (answer.status_code, answer.json()["detail"]) == (400, "The body breaks off before its end.")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The body is incomplete.")
 
 
-def test_other_fields_and_text_in_the_place_of_files_are_refused(client, films):
-    answer = upload(client, films[0], field="image")
+def test_unknown_fields_and_text_fields_are_rejected(client, images):
+    answer = upload(client, images[0], field="image")
     assert (answer.status_code, answer.json()["detail"]) == (
         422,
-        "Send images in the field 'files' alone; got 'image'.",
+        "Send images only in the field 'files'; got 'image'.",
     )
-    answer = client.post("/predict", data={"files": "../model.joblib"}, files={"files": films[0]})
-    assert (answer.status_code, answer.json()["detail"]) == (422, "The field 'files' must hold files.")
+    answer = client.post("/predict", data={"files": "../model.joblib"}, files={"files": images[0]})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "The field 'files' must contain files.")
 
 
-# Starlette leaves the files of a broken body to the garbage collector, which says so.
+# Starlette leaves the files of a broken body to the garbage collector, which warns.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_bytes_changed_at_random_are_never_an_error_of_the_service(model, films):
+def test_random_bytes_never_cause_an_internal_error(model, images):
     random = np.random.RandomState(0)
     with served(model) as client:
         wait_until_ready(client)
-        request = client.build_request("POST", "/predict", files={"files": films[0]})
+        request = client.build_request("POST", "/predict", files={"files": images[0]})
         body, headers = np.frombuffer(request.read(), np.uint8), {"Content-Type": request.headers["Content-Type"]}
         for _ in range(50):
             changed = body.copy()
@@ -274,15 +274,15 @@ def test_bytes_changed_at_random_are_never_an_error_of_the_service(model, films)
     gc.collect()
 
 
-def test_too_many_bytes_are_refused_before_they_are_read(client):
+def test_too_large_body_is_rejected_before_reading(client):
     answer = client.post(
         "/predict", content=bytes(600_000), headers={"Content-Type": "multipart/form-data; boundary=x"}
     )
     assert answer.status_code == 413
-    assert "500000 bytes at most" in answer.json()["detail"]
+    assert "at most 500000 bytes" in answer.json()["detail"]
 
 
-def test_a_body_without_an_announced_length_is_cut_off_too(client):
+def test_too_large_body_without_content_length_is_rejected(client):
     def chunks():
         yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
         for _ in range(60):
@@ -292,7 +292,7 @@ def test_a_body_without_an_announced_length_is_cut_off_too(client):
     assert answer.status_code == 413
 
 
-def test_a_body_that_does_not_come_is_given_up(model):
+def test_body_that_does_not_arrive_times_out(model):
     with served(model, Limits(seconds=0.01)) as client:
         wait_until_ready(client)
         head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nContent-Type: multipart/form-data; boundary=x"
@@ -302,7 +302,7 @@ def test_a_body_that_does_not_come_is_given_up(model):
     assert answer.startswith(b"HTTP/1.1 408")
 
 
-def test_bodies_that_do_not_come_keep_nobody_out(model, films):
+def test_slow_clients_do_not_block_others(model, images):
     head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n"
     with served(model, Limits(requests=1)) as client, ExitStack() as connections:
         wait_until_ready(client)
@@ -310,47 +310,47 @@ def test_bodies_that_do_not_come_keep_nobody_out(model, films):
             connection = socket.create_connection((client.base_url.host, client.base_url.port), timeout=LONG)
             connections.enter_context(connection)
             connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
-            assert connection.recv(1_000).startswith(b"HTTP/1.1 100")  # so its body is waited for
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 100")  # the server waits for the body
             connection.sendall(b"--x")
-        assert upload(client, films[0]).status_code == 200
+        assert upload(client, images[0]).status_code == 200
 
 
-def test_bytes_beyond_what_may_be_held_are_refused_until_others_are_answered(model, films):
-    with served(model, Limits(held_bytes=len(films[0]) + 500)) as client:
+def test_requests_are_rejected_while_too_many_bytes_are_held(model, images):
+    with served(model, Limits(held_bytes=len(images[0]) + 500)) as client:
         wait_until_ready(client)
         for _ in range(2):
-            assert upload(client, films[0]).status_code == 200
-            answer = upload(client, films[0], films[0])
+            assert upload(client, images[0]).status_code == 200
+            answer = upload(client, images[0], images[0])
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-            assert "Too many bytes" in answer.json()["detail"]
+            assert "too many bytes" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
     ("name", "echoed"),
     [
         ("../../etc/passwd.png", "passwd.png"),
-        ("C:\\films\\a.png", "a.png"),
+        ("C:\\images\\a.png", "a.png"),
         ("x" * 500 + ".png", "x" * 100),
         ("a\u202egnp.exe", "a?gnp.exe"),
         ("f\u00fcr.png", "f\u00fcr.png"),
         ("folder/", "file 1"),
     ],
 )
-def test_names_are_echoed_without_folders_and_tricks(name, echoed, client, films):
-    assert client.post("/predict", files=[("files", (name, films[0]))]).json()["files"][0]["name"] == echoed
+def test_file_names_are_echoed_safely(name, echoed, client, images):
+    assert client.post("/predict", files=[("files", (name, images[0]))]).json()["files"][0]["name"] == echoed
 
 
-def test_other_methods_and_addresses_are_refused(client):
+def test_unknown_methods_and_paths_are_rejected(client):
     assert client.get("/predict").status_code == 405
-    assert client.get("/films").status_code == 404
+    assert client.get("/images").status_code == 404
 
 
 class SlowModel(LoadedModel):
-    """Waits, in warming up and in passing, until it is let."""
+    """Model that waits for an event in `warm_up` and in `rows`."""
 
     def __init__(self, model):
         vars(self).update(vars(model))
-        self.warm, self.begun, self.let = threading.Event(), threading.Semaphore(0), threading.Event()
+        self.warm, self.begun, self.go_on = threading.Event(), threading.Semaphore(0), threading.Event()
         self.sizes = []
 
     def warm_up(self):
@@ -359,21 +359,21 @@ class SlowModel(LoadedModel):
     def rows(self, images):
         self.sizes.append(len(images))
         self.begun.release()
-        assert self.let.wait(LONG)
+        assert self.go_on.wait(LONG)
         return super().rows(images)
 
 
-def test_the_service_is_up_at_once_but_ready_only_when_the_model_is_warm(model, films):
+def test_service_is_healthy_at_once_and_ready_after_warm_up(model, images):
     slow = SlowModel(model)
-    slow.let.set()
+    slow.go_on.set()
     with served(slow) as client:
         assert client.get("/healthz").status_code == 200
-        for answer in (client.get("/readyz"), upload(client, films[0])):
+        for answer in (client.get("/readyz"), upload(client, images[0])):
             assert answer.status_code == 503
             assert answer.headers["Retry-After"] == "1"
         slow.warm.set()
         wait_until_ready(client)
-        assert upload(client, films[0]).status_code == 200
+        assert upload(client, images[0]).status_code == 200
 
 
 class BrokenModel(LoadedModel):
@@ -388,7 +388,7 @@ class BrokenModel(LoadedModel):
         return {"disclaimer": ""}
 
 
-def test_a_model_that_cannot_be_warmed_up_is_never_ready_and_the_log_says_why(errors):
+def test_failed_warm_up_is_logged_and_service_is_not_ready(errors):
     model = BrokenModel()
     with served(model) as client:
         assert model.tried.wait(LONG)
@@ -396,34 +396,34 @@ def test_a_model_that_cannot_be_warmed_up_is_never_ready_and_the_log_says_why(er
     assert str(errors.pop().exc_info[1]) == "no such weights"
 
 
-def test_clients_share_a_pass_and_each_gets_its_own_answer(model, films):
+def test_concurrent_requests_are_batched_and_each_gets_its_own_predictions(model, images):
     slow = SlowModel(model)
     slow.warm.set()
     with served(slow) as client, ThreadPoolExecutor(3) as pool:
         wait_until_ready(client)
-        first = pool.submit(upload, client, films[0])
+        first = pool.submit(upload, client, images[0])
         assert slow.begun.acquire(timeout=LONG)
-        others = [pool.submit(upload, client, films[1]), pool.submit(upload, client, films[2], films[3])]
-        slow.let.set()
+        others = [pool.submit(upload, client, images[1]), pool.submit(upload, client, images[2], images[3])]
+        slow.go_on.set()
         answers = [future.result(LONG).json()["files"] for future in (first, *others)]
-        expected = [upload(client, film).json()["files"][0]["probabilities"] for film in films[:4]]
-    for said, probabilities in zip([said for answer in answers for said in answer], expected, strict=True):
-        assert said["probabilities"] == pytest.approx(probabilities, abs=1e-4)
+        expected = [upload(client, image).json()["files"][0]["probabilities"] for image in images[:4]]
+    for file, probabilities in zip([file for answer in answers for file in answer], expected, strict=True):
+        assert file["probabilities"] == pytest.approx(probabilities, abs=1e-4)
 
 
-def test_overload_is_answered_at_once(model, films):
+def test_overload_is_rejected_immediately(model, images):
     slow = SlowModel(model)
     slow.warm.set()
     with served(slow, Limits(requests=1)) as client, ThreadPoolExecutor(1) as pool:
         wait_until_ready(client)
-        first = pool.submit(upload, client, films[0])
+        first = pool.submit(upload, client, images[0])
         assert slow.begun.acquire(timeout=LONG)
-        answer = upload(client, films[1])
+        answer = upload(client, images[1])
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert "Too many requests" in answer.json()["detail"]
-        slow.let.set()
+        slow.go_on.set()
         assert first.result(LONG).status_code == 200
-        assert upload(client, films[1]).status_code == 200
+        assert upload(client, images[1]).status_code == 200
 
 
 def wrapped(kind, clf, xrays):
@@ -441,21 +441,19 @@ def wrapped(kind, clf, xrays):
 
 
 @pytest.mark.parametrize("kind", ["search", "tuned threshold", "fixed threshold", "calibrated", "views", "pipeline"])
-def test_models_around_the_classifier_say_what_they_say_and_store_nothing(
-    kind, clf, xrays, films, tmp_path, monkeypatch
-):
+def test_meta_estimators_predict_the_same_and_store_nothing(kind, clf, xrays, images, tmp_path, monkeypatch):
     monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "cache"))
     estimator = wrapped(kind, clf, xrays)
     joblib.dump(estimator, tmp_path / "model.joblib")
     monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "never"))
     model = LoadedModel(str(tmp_path / "model.joblib"))
     model.warm_up()
-    answers = model.answers(model.rows(films))
+    predictions = model.predictions(model.rows(images))
     assert not (tmp_path / "never").exists()
     assert all(part.memory is None for part in parts(model.estimator) if hasattr(part, "memory"))
-    probabilities = [list(answer["probabilities"].values()) for answer in answers]
+    probabilities = [list(each["probabilities"].values()) for each in predictions]
     np.testing.assert_allclose(probabilities, estimator.predict_proba(xrays[0][:6]), atol=1e-4)
-    assert [answer["call"] for answer in answers] == estimator.predict(xrays[0][:6]).astype(str).tolist()
+    assert [each["call"] for each in predictions] == estimator.predict(xrays[0][:6]).astype(str).tolist()
 
 
 def loaded(estimator, folder):
@@ -478,42 +476,40 @@ def fixed(clf, xrays, **parameters):
         ({"threshold": -1.5, "response_method": "decision_function"}, None),
     ],
 )
-def test_a_fixed_threshold_is_told_with_its_class_unless_it_is_no_probability(
-    parameters, expected, clf, xrays, tmp_path
-):
+def test_fixed_threshold_is_reported_if_it_is_a_probability(parameters, expected, clf, xrays, tmp_path):
     assert loaded(fixed(clf, xrays, **parameters), tmp_path).card()["threshold"] == expected
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_a_tuned_threshold_is_told_with_the_class_that_was_scored(label, xrays, tmp_path):
+def test_tuned_threshold_is_reported_with_the_scored_class(label, xrays, tmp_path):
     scoring = make_scorer(f1_score, pos_label=label)
     tuned = TunedThresholdClassifierCV(PneumoniaClassifier(**TINY, memory=None), cv=2, scoring=scoring).fit(*xrays)
     expected = {"class": str(label), "probability": tuned.best_threshold_}
     assert loaded(tuned, tmp_path).card()["threshold"] == expected
 
 
-def test_the_threshold_of_a_classifier_is_its_own_and_calibrations_have_none(clf, xrays, tmp_path):
+def test_classifier_has_a_threshold_and_calibration_has_none(clf, xrays, tmp_path):
     assert loaded(clf, tmp_path).card()["threshold"] == {"class": "1", "probability": 0.5}
     assert loaded(wrapped("calibrated", clf, xrays), tmp_path).card()["threshold"] is None
 
 
-def test_a_classifier_in_a_search_in_a_threshold_says_its_history_and_novelty(clf, xrays, films, tmp_path):
+def test_history_and_novelty_of_a_classifier_in_nested_meta_estimators(clf, xrays, images, tmp_path):
     search = GridSearchCV(PneumoniaClassifier(**TINY, memory=None), {"alpha": [0.05]}, cv=2).fit(*xrays)
     model = loaded(fixed(search, xrays), tmp_path)
     assert model.history()["training_summary"]["n_images"] == 24
-    (answer,) = model.answers(model.rows(films[:1]))
-    assert 0 <= answer["novelty"] <= 1
+    (prediction,) = model.predictions(model.rows(images[:1]))
+    assert 0 <= prediction["novelty"] <= 1
     direct = loaded(TunedThresholdClassifierCV(search, cv=2).fit(*xrays), tmp_path)
     assert direct.history()["training_summary"]["n_images"] == 24
 
 
-def test_without_a_model_the_service_says_how_to_make_one(monkeypatch):
+def test_missing_model_exits_with_instructions(monkeypatch):
     monkeypatch.delenv("SKPNEUMO_MODEL", raising=False)
     with pytest.raises(SystemExit, match="make_model"):
         main()
 
 
-def test_a_model_file_that_is_missing_is_named(monkeypatch, tmp_path):
+def test_missing_model_file_exits_with_its_name(monkeypatch, tmp_path):
     monkeypatch.setenv("SKPNEUMO_MODEL", str(tmp_path / "absent.joblib"))
     with pytest.raises(SystemExit, match=r"cannot be loaded: .*absent"):
         main()

@@ -1,4 +1,4 @@
-"""Chest X-rays to learn from: a folder on disk, or synthetic ones; and what to know of them before."""
+"""Load, audit and generate data sets of chest X-rays."""
 
 from skpneumo.datasets._audit import audit_xrays
 from skpneumo.datasets._folder import load_chest_xrays

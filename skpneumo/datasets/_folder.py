@@ -1,7 +1,7 @@
-"""Chest X-rays on disk in the folder layout of the Kaggle collection."""
+"""Load chest X-rays from a folder in the layout of the Kaggle collection."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,21 @@ _DESCR = """\
 Chest X-rays of children
 ========================
 
-Anterior-posterior films of children of one to five years from one hospital, sorted into normal and
-pneumonia, the latter told apart into bacterial and viral by the file names. The whole collection
-holds 5,856 images. It was published by Kermany, Zhang and Goldbaum, "Labeled Optical Coherence
+Anterior-posterior chest X-rays of children aged one to five years from one hospital, sorted into normal and
+pneumonia; the file names of pneumonias distinguish bacterial and viral ones. The whole collection has 5,856
+images. It was published by Kermany, Zhang and Goldbaum, "Labeled Optical Coherence
 Tomography (OCT) and Chest X-Ray Images for Classification", Mendeley Data,
 doi 10.17632/rscbjbr9sj, under CC BY 4.0.
 
-What to know before trusting a score:
+Limitations:
 
 - Up to 30 images show the same patient. Split by ``groups``, not by image.
 - Some images are exact duplicates of others.
-- Labels of the test images were graded with more care than those of the training images.
-- In the files as published, colour mode, embedded metadata and aspect ratio give the diagnosis
-  away without a look at the lungs.
-- One hospital and one age group: a score within this collection says little about another site.
+- The labels of the test images were graded with more care than those of the training images.
+- In the published files, color mode, embedded metadata and aspect ratio reveal the diagnosis without the lungs.
+- All images come from one hospital and one age group: a score on this collection is little evidence for other sites.
 
-This text describes the published collection; whether the files read are part of it was not checked.
+This text describes the published collection. The files that were read are not checked against it.
 """
 
 
@@ -56,57 +55,57 @@ def load_chest_xrays(
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    """List the chest X-rays of a folder with their labels and patients.
+    """Load paths, labels and patients of the chest X-rays in a folder.
 
-    No image is opened: what is returned are paths, and the labels that folders and file names
-    tell.
+    Labels and patients are read from the names of folders and files. Images are not opened.
 
     Parameters
     ----------
     root : str or path-like
-        Folder that holds ``train``, ``test`` and ``val`` with ``NORMAL`` and ``PNEUMONIA`` in each,
-        or ``NORMAL`` and ``PNEUMONIA`` themselves, or a folder ``chest_xray`` that holds either.
-        Upper and lower case are the same. Read are ``.bmp``, ``.jpeg``, ``.jpg``, ``.png``,
-        ``.tif``, ``.tiff`` and ``.webp`` files; hidden files are passed over.
+        Folder with subfolders ``train``, ``test`` and ``val``, each with ``NORMAL`` and ``PNEUMONIA``; or with
+        ``NORMAL`` and ``PNEUMONIA`` directly; or with a folder ``chest_xray`` in one of these layouts. Names are
+        case-insensitive. Files ending in ``.bmp``, ``.jpeg``, ``.jpg``, ``.png``, ``.tif``, ``.tiff`` or ``.webp`` are
+        read; hidden files are skipped.
     subset : {"train", "test", "val", "all"}, default="train"
-        Which images. "train" includes the images of ``val``: the collection has 16 of these, too
-        few to tune or to measure anything with. Without split folders, all images are "train".
+        Subset to load. "train" includes the images of ``val``: the 16 validation images of the collection are too few
+        for tuning or evaluation. Without split folders, all images belong to "train".
     target : {"diagnosis", "etiology"}, default="diagnosis"
-        "diagnosis" is 0 for normal and 1 for pneumonia; "etiology" is 0 for normal, 1 for bacterial
-        and 2 for viral pneumonia.
+        The labels: "diagnosis" is 0 for normal and 1 for pneumonia; "etiology" is 0 for normal, 1 for bacterial and 2
+        for viral pneumonia.
     shuffle : bool, default=True
-        Whether to shuffle the images, which are otherwise sorted by path.
+        Whether to shuffle the images. Otherwise they are sorted by path.
     random_state : int, RandomState instance or None, default=0
-        Decides the order of shuffled images, which depends on nothing else.
+        Determines random number generation for shuffling. Pass an int for reproducible output across multiple function
+        calls.
     return_X_y : bool, default=False
-        Whether to return ``(data, target)`` instead of a Bunch.
+        If True, return ``(data, target)`` instead of a Bunch object.
     as_frame : bool, default=False
-        Whether to return pandas objects.
+        If True, return pandas objects.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        With the attributes
+        Dictionary-like object, with the following attributes.
 
         data : ndarray of shape (n_samples, 1), dtype object
-            Paths, one a row. A data frame with the column ``path`` if `as_frame`.
+            The paths of the images. If `as_frame` is True, a DataFrame with the column ``path``.
         target : ndarray of shape (n_samples,), dtype int
-            Labels. A series if `as_frame`.
+            The labels. If `as_frame` is True, a Series.
         target_names : list of str
-            What the labels mean, by value.
+            The names of the target classes.
         groups : ndarray of shape (n_samples,), dtype object
-            Patient of each image. A file whose name does not tell the patient counts as a patient
-            of its own, called by its file name.
+            The patient of each image. If the file name does not contain a patient, the image is a group of its own,
+            named by the file.
         etiology : ndarray of shape (n_samples,), dtype object
-            "normal", "bacteria", "virus", or "unknown" for a pneumonia whose file name does not
-            tell. The folder decides between normal and pneumonia.
+            "normal", "bacteria", "virus", or "unknown" if the file name of a pneumonia does not contain the etiology.
+            The folder determines whether an image is normal.
         frame : DataFrame or None
-            All of this, in the columns ``path``, ``diagnosis`` ("normal" or "pneumonia"),
-            ``etiology`` and ``patient``, if `as_frame`.
+            Only if `as_frame` is True: DataFrame with the columns ``path``, ``diagnosis`` ("normal" or "pneumonia"),
+            ``etiology`` and ``patient``.
         DESCR : str
-            Origin, licence and pitfalls of the collection.
+            Origin, license and limitations of the collection.
     (data, target) : tuple if `return_X_y`
-        The first two of these.
+        The paths and the labels.
 
     Raises
     ------
@@ -115,19 +114,19 @@ def load_chest_xrays(
     NotADirectoryError
         If `root` is a file.
     ValueError
-        If an option is unknown, no image is found, or the etiology is asked for and some file
-        names do not tell it.
+        If an option is unknown, if no image is found, or if ``target="etiology"`` and some file names do not contain
+        the etiology.
     ImportError
-        If `as_frame` and pandas is not installed.
+        If `as_frame` is True and pandas is not installed.
 
     See Also
     --------
-    make_chest_xrays : Draw synthetic films in the same layout.
+    make_chest_xrays : Generate synthetic chest X-rays in the same layout.
 
     References
     ----------
-    D. Kermany, K. Zhang, M. Goldbaum, "Labeled Optical Coherence Tomography (OCT) and Chest X-Ray
-    Images for Classification", Mendeley Data, 2018, doi 10.17632/rscbjbr9sj.
+    D. Kermany, K. Zhang, M. Goldbaum, "Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for
+    Classification", Mendeley Data, 2018, doi 10.17632/rscbjbr9sj.
 
     Examples
     --------
@@ -152,15 +151,15 @@ def load_chest_xrays(
 
 
 def list_images(root: Path, subset: str) -> list[tuple[Path, str]]:
-    """Read the folders: paths and classes of the images of a subset, sorted by path."""
+    """List paths and classes of the images of a subset, sorted by path."""
     root = _descend(root)
     if children(root, CLASSES):
         if children(root, SPLITS):
-            raise ValueError(f"expected either split folders or class folders in '{root}'. {_found(root)}")
+            raise ValueError(f"Expected either split folders or class folders in '{root}', not both. {_found(root)}")
         if subset not in {"train", "all"}:
             raise FileNotFoundError(
-                f"subset={subset!r} needs a folder {subset!r} in '{root}', which has no split "
-                f"folders: all its images are subset='train'. {_found(root)}"
+                f"subset={subset!r} needs a folder {subset!r} in '{root}', which has no split folders. "
+                f"Use subset='train' for all its images. {_found(root)}"
             )
         splits = [root]
     else:
@@ -169,12 +168,12 @@ def list_images(root: Path, subset: str) -> list[tuple[Path, str]]:
     if not images:
         where = ", ".join(f"'{split}'" for split in splits)
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(f"no image that ends in {endings} in the class folders of {where}")
+        raise ValueError(f"Found no image in the class folders of {where}. File names must end in {endings}.")
     return sorted(images, key=lambda image: image[0].parts)
 
 
 def build_bunch(found: list[tuple[Path, str]], *, target: str, as_frame: bool) -> Bunch:
-    """Compute labels and patients of images whose paths and classes are known."""
+    """Build the Bunch of a data set from the paths and classes of its images."""
     paths = np.array([str(path) for path, _ in found], dtype=object)
     diagnoses = np.array([diagnosis for _, diagnosis in found], dtype=object)
     etiologies = np.array([_etiology(*image) for image in found], dtype=object)
@@ -182,10 +181,10 @@ def build_bunch(found: list[tuple[Path, str]], *, target: str, as_frame: bool) -
     names = TARGETS[target]
     if target == "etiology":
         _check_etiology(paths[etiologies == "unknown"])
-    words = diagnoses if target == "diagnosis" else etiologies
+    labels = diagnoses if target == "diagnosis" else etiologies
     bunch = Bunch(
         data=paths.reshape(-1, 1),
-        target=np.array([names.index(word) for word in words], dtype=np.int64),
+        target=np.array([names.index(label) for label in labels], dtype=np.int64),
         target_names=list(names),
         groups=groups,
         etiology=etiologies,
@@ -202,14 +201,14 @@ def build_bunch(found: list[tuple[Path, str]], *, target: str, as_frame: bool) -
 
 
 def import_pandas(
-    otherwise: str = "as_frame=True needs pandas: install it with 'pip install pandas', or leave as_frame out to get "
-    "numpy arrays.",
+    message: str = "as_frame=True needs pandas. Install it with 'pip install pandas', or use as_frame=False to get "
+    "NumPy arrays.",
 ) -> Any:
-    """Import pandas, or say how to do without."""
+    """Import pandas, or raise an ImportError with the given message."""
     try:
         import pandas as pd
     except ImportError as error:
-        raise ImportError(otherwise) from error
+        raise ImportError(message) from error
     return pd
 
 
@@ -221,24 +220,24 @@ def _etiology(path: Path, diagnosis: str) -> str:
 
 
 def _descend(root: Path) -> Path:
-    """Go down into the folders of the published archive that hold nothing but another one."""
+    """Descend into nested ``chest_xray`` folders, as in the published archive."""
     if not root.exists():
-        raise FileNotFoundError(f"no folder '{root}'")
+        raise FileNotFoundError(f"The folder '{root}' does not exist.")
     if not root.is_dir():
-        raise NotADirectoryError(f"expected a folder that holds X-rays, got the file '{root}'")
-    here = root
-    while not children(here, (*CLASSES, *SPLITS)):
-        nested = children(here, (_NESTED,))
+        raise NotADirectoryError(f"Expected a folder with X-rays, got the file '{root}'.")
+    folder = root
+    while not children(folder, (*CLASSES, *SPLITS)):
+        nested = children(folder, (_NESTED,))
         if not nested:
             raise FileNotFoundError(
-                f"expected folders train, test and val, or NORMAL and PNEUMONIA, in '{here}'. {_found(here)}"
+                f"Expected the folders train, test and val, or NORMAL and PNEUMONIA, in '{folder}'. {_found(folder)}"
             )
-        here = nested[0]
-    return here
+        folder = nested[0]
+    return folder
 
 
 def _split_folders(root: Path, subset: str) -> list[Path]:
-    """Folders of a subset; only the validation images that train includes may be absent."""
+    """Return the folders of a subset; ``val`` may be missing unless it is the subset."""
     splits = []
     for name in _SUBSETS[subset]:
         folders = children(root, (name,))
@@ -252,39 +251,43 @@ def _class_images(split: Path) -> Iterator[tuple[Path, str]]:
     for diagnosis in CLASSES:
         folders = children(split, (diagnosis,))
         if not folders:
-            raise FileNotFoundError(f"expected folders NORMAL and PNEUMONIA in '{split}'. {_found(split)}")
+            raise FileNotFoundError(f"Expected the folders NORMAL and PNEUMONIA in '{split}'. {_found(split)}")
         for folder in folders:
             yield from ((path, diagnosis) for path in folder.iterdir() if is_image(path))
 
 
 def is_image(path: Path) -> bool:
-    """Tell by its name whether a file is an image."""
+    """Check by the suffix whether a file is an image that is not hidden."""
     if path.name.startswith("."):
         return False
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
 def children(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """Sub-folders that have one of the names, in any case."""
+    """Return the subfolders with one of the names, ignoring case."""
     entries = sorted(folder.iterdir())
     return [entry for entry in entries if entry.name.lower() in names and entry.is_dir()]
 
 
-def _found(folder: Path, most: int = 10) -> str:
+def _found(folder: Path) -> str:
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"Found: {', '.join(names[:most]) or 'nothing'}{more}."
+    return f"Found: {listed(names) or 'nothing'}."
+
+
+def listed(items: Sequence[Any], max_items: int = 10) -> str:
+    """Join the first items for a message, followed by the number of the others."""
+    rest = len(items) - max_items
+    return ", ".join(map(str, items[:max_items])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def check_option(name: str, value: str, options: dict[str, Any]) -> None:
     if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}.")
 
 
 def _check_etiology(unknown: Any) -> None:
     if len(unknown):
-        listed = "\n".join(f"  {path}" for path in unknown)
         raise ValueError(
-            "target='etiology' needs pneumonia files named like 'person1_bacteria_1.jpeg' or "
-            f"'person1_virus_1.jpeg'; {len(unknown)} are not:\n{listed}"
+            "target='etiology' needs pneumonia files named like 'person1_bacteria_1.jpeg' or 'person1_virus_1.jpeg', "
+            f"but {len(unknown)} are not: {listed(unknown)}. Rename or remove them, or use target='diagnosis'."
         )

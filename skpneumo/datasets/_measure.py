@@ -1,4 +1,4 @@
-"""What can be said of one image without knowing what it shows."""
+"""Attributes of an image file that do not depend on the anatomy shown."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,29 +10,29 @@ from skpneumo._images.decoding import whole
 from skpneumo._images.duplicates import Fingerprint, fingerprint
 from skpneumo._images.sources import read_bytes
 
-# Attributes that a disease can change by itself: a veil brightens a film, and smooth lungs compress better.
-PICTURE = frozenset({"file size", "bytes per pixel", "mean gray", "contrast", "black pixels", "white pixels"})
+# Opacities brighten an image, and smooth lungs compress better.
+DISEASE_DEPENDENT = frozenset({"file size", "bytes per pixel", "mean gray", "contrast", "black pixels", "white pixels"})
 
-_EVEN = 6  # gray levels that a line of a margin may span
+_MAX_MARGIN_RANGE = 6  # gray levels within a row or column of a margin
 _BITS_PER_SAMPLE, _IMAGE_DESCRIPTION = 258, 270
 
 
 class Measured(NamedTuple):
-    """An image, measured: numbers, truths and names of categories by what was measured."""
+    """The attributes of an image (numbers, flags and categories) and its fingerprint."""
 
-    film: Fingerprint
+    fingerprint: Fingerprint
     attributes: dict[str, float | bool | str]
 
 
 def measure(path: str) -> Measured | str:
-    """Read an image once and measure it, or say why it cannot be read."""
+    """Measure an image, or return the reason why it cannot be read."""
     try:
         data = read_bytes(path)
         image, gray = whole(data)
     except (OSError, ValueError) as error:
         return str(error)
-    seen = fingerprint(data, gray)
-    return Measured(seen, _file(image, gray, len(data)) | _metadata(image) | _picture(gray, seen))
+    found = fingerprint(data, gray)
+    return Measured(found, _file(image, gray, len(data)) | _metadata(image) | _gray_values(gray, found))
 
 
 def _file(image: Image.Image, gray: Image.Image, n_bytes: int) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _depth(image: Image.Image) -> float:
     tags = getattr(image, "tag_v2", {})
     if _BITS_PER_SAMPLE in tags:
         return float(np.max(tags[_BITS_PER_SAMPLE]))
-    if image.mode.startswith("I"):  # of the formats without tags PNG alone is deep, and 16 bits at most
+    if image.mode.startswith("I"):  # without tags, only PNG exceeds 8 bits, and has at most 16
         return 16.0
     return 1.0 if image.mode == "1" else 8.0
 
@@ -74,26 +74,26 @@ def _metadata(image: Image.Image) -> dict[str, Any]:
     }
 
 
-def _picture(gray: Image.Image, seen: Fingerprint) -> dict[str, Any]:
+def _gray_values(gray: Image.Image, found: Fingerprint) -> dict[str, Any]:
     counts = np.array(gray.histogram(), float)
-    shares, levels = counts / counts.sum(), np.arange(256)
-    mean = float(shares @ levels)
+    fractions, levels = counts / counts.sum(), np.arange(256)
+    mean = float(fractions @ levels)
     return {
-        "margin": 0.0 if seen.thumbnail is None else _margin(seen.thumbnail.astype(float)),
+        "margin": 0.0 if found.thumbnail is None else _margin(found.thumbnail.astype(float)),
         "mean gray": mean,
-        "contrast": float(np.sqrt(shares @ (levels - mean) ** 2)),
-        "black pixels": float(shares[:3].sum()),
-        "white pixels": float(shares[253:].sum()),
+        "contrast": float(np.sqrt(fractions @ (levels - mean) ** 2)),
+        "black pixels": float(fractions[:3].sum()),
+        "white pixels": float(fractions[253:].sum()),
     }
 
 
 def _margin(thumbnail: np.ndarray) -> float:
-    """Share of the area that lies outside the lines, from each side, that are more than one even tone."""
-    spans = [_inside(lines) for lines in (thumbnail, thumbnail.T)]
+    """Compute the fraction of the area taken by rows and columns of uniform gray at the edges."""
+    spans = [_fraction_inside(lines) for lines in (thumbnail, thumbnail.T)]
     return 1 - spans[0] * spans[1]
 
 
-def _inside(lines: np.ndarray) -> float:
+def _fraction_inside(lines: np.ndarray) -> float:
     low, high = np.percentile(lines, [2, 98], axis=1)
-    uneven = np.flatnonzero(high - low > _EVEN)
+    uneven = np.flatnonzero(high - low > _MAX_MARGIN_RANGE)
     return float(uneven[-1] + 1 - uneven[0]) / len(lines) if len(uneven) else 0.0

@@ -1,4 +1,4 @@
-"""Synthetic chest X-rays, drawn into a folder in the layout of the Kaggle collection."""
+"""Generate synthetic chest X-rays in the folder layout of the Kaggle collection."""
 
 import os
 from collections.abc import Iterator
@@ -22,24 +22,24 @@ from skpneumo.datasets._folder import (
     is_image,
     load_chest_xrays,
 )
-from skpneumo.datasets._opacities import draw_opacities
-from skpneumo.datasets._radiograph import draw_chest_xray, draw_film
-from skpneumo.datasets._thorax import draw_thorax
+from skpneumo.datasets._opacities import sample_opacities
+from skpneumo.datasets._radiograph import draw_chest_xray, sample_acquisition
+from skpneumo.datasets._thorax import sample_thorax
 
-_BACTERIA_SHARE = 0.65
-_SMALLEST = 32
-_SEEDS = 2**31 - 1
+_BACTERIAL_FRACTION = 0.65
+_MIN_IMAGE_SIZE = 32
+_N_SEEDS = 2**31 - 1
 
 _DESCR = """\
 Synthetic chest X-rays
 ======================
 
-Drawings, not films: crude frontal chest X-rays of invented patients, made to try code on. Bacterial
-pneumonia is one or two dense patches, viral pneumonia a veil with a network of fine lines around
-both lung roots. Every patient has an anatomy and, if ill, a disease, which all films of the patient
-share; framing, exposure, sharpness and grain change from film to film whatever the diagnosis.
+Simple drawings of frontal chest X-rays of invented patients, for trying out code. Bacterial pneumonia appears as one
+or two dense patches, viral pneumonia as a haze with a network of fine lines around both lung roots. All images of a
+patient share the same anatomy and disease; framing, exposure, sharpness and grain vary between images, independently of
+the diagnosis.
 
-A score on these images says nothing about real ones.
+Scores on these images are no evidence for real X-rays.
 """
 
 
@@ -56,63 +56,62 @@ def make_chest_xrays(
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    """Draw synthetic chest X-rays into a folder.
+    """Generate synthetic chest X-rays in a folder.
 
-    The folder gets the layout and the kind of file names of the Kaggle collection, so that
-    :func:`load_chest_xrays` reads it back. All files are gray JPEGs without metadata; size, aspect
-    ratio, quality and mean brightness do not depend on the diagnosis.
+    Folders and file names follow the Kaggle collection, so that :func:`load_chest_xrays` can load them. All files are
+    gray JPEGs without metadata. Size, aspect ratio, quality and mean brightness do not depend on the diagnosis.
 
     Parameters
     ----------
     n_samples : int
-        Number of images.
+        The number of images.
     folder : str or path-like
-        Where to write them, into ``NORMAL`` and ``PNEUMONIA``; created if need be.
+        Folder in which the images are written, in ``NORMAL`` and ``PNEUMONIA``. It is created if it does not exist.
     prevalence : float, default=0.5
-        Share of images that show pneumonia. Unless it is 0 or 1, each class gets an image at
-        least. Some two thirds of the pneumonias are bacterial, the others viral.
+        The proportion of images with pneumonia. Unless it is 0 or 1, each class has at least one image. About two
+        thirds of the pneumonias are bacterial, the others viral.
     images_per_patient : float, default=2
-        Mean number of images a patient, 1 or more.
+        The mean number of images per patient, at least 1.
     difficulty : float, default=0.5
-        From 0, where opacities are large and dense and films alike, to 1, where opacities are
-        small and faint and films differ in exposure, angle, grain and vessels.
+        From 0 (large, dense opacities and similar images) to 1 (small, faint opacities and images that vary in
+        exposure, angle, grain and vessels).
     image_size : int, default=256
-        Height of the images in pixels, 32 or more. All are wider than high.
+        Height of the images in pixels, at least 32. All images are wider than high.
     target : {"diagnosis", "etiology"}, default="diagnosis"
-        What to predict, as for :func:`load_chest_xrays`.
+        The labels, as in :func:`load_chest_xrays`.
     random_state : int, RandomState instance or None, default=None
-        Pass an int to get the same files and the same order again.
+        Determines random number generation for dataset creation. Pass an int for reproducible output across multiple
+        function calls.
     return_X_y : bool, default=False
-        Whether to return ``(data, target)`` instead of a Bunch.
+        If True, return ``(data, target)`` instead of a Bunch object.
     as_frame : bool, default=False
-        Whether to return pandas objects.
+        If True, return pandas objects.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        As from :func:`load_chest_xrays`, in shuffled order, and
+        Shuffled images with the attributes of :func:`load_chest_xrays`, and
 
         opacities : list of ndarray of shape (n_opacities, 4), dtype int
-            For each image, in the order of `data`, a box around each opacity drawn: left, top,
-            right and bottom in pixels, of which right and bottom lie just outside. Normal images
-            have no box.
+            For each image, the bounding boxes of its opacities: left, top, right and bottom in pixels; right and bottom
+            are exclusive. Normal images have no box.
     (data, target) : tuple if `return_X_y`
-        Paths and labels.
+        The paths and the labels.
 
     Raises
     ------
     FileExistsError
-        If `folder` holds X-rays already.
+        If `folder` already contains X-rays.
     ImportError
-        If `as_frame` and pandas is not installed.
+        If `as_frame` is True and pandas is not installed.
     ValueError
-        If a parameter is out of its range. Two images are the fewest that hold both classes.
+        If a parameter is out of range. With both classes, `n_samples` must be at least 2.
     TypeError
         If a parameter is not a number.
 
     See Also
     --------
-    load_chest_xrays : Read such a folder, or the real collection.
+    load_chest_xrays : Load such a folder, or the real collection.
 
     Examples
     --------
@@ -129,7 +128,7 @@ def make_chest_xrays(
     check_scalar(n_samples, "n_samples", Integral, min_val=2 if 0 < prevalence < 1 else 1)
     check_scalar(images_per_patient, "images_per_patient", Real, min_val=1)
     check_scalar(difficulty, "difficulty", Real, min_val=0, max_val=1)
-    check_scalar(image_size, "image_size", Integral, min_val=_SMALLEST)
+    check_scalar(image_size, "image_size", Integral, min_val=_MIN_IMAGE_SIZE)
     check_option("target", target, TARGETS)
     if as_frame:
         import_pandas()
@@ -163,53 +162,53 @@ class _Patient:
 
 
 def _plan(n_samples: int, prevalence: float, images_per_patient: float, rng: np.random.RandomState) -> list[_Patient]:
-    """Decide who the patients are, how many films each has and what the files are called."""
-    n_ill = round(n_samples * prevalence)
+    """Choose the patients, their numbers of images and the file names."""
+    n_pneumonia = round(n_samples * prevalence)
     if 0 < prevalence < 1:
-        n_ill = min(max(n_ill, 1), n_samples - 1)
-    n_bacteria = round(n_ill * _BACTERIA_SHARE)
-    counts = {"normal": n_samples - n_ill, "bacteria": n_bacteria, "virus": n_ill - n_bacteria}
+        n_pneumonia = min(max(n_pneumonia, 1), n_samples - 1)
+    n_bacteria = round(n_pneumonia * _BACTERIAL_FRACTION)
+    counts = {"normal": n_samples - n_pneumonia, "bacteria": n_bacteria, "virus": n_pneumonia - n_bacteria}
     patients = []
     for kind, count in counts.items():
         done, number = 0, 0
         while done < count:
-            films = int(min(1 + rng.poisson(images_per_patient - 1), count - done))
+            n_images = int(min(1 + rng.poisson(images_per_patient - 1), count - done))
             number += 1
-            names = _normal_names(number, films) if kind == "normal" else []
-            names = names or [f"person{number}_{kind}_{done + k + 1}.jpeg" for k in range(films)]
-            patients.append(_Patient(kind, names, int(rng.randint(_SEEDS))))
-            done += films
+            names = _normal_names(number, n_images) if kind == "normal" else []
+            names = names or [f"person{number}_{kind}_{done + k + 1}.jpeg" for k in range(n_images)]
+            patients.append(_Patient(kind, names, int(rng.randint(_N_SEEDS))))
+            done += n_images
     return patients
 
 
-def _normal_names(number: int, films: int) -> list[str]:
-    """Name films of both series, whose numbers overlap as they do in the collection."""
+def _normal_names(number: int, n_images: int) -> list[str]:
+    """Generate file names of both normal series, with overlapping numbers as in the collection."""
     prefix = "NORMAL2-" if number % 2 == 0 else ""
     stem = f"{prefix}IM-{114 + (number + 1) // 2:04d}-0001"
-    return [f"{stem}.jpeg", *(f"{stem}-{k:04d}.jpeg" for k in range(1, films))]
+    return [f"{stem}.jpeg", *(f"{stem}-{k:04d}.jpeg" for k in range(1, n_images))]
 
 
 def _draw_patient(
     patient: _Patient, difficulty: float, image_size: int
 ) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int64]]]:
     rng = np.random.RandomState(patient.seed)
-    thorax = draw_thorax(rng)
-    disease = draw_opacities(patient.kind, thorax, difficulty, rng)
+    thorax = sample_thorax(rng)
+    opacities = sample_opacities(patient.kind, thorax, difficulty, rng)
     for name in patient.names:
-        film = draw_film(image_size, difficulty, rng)
-        yield name, *draw_chest_xray(thorax, disease, film, rng)
+        acquisition = sample_acquisition(image_size, difficulty, rng)
+        yield name, *draw_chest_xray(thorax, opacities, acquisition, rng)
 
 
 def _prepare(root: Path) -> None:
-    """Make the class folders; never mix new images with old ones."""
+    """Create the class folders, or raise an error if there are images already."""
     root.mkdir(parents=True, exist_ok=True)
     splits = children(root, SPLITS)
     old = [path for folder in children(root, CLASSES) for path in folder.iterdir() if is_image(path)]
     if splits or old:
-        what = f"the folder '{splits[0].name}'" if splits else f"{len(old)} in class folders"
+        content = f"the folder '{splits[0].name}'" if splits else f"{len(old)} image(s) in class folders"
         raise FileExistsError(
-            f"expected a folder without X-rays, got '{root}', which holds {what} already: choose "
-            "another folder, or empty this one"
+            f"Expected a folder without X-rays, got '{root}', which already contains {content}. Choose another folder, "
+            "or empty this one."
         )
     for name in CLASSES:
         (root / name.upper()).mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Synthetic X-rays and features for the rows: drawn once a run, in the folder of the run."""
+"""Synthetic X-rays and features for the benchmarks, generated once per run."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ ALPHAS = [float(alpha) for alpha in np.logspace(-3, 2, 24)]
 
 @dataclass(frozen=True)
 class Setting:
-    """How large a run is, and the folder that it may fill."""
+    """Size of a run and its temporary folder."""
 
     quick: bool
     folder: str
@@ -36,15 +36,15 @@ class Setting:
 
 @functools.cache
 def drawings(setting: Setting) -> tuple[list[bytes], list[int]]:
-    """Draw a few X-rays of the size of the Kaggle collection's; return their bytes and labels."""
+    """Generate a few X-rays as large as in the Kaggle collection; return their bytes and labels."""
     paths, y = make_chest_xrays(
         setting.pick(12, 48), setting.new_folder(), image_size=1000, random_state=0, return_X_y=True
     )
     return [Path(path).read_bytes() for path in paths.ravel()], y.tolist()
 
 
-def large_films(setting: Setting, n_images: int) -> tuple[list[str], np.ndarray]:
-    """Write distinct JPEGs of 1,000 px: the drawings in turn, with a number after the end of the image."""
+def large_images(setting: Setting, n_images: int) -> tuple[list[str], np.ndarray]:
+    """Write distinct JPEGs of 1,000 px: repeated drawings, each with a number appended to the file."""
     folder = setting.new_folder()
     contents, labels = drawings(setting)
     paths = [os.path.join(folder, f"{i}.jpeg") for i in range(n_images)]
@@ -54,13 +54,13 @@ def large_films(setting: Setting, n_images: int) -> tuple[list[str], np.ndarray]
 
 
 def small_settings(setting: Setting) -> dict[str, Any]:
-    """A backbone that is quick to pass, with as many features as a search has to do with."""
+    """Return settings of a fast backbone with a realistic number of features."""
     return {"weights": None, "n_layers": 4, "image_size": 32, "pool_grid": setting.pick(4, 8)}
 
 
 @functools.cache
-def small_films(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, str]:
-    """Draw many small X-rays and extract their features; return paths, labels, features and the folder of the store."""
+def small_images(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, str]:
+    """Generate small X-rays and store their features; return paths, labels, features and the folder of the store."""
     X, y = make_chest_xrays(
         setting.pick(600, 5_000), setting.new_folder(), image_size=40, random_state=0, return_X_y=True
     )
@@ -71,12 +71,12 @@ def small_films(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, st
 
 
 def settle() -> None:
-    """Wait until files count as unchanged: what has just been written is read again in each call."""
+    """Wait until new files count as unchanged, because recently written files are read again in each call."""
     time.sleep(_SETTLED + 1)
 
 
 def search(estimator: Any, grid: dict[str, list[Any]], X: Any, y: Any, folds: int = 5, n_jobs: int = 1) -> GridSearchCV:
-    """Fit each candidate on each fold, and no winner: the same work for every estimator."""
+    """Fit each candidate on each fold without refit, so that the work is the same for every estimator."""
     return GridSearchCV(
         estimator, grid, cv=StratifiedKFold(folds), refit=False, n_jobs=n_jobs, error_score="raise"
     ).fit(X, y)

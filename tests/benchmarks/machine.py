@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the hardware and software."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ def device() -> str:
 
 
 def precision() -> str:
-    """What precision="auto" comes to: bfloat16 where the device computes it natively."""
+    """Return the precision of ``precision="auto"``: bfloat16 if the device supports it natively."""
     return _keras.resolve_precision("auto", device())
 
 
@@ -23,7 +23,7 @@ def facts() -> list[str]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "scikit-learn", "numpy"))
     return [
         f"{_processor()}, {os.cpu_count()} cores; GPU: {_gpu()}",
-        f"bfloat16 is {native}; precision used: {precision()}, and float32 in Keras",
+        f"bfloat16 is {native}; precision: {precision()}, float32 for Keras",
         f"Python {platform.python_version()}, {packages}",
     ]
 

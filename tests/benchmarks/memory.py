@@ -1,4 +1,4 @@
-"""Memory: what many fits leave behind, and the most that a fit on images holds beyond its matrix of features."""
+"""Memory growth over many fits, and peak memory of a fit relative to its feature matrix."""
 
 import functools
 import gc
@@ -14,7 +14,7 @@ from PIL import Image
 from skpneumo import PneumoniaClassifier
 from tests.benchmarks import fresh
 from tests.benchmarks.data import Setting
-from tests.benchmarks.table import Figures, Row, compare
+from tests.benchmarks.table import Measurement, Row, compare
 
 SETTINGS = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 8, "n_jobs": 2}
 N_FEATURES = 64 * 8 * 8
@@ -24,12 +24,12 @@ MEGABYTE = 1_000_000
 def rows(setting: Setting) -> list[Row]:
     peaks = [
         Row(f"peak memory, {name} / matrix", "about 1", partial(growth_of_peak, setting, name))
-        for name in ("stored nowhere", "storing", "stored")
+        for name in ("no store", "cold store", "warm store")
     ]
     return [Row("memory after 500 fits - before", "< 20 MB", partial(growth_of_fits, setting)), *peaks]
 
 
-def growth_of_fits(setting: Setting) -> Figures:
+def growth_of_fits(setting: Setting) -> Measurement:
     before, after = fresh.call(memory_of_fits, 500)
     return compare(
         lambda: after,
@@ -37,7 +37,8 @@ def growth_of_fits(setting: Setting) -> Figures:
         1,
         unit="MB",
         by=operator.sub,
-        note="One process, resident memory; probe and dense layers in turns, 200 x 256 features, after 20 other fits.",
+        note="Resident memory of one process; alternating linear and dense heads, 200 x 256 features, after 20 other "
+        "fits.",
     )
 
 
@@ -50,38 +51,38 @@ def memory_of_fits(n_fits: int) -> tuple[float, float]:
         for i in range(times):
             PneumoniaClassifier(**heads[i % 2]).fit(X, y)
         gc.collect()
-        return held("VmRSS")
+        return process_memory("VmRSS")
 
     return fit(20), fit(n_fits)
 
 
-def growth_of_peak(setting: Setting, name: str) -> Figures:
+def growth_of_peak(setting: Setting, name: str) -> Measurement:
     few, many = setting.pick((2_000, 6_000), (2_000, 20_000))
     folder, store = _images(setting, many), setting.new_folder()
-    if name == "stored":
+    if name == "warm store":
         fresh.call(peak_of_fit, folder, many, store)
     peaks = []
     for n_images in (few, many):
-        memory = {"stored nowhere": None, "storing": setting.new_folder(), "stored": store}[name]
+        memory = {"no store": None, "cold store": setting.new_folder(), "warm store": store}[name]
         peaks.append(fresh.call(peak_of_fit, folder, n_images, memory))
     return compare(
         lambda: peaks[1] - peaks[0],
         lambda: (many - few) * N_FEATURES * 4 / MEGABYTE,
         1,
         unit="MB",
-        note=f"Peak of a fit on {few:,} and on {many:,} images, each in a process of its own: {peaks[0]:,.0f} and "
-        f"{peaks[1]:,.0f} MB. Its growth, against that of the matrix of features.",
+        note=f"Peak memory of fits on {few:,} and {many:,} images in new processes: {peaks[0]:,.0f} and "
+        f"{peaks[1]:,.0f} MB. Growth of the peak and of the feature matrix.",
     )
 
 
 def peak_of_fit(folder: str, n_images: int, memory: str | None) -> float:
     paths = [os.path.join(folder, f"{i}.png") for i in range(n_images)]
     PneumoniaClassifier(**SETTINGS, memory=memory).fit(paths, np.arange(n_images) % 2)
-    return held("VmHWM")
+    return process_memory("VmHWM")
 
 
-def held(name: str, process: int | str = "self") -> float:
-    """Read VmRSS, what a process holds now, or VmHWM, the most that it has held, in MB."""
+def process_memory(name: str, process: int | str = "self") -> float:
+    """Read the current (VmRSS) or peak (VmHWM) resident memory of a process in MB."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024 / MEGABYTE
 

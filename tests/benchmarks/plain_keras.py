@@ -1,4 +1,4 @@
-"""A whole search against Keras as it is usually shown: all images through the frozen layers, in every epoch."""
+"""Time of a whole search relative to plain Keras, which runs the frozen layers on all images in every epoch."""
 
 import time
 from dataclasses import replace
@@ -12,8 +12,8 @@ from sklearn.model_selection import StratifiedKFold
 from skpneumo import PneumoniaClassifier
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._keras import keras as import_keras
-from tests.benchmarks.data import Setting, large_films, search
-from tests.benchmarks.table import Figures, Row, compare, number, seconds
+from tests.benchmarks.data import Setting, large_images, search
+from tests.benchmarks.table import Measurement, Row, compare, number, seconds
 
 LEARNING_RATES = [0.001, 0.0001]
 FOLDS, EPOCHS, UNITS, BATCH = 2, 3, 128, 16
@@ -23,11 +23,11 @@ def rows(setting: Setting) -> list[Row]:
     return [Row("cold search, dense layer / plain Keras", "report", partial(whole_search, setting))]
 
 
-def whole_search(setting: Setting) -> Figures:
-    paths, y = large_films(setting, 40)
+def whole_search(setting: Setting) -> Measurement:
+    paths, y = large_images(setting, 40)
     side = setting.pick(96, 224)
-    squares = np.stack([Preprocessing(side).decode(Path(path).read_bytes()) for path in paths])
-    images = np.repeat(squares[..., None], 3, axis=-1).astype(np.float32)
+    decoded = np.stack([Preprocessing(side).decode(Path(path).read_bytes()) for path in paths])
+    images = np.repeat(decoded[..., None], 3, axis=-1).astype(np.float32)
     epochs: list[float] = []
 
     def ours(memory: str) -> None:
@@ -37,16 +37,16 @@ def whole_search(setting: Setting) -> Figures:
         search(clf, {"learning_rate_init": LEARNING_RATES}, paths, y, folds=FOLDS)
 
     import_keras()
-    figures = compare(
+    measurement = compare(
         lambda: seconds(ours, setting.new_folder()),
         lambda: seconds(_plain, images, y, epochs),
         setting.pick(1, 3),
     )
-    return replace(figures, note=_note(len(paths), side, float(np.median(epochs)), figures.ours))
+    return replace(measurement, note=_note(len(paths), side, float(np.median(epochs)), measurement.ours))
 
 
 def _plain(images: np.ndarray, y: np.ndarray, epochs: list[float]) -> None:
-    """Fit every candidate on every fold and score it; note the seconds an image of an epoch that follows the first."""
+    """Fit and score all candidates and folds; append the time per image of later epochs to `epochs`."""
     for learning_rate in LEARNING_RATES:
         for train, test in StratifiedKFold(FOLDS).split(images, y):
             model = _model(images.shape[1], learning_rate)
@@ -69,19 +69,19 @@ def _model(side: int, learning_rate: float) -> Any:
     return model
 
 
-def _note(n_images: int, side: int, seconds_a_pass: float, ours: float) -> str:
+def _note(n_images: int, side: int, seconds_per_pass: float, ours: float) -> str:
     here, there = (_passes(*sizes) for sizes in ((len(LEARNING_RATES), FOLDS), (24, 5)))
     return (
         f"{n_images} JPEGs of 1,000 px, 16 layers at {side} px, {len(LEARNING_RATES)} candidates x {FOLDS} folds x "
-        f"{EPOCHS} epochs, one layer of {UNITS} units; Keras on decoded images in memory, compiled and fitted anew "
-        f"each time. Here each image passes the network {here} times in Keras, once in ours; with 24 candidates x 5 "
-        f"folds {there} times and once. From the {number(1e3 * seconds_a_pass)} ms an image and epoch that Keras took, "
-        f"that would be some {number(there * 5_000 * seconds_a_pass / 3600)} h for 5,000 images. All of ours here took "
-        f"{number(1e3 * ours / n_images)} ms an image, which would be "
-        f"{number(5_000 * ours / n_images / 60)} min, and then the other heads."
+        f"{EPOCHS} epochs, one layer of {UNITS} units; Keras on decoded images in memory, compiled for each fit. "
+        f"Forward passes per image: {here} in Keras, one in skpneumo; with 24 candidates x 5 folds, {there} and one. "
+        f"Keras takes {number(1e3 * seconds_per_pass)} ms per image and epoch, or about "
+        f"{number(there * 5_000 * seconds_per_pass / 3600)} h for such a search on 5,000 images. This search took "
+        f"{number(1e3 * ours / n_images)} ms per image in skpneumo, or {number(5_000 * ours / n_images / 60)} min for "
+        "5,000 images, plus the additional heads."
     )
 
 
 def _passes(candidates: int, folds: int) -> int:
-    """Count how often plain Keras passes each image: in training in all folds but one, and once to score."""
+    """Return the number of forward passes per image in plain Keras."""
     return candidates * (EPOCHS * (folds - 1) + 1)

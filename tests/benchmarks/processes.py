@@ -1,4 +1,4 @@
-"""A cold search in two processes against one: its time, and how many images passed the network in all."""
+"""Cold search in two processes relative to one: time and number of images computed."""
 
 import functools
 import os
@@ -11,11 +11,11 @@ import numpy as np
 from skpneumo import PneumoniaClassifier
 from skpneumo._vgg19.backbone import Backbone
 from tests.benchmarks import fresh
-from tests.benchmarks.data import Setting, large_films, search
-from tests.benchmarks.table import Figures, Row, compare, seconds
+from tests.benchmarks.data import Setting, large_images, search
+from tests.benchmarks.table import Measurement, Row, compare, seconds
 
 ALPHAS = [0.005, 0.05, 0.5, 5.0]
-LOG = "images_that_passed"
+LOG = "images_computed"
 
 
 def rows(setting: Setting) -> list[Row]:
@@ -25,7 +25,7 @@ def rows(setting: Setting) -> list[Row]:
     ]
 
 
-def wall(setting: Setting) -> Figures:
+def wall(setting: Setting) -> Measurement:
     n_images, two, one = _searches(setting)
     settings = _settings(setting)
     return compare(
@@ -33,26 +33,26 @@ def wall(setting: Setting) -> Figures:
         iter([elapsed for elapsed, _ in one]).__next__,
         len(two),
         note=f"{n_images} JPEGs of 1,000 px, {settings['n_layers']} layers, {settings['image_size']} px, "
-        f"{len(ALPHAS)} candidates x 5 folds; fresh processes, each with its start of TensorFlow.",
+        f"{len(ALPHAS)} candidates x 5 folds; new processes, including the start of TensorFlow.",
     )
 
 
-def computed(setting: Setting) -> Figures:
+def computed(setting: Setting) -> Measurement:
     n_images, two, _ = _searches(setting)
     return compare(
         iter([count for _, count in two]).__next__,
         lambda: n_images,
         len(two),
         unit="images",
-        note="The same searches: images that passed the network in all processes, against distinct images.",
+        note="The same searches: images computed in all processes, relative to distinct images.",
     )
 
 
 @functools.cache
 def _searches(setting: Setting) -> tuple[int, list[tuple[float, int]], list[tuple[float, int]]]:
-    """Search in turns with two processes and with one; return seconds and images computed of each."""
+    """Search alternately with two processes and one; return time and number of images computed for each."""
     n_images = setting.pick(100, 500)
-    paths, _ = large_films(setting, n_images)
+    paths, _ = large_images(setting, n_images)
     folder = os.path.dirname(paths[0])
     two, one = [], []
     for _ in range(setting.pick(2, 3)):
@@ -75,7 +75,7 @@ def seconds_of_search(folder: str, memory: str, n_jobs: int, settings: dict[str,
 
 
 class CountingClassifier(PneumoniaClassifier):
-    """Writes down, in the folder of its store, how many images pass the network, in whatever process."""
+    """Classifier that logs the number of images computed in any process to the folder of its store."""
 
     def _encoder(self) -> Any:
         _count_into(os.path.join(self.memory, LOG))
@@ -89,10 +89,10 @@ def _count_into(file: str) -> None:
     def counting(backbone: Backbone) -> Any:
         run = forward(backbone)
 
-        def counted(squares: np.ndarray) -> np.ndarray:
+        def counted(images: np.ndarray) -> np.ndarray:
             with open(file, "a", encoding="ascii") as log:
-                log.write(f"{len(squares)}\n")
-            return run(squares)
+                log.write(f"{len(images)}\n")
+            return run(images)
 
         return counted
 

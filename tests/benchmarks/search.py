@@ -1,4 +1,4 @@
-"""Searches: what a cold one costs beyond one pass, and warm ones against scikit-learn's own heads."""
+"""Cold search relative to feature extraction, and warm search relative to scikit-learn."""
 
 import os
 import warnings
@@ -18,28 +18,28 @@ from threadpoolctl import threadpool_limits
 
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo.datasets import load_chest_xrays
-from tests.benchmarks.data import ALPHAS, Setting, large_films, search, settle, small_films, small_settings
-from tests.benchmarks.table import Figures, Row, compare, seconds
+from tests.benchmarks.data import ALPHAS, Setting, large_images, search, settle, small_images, small_settings
+from tests.benchmarks.table import Measurement, Row, compare, seconds
 
-TOL = 1e-5  # what float32 allows, and what the gradients in the note should agree about
+TOL = 1e-5  # reachable in float32; the gradients in the note should be similar
 UNITS, BATCH = 128, 200
 
 
 def rows(setting: Setting) -> list[Row]:
     found = [
-        Row("cold search / one pass and a warm search", "<= 1.10", partial(cold, setting)),
+        Row("cold search / extraction + warm search", "<= 1.10", partial(cold, setting)),
         Row("warm search, probe / scikit-learn", "<= 1.0", partial(probe, setting)),
         Row("warm search, probe / scikit-learn, 1 thread", "<= 1.0", partial(probe, setting, n_threads=1)),
         Row("warm search, dense layer / scikit-learn", "<= 1.0", partial(dense, setting)),
     ]
     if "SKPNEUMO_SHARED" in os.environ:
-        real = partial(probe_on_real_films, setting)
-        found.insert(3, Row("warm search, probe, real films / 1 thread", "<= 1.0", real))
+        real = partial(probe_on_real_images, setting)
+        found.insert(3, Row("warm search, probe, real X-rays / 1 thread", "<= 1.0", real))
     return found
 
 
-def cold(setting: Setting) -> Figures:
-    paths, y = large_films(setting, setting.pick(120, 1_000))
+def cold(setting: Setting) -> Measurement:
+    paths, y = large_images(setting, setting.pick(120, 1_000))
     settings = setting.pick({"n_layers": 4, "image_size": 96}, {"n_layers": 16, "image_size": 224})
     settings = {"weights": None, "n_jobs": -1, **settings}
     grid = {"alpha": ALPHAS}
@@ -47,7 +47,7 @@ def cold(setting: Setting) -> Figures:
     def ours(memory: str) -> None:
         search(PneumoniaClassifier(**settings, memory=memory), grid, paths, y)
 
-    def apart(memory: str) -> None:
+    def separately(memory: str) -> None:
         VGG19Features(**settings, memory=memory).fit_transform(paths)
         search(PneumoniaClassifier(**settings, memory=memory), grid, paths, y)
 
@@ -55,26 +55,26 @@ def cold(setting: Setting) -> Figures:
     VGG19Features(**settings, memory=None).fit_transform(paths[:1])
     return compare(
         lambda: seconds(ours, setting.new_folder()),
-        lambda: seconds(apart, setting.new_folder()),
+        lambda: seconds(separately, setting.new_folder()),
         3,
         note=f"{len(paths)} JPEGs of 1,000 px, {settings['n_layers']} layers, {settings['image_size']} px, "
         f"{len(ALPHAS)} candidates x 5 folds, linear probe.",
     )
 
 
-def probe(setting: Setting, n_threads: int | None = None) -> Figures:
-    """Give scikit-learn all threads of BLAS, or one, which on small matrices and busy machines is often faster."""
-    paths, y, matrix, memory = small_films(setting)
+def probe(setting: Setting, n_threads: int | None = None) -> Measurement:
+    """Compare with scikit-learn on all BLAS threads, or on one, which is often faster for small matrices."""
+    paths, y, matrix, memory = small_images(setting)
     clf = PneumoniaClassifier(**small_settings(setting), memory=memory)
-    what = "synthetic X-rays, untrained network"
-    return _probe(clf, paths, matrix, y, 1 if setting.quick and not n_threads else 2, what, n_threads)
+    description = "synthetic X-rays, untrained network"
+    return _probe(clf, paths, matrix, y, 1 if setting.quick and not n_threads else 2, description, n_threads)
 
 
-def probe_on_real_films(setting: Setting) -> Figures:
+def probe_on_real_images(setting: Setting) -> Measurement:
     shared = Path(os.environ["SKPNEUMO_SHARED"])
-    films = load_chest_xrays(shared / "xrays" / "kermany", random_state=0)
+    xrays = load_chest_xrays(shared / "xrays" / "kermany", random_state=0)
     chosen = slice(setting.pick(500, None))
-    paths, y = films.data[chosen].ravel().tolist(), films.target[chosen]
+    paths, y = xrays.data[chosen].ravel().tolist(), xrays.target[chosen]
     settings = {
         "weights": shared / "weights" / "vgg19_imagenet_first_8_layers.npz",
         "n_layers": 8,
@@ -83,8 +83,8 @@ def probe_on_real_films(setting: Setting) -> Figures:
         "n_jobs": -1,
     }
     matrix = VGG19Features(**settings).fit_transform(paths)
-    what = "real films, first 8 ImageNet layers"
-    return _probe(PneumoniaClassifier(**settings), paths, matrix, y, 2, what, n_threads=1)
+    description = "real X-rays, first 8 ImageNet layers"
+    return _probe(PneumoniaClassifier(**settings), paths, matrix, y, 2, description, n_threads=1)
 
 
 def _probe(
@@ -93,12 +93,12 @@ def _probe(
     matrix: np.ndarray,
     y: np.ndarray,
     repeats: int,
-    what: str,
+    description: str,
     n_threads: int | None = None,
-) -> Figures:
+) -> Measurement:
     C = [1 / (alpha * matrix.shape[1]) for alpha in ALPHAS]
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(tol=TOL, max_iter=10_000))
-    reached = _gradients_in_words(clf, pipeline, matrix, y)
+    gradients = _gradient_note(clf, pipeline, matrix, y)
 
     def peer() -> float:
         with threadpool_limits(n_threads, user_api="blas"):
@@ -108,16 +108,16 @@ def _probe(
         lambda: seconds(search, clf, {"alpha": ALPHAS}, paths, y),
         peer,
         repeats,
-        note=f"{len(paths):,} images x {matrix.shape[1]:,} features ({what}), {len(ALPHAS)} candidates x 5 folds; ours "
-        f"on paths, scikit-learn on the matrix with {n_threads or 'all'} of its BLAS threads. {reached}",
+        note=f"{len(paths):,} images x {matrix.shape[1]:,} features ({description}), {len(ALPHAS)} candidates x 5 "
+        f"folds; skpneumo on paths, scikit-learn on the matrix with {n_threads or 'all'} BLAS threads. {gradients}",
     )
 
 
-def _gradients_in_words(clf: PneumoniaClassifier, pipeline: Any, matrix: np.ndarray, y: np.ndarray) -> str:
-    tried = [ALPHAS[0], ALPHAS[len(ALPHAS) // 2], ALPHAS[-1]]
-    ours, theirs = zip(*(_gradients(clf, pipeline, matrix, y, alpha) for alpha in tried), strict=True)
+def _gradient_note(clf: PneumoniaClassifier, pipeline: Any, matrix: np.ndarray, y: np.ndarray) -> str:
+    alphas = [ALPHAS[0], ALPHAS[len(ALPHAS) // 2], ALPHAS[-1]]
+    ours, theirs = zip(*(_gradients(clf, pipeline, matrix, y, alpha) for alpha in alphas), strict=True)
     return (
-        f"Max-norm of the gradient, an image, at alpha {', '.join(f'{alpha:.2g}' for alpha in tried)}: ours "
+        f"Maximum norm of the gradient per image at alpha {', '.join(f'{alpha:.2g}' for alpha in alphas)}: skpneumo "
         f"{', '.join(f'{norm:.0e}' for norm in ours)}; scikit-learn (tol={TOL:.0e}) "
         f"{', '.join(f'{norm:.0e}' for norm in theirs)}."
     )
@@ -126,7 +126,7 @@ def _gradients_in_words(clf: PneumoniaClassifier, pipeline: Any, matrix: np.ndar
 def _gradients(
     clf: PneumoniaClassifier, pipeline: Any, matrix: np.ndarray, y: np.ndarray, alpha: float
 ) -> tuple[float, float]:
-    """Return how far ours and scikit-learn's are from the minimum of the same objective."""
+    """Return the gradient norms of both models for the same objective."""
     ours = PneumoniaClassifier(**clf.get_params()).set_params(alpha=alpha).fit(matrix, y)
     scaler, model = (
         pipeline.set_params(logisticregression__C=1 / (alpha * matrix.shape[1])).fit(matrix, y).named_steps.values()
@@ -141,22 +141,22 @@ def _gradients(
 
 def _gradient(
     matrix: np.ndarray,
-    ill: np.ndarray,
+    positive: np.ndarray,
     alpha: float,
     mean: np.ndarray,
     scale: np.ndarray,
     coef: np.ndarray,
     intercept: float,
 ) -> float:
-    """Compute, in float64, the max-norm of the gradient of the penalised loss, divided by the number of images."""
+    """Compute the maximum norm of the gradient of the penalized loss per image in float64."""
     standardized = (matrix.astype(np.float64) - mean) / scale
-    residuals = expit(standardized @ coef.astype(np.float64) + intercept) - ill
-    of_coef = standardized.T @ residuals + alpha * matrix.shape[1] * coef
-    return float(max(np.abs(of_coef).max(), abs(residuals.sum())) / len(matrix))
+    residuals = expit(standardized @ coef.astype(np.float64) + intercept) - positive
+    gradient = standardized.T @ residuals + alpha * matrix.shape[1] * coef
+    return float(max(np.abs(gradient).max(), abs(residuals.sum())) / len(matrix))
 
 
-def dense(setting: Setting) -> Figures:
-    paths, y, matrix, memory = small_films(setting)
+def dense(setting: Setting) -> Measurement:
+    paths, y, matrix, memory = small_images(setting)
     epochs, candidates = setting.pick(5, 20), [0.01, 0.1]
     clf = PneumoniaClassifier(
         **small_settings(setting),
@@ -182,5 +182,5 @@ def dense(setting: Setting) -> Figures:
         lambda: seconds(peer, pipeline),
         setting.pick(2, 3),
         note=f"{len(paths):,} images x {matrix.shape[1]:,} features, {len(candidates)} candidates x 5 folds, one layer "
-        f"of {UNITS} units, {epochs} epochs of batches of {BATCH}; ours on paths, MLPClassifier on the matrix.",
+        f"of {UNITS} units, {epochs} epochs, batches of {BATCH}; skpneumo on paths, MLPClassifier on the matrix.",
     )

@@ -1,9 +1,9 @@
-"""The example of a web service under load: throughput beside one call, latency, memory, and what bad uploads get.
+"""Load test of the example web service: throughput, latency, memory, and responses to bad uploads.
 
-Run from the root of the repository: ``python -m tests.benchmarks.serving``. Clients send one film a request. Every
-request has a film of its own: those of the folder in turns, with a number after the end of the image. Nothing is
-stored. Real films and 8 real layers where ``SKPNEUMO_SHARED`` names their folder; drawn films and an untrained
-network otherwise. Needs Linux, where memory is read from ``/proc``. All share the cores of one machine.
+Run from the root of the repository: ``python -m tests.benchmarks.serving``. Clients send one image per request. Every
+image is distinct: images of the folder with a number appended to the file. Features are not stored. If
+``SKPNEUMO_SHARED`` is set, the test uses real X-rays and the weights of 8 layers from that folder; otherwise, synthetic
+images and an untrained network. Clients and service share one machine. Linux only (memory is read from ``/proc``).
 """
 
 import argparse
@@ -37,22 +37,22 @@ from PIL import Image
 from skpneumo import PneumoniaClassifier
 from skpneumo.datasets import load_chest_xrays, make_chest_xrays
 from tests.benchmarks import fresh, machine
-from tests.benchmarks.memory import held
+from tests.benchmarks.memory import process_memory
 from tests.benchmarks.table import number
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "serving"
 N_FITTED = 40
-N_EARLY = 200  # requests after which memory is read first
+N_EARLY = 200  # requests before the first reading of memory
 
 
 @dataclass
 class Load:
-    """What has come back under load, round by round."""
+    """Measurements under load, by round."""
 
     images_per_second: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
-    memory: dict[int, float] = field(default_factory=dict)  # MB that the server held after so many requests
+    memory: dict[int, float] = field(default_factory=dict)  # MB of the server by number of requests
 
 
 def main() -> None:
@@ -62,15 +62,15 @@ def main() -> None:
     options = _parser().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SKPNEUMO_CACHE"] = os.path.join(folder, "cache")
-        films, model = prepare(options, folder)
+        listing, model = prepare(options, folder)
         print(*machine.facts(), flush=True, sep="\n")
         if options.sequential:
-            early, late = fresh.call(memory_of_calls, model, films, options.sequential)
+            early, late = fresh.call(memory_of_calls, model, listing, options.sequential)
             n = options.sequential
-            print(f"predict_proba of one film, {n:,} calls in one process: {number(early)} MB after {n // 10:,} calls,")
-            print(f"{number(late)} MB after {n:,}: {number(late - early)} MB more")
+            print(f"predict_proba of one image in one process: {number(early)} MB after {n // 10:,} calls,")
+            print(f"{number(late)} MB after {n:,} calls, a growth of {number(late - early)} MB")
             return
-        measure(options, films, model)
+        measure(options, listing, model)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,58 +83,60 @@ def _parser() -> argparse.ArgumentParser:
     weights = f"{shared}/weights/vgg19_imagenet_first_8_layers.npz" if shared else None
     add = parser.add_argument
     add("--requests", type=int, default=2_000)
-    add("--rounds", type=int, default=4, help="in which the service and its peers take turns")
+    add("--rounds", type=int, default=4, help="rounds that alternate between service and peers")
     add("--clients", type=int, default=16)
     add(
-        "--folder", default=f"{shared}/xrays/kermany" if shared else None, help="of films; default: real ones, or drawn"
+        "--folder",
+        default=f"{shared}/xrays/kermany" if shared else None,
+        help="folder of images; default: real or synthetic X-rays",
     )
-    add("--weights", default=weights, help="a file; default: the first 8 layers in SKPNEUMO_SHARED, or untrained")
+    add("--weights", default=weights, help="weights file; default: the first 8 layers in SKPNEUMO_SHARED, or untrained")
     add("--n-layers", type=int, default=8)
     add("--image-size", type=int, default=224)
-    add("--sequential", type=int, default=0, metavar="N", help="N calls of predict_proba in one process, alone")
+    add("--sequential", type=int, default=0, metavar="N", help="only measure N calls of predict_proba in one process")
     return parser
 
 
 def prepare(options: argparse.Namespace, folder: str) -> tuple[str, str]:
-    """Fit a model on a few films and save it; return a file with the paths of all films, and that of the model."""
+    """Fit and save a model; return the files with the paths of all images and with the model."""
     if options.folder:
         X, y = load_chest_xrays(options.folder, subset="all", return_X_y=True)
     else:
-        X, y = make_chest_xrays(60, os.path.join(folder, "films"), image_size=1000, random_state=0, return_X_y=True)
+        X, y = make_chest_xrays(60, os.path.join(folder, "images"), image_size=1000, random_state=0, return_X_y=True)
     paths = [str(path) for path in X.ravel()]
     clf = PneumoniaClassifier(options.weights, n_layers=options.n_layers, image_size=options.image_size, memory=None)
-    films, model = os.path.join(folder, "films.json"), os.path.join(folder, "model.joblib")
-    Path(films).write_text(json.dumps(paths))
+    listing, model = os.path.join(folder, "images.json"), os.path.join(folder, "model.joblib")
+    Path(listing).write_text(json.dumps(paths))
     joblib.dump(clf.fit(paths[:N_FITTED], y[:N_FITTED]), model)
-    return films, model
+    return listing, model
 
 
-def film(films: str, i: int) -> bytes:
-    """Return the i-th film, unlike any other in its bytes."""
-    paths = _paths(films)
+def image_bytes(listing: str, i: int) -> bytes:
+    """Return the i-th image, with distinct bytes."""
+    paths = _paths(listing)
     return Path(paths[i % len(paths)]).read_bytes() + str(i).encode()
 
 
 @functools.cache
-def _paths(films: str) -> list[str]:
-    return json.loads(Path(films).read_text())
+def _paths(listing: str) -> list[str]:
+    return json.loads(Path(listing).read_text())
 
 
-def measure(options: argparse.Namespace, films: str, model: str) -> None:
+def measure(options: argparse.Namespace, listing: str, model: str) -> None:
     clients, batched, single, one_call = options.clients, Load(), Load(), list[float]()
     size = -(-options.requests // options.rounds)
     rounds = [range(first, min(first + size, options.requests)) for first in range(0, options.requests, size)]
     print(
-        f"{options.requests:,} requests of one film each by {clients} clients, in {len(rounds)} rounds by turns; "
+        f"{options.requests:,} requests of one image each by {clients} clients, in {len(rounds)} alternating rounds; "
         f"{options.n_layers} layers at {options.image_size} px",
         flush=True,
     )
     with served(model) as server, served(model, "1") as without:
         for numbers in rounds:
-            seconds = fresh.call(seconds_of_one_call, model, films, numbers.start, numbers.stop)
+            seconds = fresh.call(seconds_of_one_call, model, listing, numbers.start, numbers.stop)
             one_call.append(len(numbers) / seconds)
-            put_load(server, films, numbers, clients, batched)
-            put_load(without, films, numbers, clients, single)
+            put_load(server, listing, numbers, clients, batched)
+            put_load(without, listing, numbers, clients, single)
         refused = bad_uploads(server)
     print(f"\n{'':<28}{'images/s':>10}{'/ one call':>24}{'median':>10}{'99 %':>10}{'errors':>8}")
     print(f"{'predict_proba in one call':<28}{number(median(one_call)):>10}")
@@ -145,14 +147,16 @@ def measure(options: argparse.Namespace, films: str, model: str) -> None:
         n_errors = options.requests - found.statuses[200]
         speed = number(median(found.images_per_second))
         print(f"{name:<28}{speed:>10}{ratio:>24}{middle:>10}{slow:>10}{n_errors:>8}")
-    print("\nThe server held", ", ".join(f"{mb:,.0f} MB after {n:,} requests" for n, mb in batched.memory.items()))
+    print(
+        "\nMemory of the server:", ", ".join(f"{mb:,.0f} MB after {n:,} requests" for n, mb in batched.memory.items())
+    )
     print("\nBad uploads:")
     for name, (status, detail) in refused.items():
         print(f"  {name:<24}{status}  {detail}")
 
 
 def serve(model: str, port: str, max_batch_size: str) -> None:
-    """Run the service of the example, as it is but for the size of a batch."""
+    """Run the example service with the given batch size."""
     sys.path.insert(0, str(EXAMPLE))
     import uvicorn
 
@@ -182,7 +186,7 @@ def served(model: str, max_batch_size: str = "32") -> Iterator[Server]:
     try:
         while not is_ready(server):
             if process.poll() is not None:
-                raise RuntimeError(f"the service ended with {process.returncode}")
+                raise RuntimeError(f"the service exited with status {process.returncode}")
             time.sleep(0.1)
         yield server
     finally:
@@ -200,77 +204,79 @@ def is_ready(server: Server) -> bool:
 def ask(connection: http.client.HTTPConnection, method: str, address: str, *arguments: Any) -> tuple[int, Any]:
     if connection.sock is None:
         connection.connect()
-    with contextlib.suppress(ConnectionError):  # the service closes where a body is too large, but it says so before
+    with contextlib.suppress(
+        ConnectionError
+    ):  # the service closes the connection after its response to a too large body
         connection.request(method, address, *arguments)
     answer = connection.getresponse()
     return answer.status, json.loads(answer.read())
 
 
 def form(*files: bytes, name: str = "files") -> tuple[bytes, dict[str, str]]:
-    """Make the body of an upload, and its headers."""
-    head = f'--films\r\nContent-Disposition: form-data; name="{name}"; filename="film.jpeg"\r\n\r\n'.encode()
-    body = b"".join(head + data + b"\r\n" for data in files) + b"--films--\r\n"
-    return body, {"Content-Type": "multipart/form-data; boundary=films"}
+    """Create body and headers of an upload."""
+    head = f'--image\r\nContent-Disposition: form-data; name="{name}"; filename="image.jpeg"\r\n\r\n'.encode()
+    body = b"".join(head + data + b"\r\n" for data in files) + b"--image--\r\n"
+    return body, {"Content-Type": "multipart/form-data; boundary=image"}
 
 
-def put_load(server: Server, films: str, numbers: range, n_clients: int, found: Load) -> None:
-    left, lock = iter(numbers), threading.Lock()
+def put_load(server: Server, listing: str, numbers: range, n_clients: int, found: Load) -> None:
+    remaining, lock = iter(numbers), threading.Lock()
 
     def client(_: int) -> None:
         connection = server.connection()
-        while (i := take()) is not None:
-            upload = form(film(films, i))
+        while (i := next_number()) is not None:
+            upload = form(image_bytes(listing, i))
             begun = time.perf_counter()
             status, _ = ask(connection, "POST", "/predict", *upload)
-            note(status, time.perf_counter() - begun)
+            record(status, time.perf_counter() - begun)
         connection.close()
 
-    def take() -> int | None:
+    def next_number() -> int | None:
         with lock:
-            return next(left, None)
+            return next(remaining, None)
 
-    def note(status: int, seconds: float) -> None:
+    def record(status: int, seconds: float) -> None:
         with lock:
             found.latencies.append(seconds)
             found.statuses[status] += 1
             if len(found.latencies) == N_EARLY:
-                found.memory[N_EARLY] = held("VmRSS", server.process)
+                found.memory[N_EARLY] = process_memory("VmRSS", server.process)
 
     start = time.perf_counter()
     with ThreadPoolExecutor(n_clients) as pool:
         list(pool.map(client, range(n_clients)))
     found.images_per_second.append(len(numbers) / (time.perf_counter() - start))
     found.memory.pop(numbers.start, None)
-    found.memory[numbers.stop] = held("VmRSS", server.process)
+    found.memory[numbers.stop] = process_memory("VmRSS", server.process)
 
 
-def seconds_of_one_call(model: str, films: str, first: int, end: int) -> float:
-    clf, images = joblib.load(model), [film(films, i) for i in range(first, end)]
-    clf.predict_proba([film(films, end)])
+def seconds_of_one_call(model: str, listing: str, first: int, end: int) -> float:
+    clf, images = joblib.load(model), [image_bytes(listing, i) for i in range(first, end)]
+    clf.predict_proba([image_bytes(listing, end)])
     start = time.perf_counter()
     clf.predict_proba(images)
     return time.perf_counter() - start
 
 
-def memory_of_calls(model: str, films: str, n_calls: int) -> tuple[float, float]:
+def memory_of_calls(model: str, listing: str, n_calls: int) -> tuple[float, float]:
     clf, read = joblib.load(model), []
     for i in range(n_calls):
-        clf.predict_proba([film(films, i)])
+        clf.predict_proba([image_bytes(listing, i)])
         if i + 1 in {n_calls // 10, n_calls}:
             gc.collect()
-            read.append(held("VmRSS"))
+            read.append(process_memory("VmRSS"))
     return read[0], read[1]
 
 
 def bad_uploads(server: Server) -> dict[str, tuple[int, str]]:
-    """Send what is no film; return status and sentence of each answer."""
+    """Send bad uploads; return status and detail of each response."""
     noise = Image.fromarray(np.random.RandomState(0).randint(0, 256, (96, 96), np.uint8))
     good = _saved(noise, "PNG")
     kinds = {
         "no file": form(),
         "another field": form(good, name="image"),
         "empty": form(b""),
-        "text": form(b"a film"),
+        "text": form(b"an image"),
         "HTML": form(b"<!doctype html>"),
         "PDF": form(b"%PDF-1.7"),
         "ZIP": form(b"PK\x03\x04"),
@@ -279,8 +285,8 @@ def bad_uploads(server: Server) -> dict[str, tuple[int, str]]:
         "TIFF of two pages": form(_saved(noise, "TIFF", save_all=True, append_images=[noise])),
         "truncated JPEG": form(_saved(noise, "JPEG")[:2_000]),
         "decompression bomb": form(_saved(Image.new("1", (20_000, 20_000)), "PNG")),
-        "a good and a bad one": form(good, b"a film"),
-        "17 films": form(*[good] * 17),
+        "a good and a bad file": form(good, b"an image"),
+        "17 images": form(*[good] * 17),
         "a file of 26 MB": form(b"\xff\xd8\xff" + bytes(26_000_000)),
         "a body of 65 MB": form(*[bytes(13_000_000)] * 5),
         "malformed multipart": (b"nonsense", form()[1]),
@@ -288,8 +294,8 @@ def bad_uploads(server: Server) -> dict[str, tuple[int, str]]:
     }
     found = {}
     for name, upload in kinds.items():
-        status, said = ask(server.connection(), "POST", "/predict", *upload)
-        found[name] = status, said["detail"]
+        status, response = ask(server.connection(), "POST", "/predict", *upload)
+        found[name] = status, response["detail"]
     found["GET"] = (answer := ask(server.connection(), "GET", "/predict"))[0], answer[1]["detail"]
     return found
 
@@ -301,6 +307,6 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 if __name__ == "__main__":
-    from tests.benchmarks import serving  # under its own name, by which processes of their own find its functions
+    from tests.benchmarks import serving  # so that new processes can import its functions by name
 
     serving.main()

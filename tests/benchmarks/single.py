@@ -1,4 +1,4 @@
-"""Predicting on one image that was never seen before."""
+"""Time to predict one new image."""
 
 import functools
 import os
@@ -14,32 +14,33 @@ from skpneumo import PneumoniaClassifier
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._vgg19.backbone import backbone
 from tests.benchmarks import fresh
-from tests.benchmarks.data import Setting, large_films
-from tests.benchmarks.table import Figures, Row, compare, seconds
+from tests.benchmarks.data import Setting, large_images
+from tests.benchmarks.table import Measurement, Row, compare, seconds
 
 SIDE = 224
 
 
 def rows(setting: Setting) -> list[Row]:
     return [
-        Row("one image, first predict / bare pass", "<= 1.15", partial(first, setting)),
-        Row("one image, later predict / bare pass", "<= 1.15", partial(later, setting)),
-        Row("one image, later predict / decoding and pass", "<= 1.15", partial(later_with_decoding, setting)),
+        Row("one image, first predict / forward pass", "<= 1.15", partial(first, setting)),
+        Row("one image, later predict / forward pass", "<= 1.15", partial(later, setting)),
+        Row("one image, later predict / decoding + pass", "<= 1.15", partial(later_with_decoding, setting)),
     ]
 
 
-def first(setting: Setting) -> Figures:
-    paths = iter(large_films(setting, 10)[0])
+def first(setting: Setting) -> Measurement:
+    paths = iter(large_images(setting, 10)[0])
     model = os.path.join(setting.new_folder(), "model.joblib")
     joblib.dump(_model(setting.new_folder()), model)
-    square = os.path.join(setting.new_folder(), "square.npy")
-    np.save(square, Preprocessing(SIDE).decode(Path(next(paths)).read_bytes())[None])
+    image = os.path.join(setting.new_folder(), "image.npy")
+    np.save(image, Preprocessing(SIDE).decode(Path(next(paths)).read_bytes())[None])
     return compare(
         lambda: fresh.call(seconds_of_first_predict, model, next(paths)),
-        lambda: fresh.call(seconds_of_first_pass, square),
+        lambda: fresh.call(seconds_of_first_pass, image),
         setting.pick(3, 5),
-        note=f"Fresh processes, packages but for TensorFlow imported: its start, 16 layers at {SIDE} px, the first "
-        "image; ours reads, decodes and stores it, the bare pass has its square in memory.",
+        note=f"New processes with all packages except TensorFlow imported: start of TensorFlow, 16 layers at {SIDE} "
+        "px, first image; skpneumo reads, decodes and stores it, the forward pass has the preprocessed image in "
+        "memory.",
     )
 
 
@@ -48,41 +49,42 @@ def seconds_of_first_predict(model: str, path: str) -> float:
 
 
 def seconds_of_first_pass(file: str) -> float:
-    square = np.load(file)
-    return seconds(lambda: _backbone().forward()(square))
+    image = np.load(file)
+    return seconds(lambda: _backbone().forward()(image))
 
 
-def later(setting: Setting) -> Figures:
+def later(setting: Setting) -> Measurement:
     new, clf, forward = _warm(setting)
 
-    def bare() -> float:
-        square = Preprocessing(SIDE).decode(Path(next(new)).read_bytes())[None]
-        return 1e3 * seconds(forward, square)
+    def forward_pass() -> float:
+        image = Preprocessing(SIDE).decode(Path(next(new)).read_bytes())[None]
+        return 1e3 * seconds(forward, image)
 
     return compare(
         lambda: 1e3 * seconds(clf.predict, [next(new)]),
-        bare,
+        forward_pass,
         setting.pick(25, 50),
         unit="ms",
-        note=f"A new JPEG of 1,000 px each time, 16 layers at {SIDE} px; the bare pass has the square in memory.",
+        note=f"A new JPEG of 1,000 px each time, 16 layers at {SIDE} px; the forward pass has the preprocessed image "
+        "in memory.",
     )
 
 
-def later_with_decoding(setting: Setting) -> Figures:
+def later_with_decoding(setting: Setting) -> Measurement:
     new, clf, forward = _warm(setting)
     return compare(
         lambda: 1e3 * seconds(clf.predict, [next(new)]),
         lambda: 1e3 * seconds(lambda: forward(Preprocessing(SIDE).decode(Path(next(new)).read_bytes())[None])),
         setting.pick(25, 50),
         unit="ms",
-        note="The same; the peer reads and decodes too, and stores nothing.",
+        note="The same; the peer also reads and decodes the image, but stores nothing.",
     )
 
 
 @functools.cache
 def _warm(setting: Setting) -> tuple[Iterator[str], PneumoniaClassifier, Any]:
-    """Return new images without end in sight, a model, and the bare pass, all used once."""
-    new, clf, forward = iter(large_films(setting, 250)[0]), _model(setting.new_folder()), _backbone().forward()
+    """Return an iterator of new images, a model and the forward pass, all warmed up."""
+    new, clf, forward = iter(large_images(setting, 250)[0]), _model(setting.new_folder()), _backbone().forward()
     clf.predict([next(new)])
     return new, clf, forward
 

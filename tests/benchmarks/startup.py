@@ -1,4 +1,4 @@
-"""What it costs to import the package, and to load a model, beyond the packages that both stand on."""
+"""Time to import the package and to load a model relative to the import of their dependencies."""
 
 import ast
 import functools
@@ -15,7 +15,7 @@ import numpy as np
 from skpneumo import PneumoniaClassifier
 from tests.benchmarks import fresh
 from tests.benchmarks.data import Setting
-from tests.benchmarks.table import Figures, Row, compare
+from tests.benchmarks.table import Measurement, Row, compare
 
 FILES = """
 import json, sys, skpneumo
@@ -34,54 +34,54 @@ if "tensorflow" in sys.modules:
 
 def rows(setting: Setting) -> list[Row]:
     return [
-        Row("import skpneumo / import what it imports", "<= 1.15", partial(importing, setting)),
-        Row("load a model - import what it imports", "< 50 ms", partial(loading, setting)),
+        Row("import skpneumo / import its dependencies", "<= 1.15", partial(importing, setting)),
+        Row("load a model - import its dependencies", "< 50 ms", partial(loading, setting)),
     ]
 
 
-def importing(setting: Setting) -> Figures:
-    imports = foreign_imports()
+def importing(setting: Setting) -> Measurement:
+    imports = dependency_imports()
     return compare(
         lambda: _milliseconds("import skpneumo"),
         lambda: _milliseconds(imports),
         setting.pick(5, 15),
         unit="ms",
-        note=f"Fresh processes. The peer runs the {len(imports.splitlines())} import lines of other packages that "
-        "stand at the top of our modules.",
+        note=f"New processes. The peer runs the {len(imports.splitlines())} imports of other packages at the top of "
+        "the modules of skpneumo.",
     )
 
 
-def loading(setting: Setting) -> Figures:
+def loading(setting: Setting) -> Measurement:
     random = np.random.RandomState(0)
     clf = PneumoniaClassifier(None).fit(random.rand(40, 8_192), np.arange(40) % 2)
     file = os.path.join(setting.new_folder(), "model.joblib")
     joblib.dump(clf, file)
-    imports = f"import joblib\n{foreign_imports()}"
+    imports = f"import joblib\n{dependency_imports()}"
     return compare(
         lambda: _milliseconds(f"import joblib\njoblib.load({file!r})"),
         lambda: _milliseconds(imports),
         setting.pick(5, 15),
         unit="ms",
         by=operator.sub,
-        note=f"Fresh processes. A probe on 8,192 features, {os.path.getsize(file) / 1e3:.0f} KB; TensorFlow must not "
-        "be imported.",
+        note=f"New processes. A linear probe on 8,192 features, {os.path.getsize(file) / 1e3:.0f} KB; TensorFlow must "
+        "not be imported.",
     )
 
 
 @functools.cache
-def foreign_imports() -> str:
-    """Gather the lines that import packages of others at the top of the modules that `import skpneumo` loads."""
+def dependency_imports() -> str:
+    """Collect the top-level imports of other packages in the modules that `import skpneumo` loads."""
     files = json.loads(fresh.run(FILES))
     lines = {
         ast.unparse(node)
         for file in files
         for node in ast.parse(Path(file).read_text(encoding="utf-8")).body
-        if _is_foreign(node)
+        if _is_dependency_import(node)
     }
     return "\n".join(sorted(lines))
 
 
-def _is_foreign(node: ast.stmt) -> bool:
+def _is_dependency_import(node: ast.stmt) -> bool:
     if isinstance(node, ast.ImportFrom):
         package = (node.module or "").split(".")[0]
     elif isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""Rows of the table: a figure of ours beside its peer's, measured in turns; the target, and how it is printed."""
+"""Rows of the table: alternating measurements of skpneumo and a peer, the target, and their format."""
 
 import operator
 import re
@@ -14,17 +14,17 @@ _COMPARISONS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": ope
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What one row has measured.
+class Measurement:
+    """Measurement of one row.
 
     Parameters
     ----------
     ours, peer : float
-        Medians over the repeats, in `unit`. A row without a peer has None.
+        Medians over the repeats, in `unit`. None without a peer.
     value, low, high : float
-        What is held against the target, its median and its range: in `value_unit`, or a ratio where that is empty.
+        Median and range of the value compared with the target, in `value_unit`, or a ratio if that is empty.
     note : str
-        Sizes and settings in words.
+        Sizes and settings.
     """
 
     ours: float
@@ -39,15 +39,15 @@ class Figures:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. The target is such as "<= 1.10", ">= 1.8", "<= 0.15 s", or words, which nothing meets."""
+    """One row of the table. The target is a bound such as "<= 1.10" or "<= 0.15 s", or text that is not checked."""
 
     name: str
     target: str
-    measure: Callable[[], Figures]
+    measure: Callable[[], Measurement]
 
 
 def seconds(function: Callable[..., Any], *arguments: Any, **options: Any) -> float:
-    """Call a function and return how long it took."""
+    """Call a function and return its duration."""
     start = time.perf_counter()
     function(*arguments, **options)
     return time.perf_counter() - start
@@ -61,13 +61,11 @@ def compare(
     unit: str = "s",
     by: Callable[[float, float], float] = operator.truediv,
     note: str = "",
-) -> Figures:
-    """Measure ours and the peer in turns: ours, peer, ours, peer, and so on; compare each pair, since both of a pair
-    meet the same state of the machine.
-    """
+) -> Measurement:
+    """Measure alternately and compare each pair, because both are measured in the same state of the machine."""
     pairs = [(ours(), peer()) for _ in range(repeats)]
     values = [by(*pair) for pair in pairs]
-    return Figures(
+    return Measurement(
         ours=median(pair[0] for pair in pairs),
         peer=median(pair[1] for pair in pairs),
         unit=unit,
@@ -80,7 +78,7 @@ def compare(
 
 
 def verdict(target: str, value: float) -> str:
-    """Say whether a value is within a target; nothing where the target is words."""
+    """Return "met" or "MISSED", or an empty string if the target has no bound."""
     bound = re.match(r"(<=|>=|<|>) *([\d.]+)", target)
     if not bound:
         return ""
@@ -88,36 +86,36 @@ def verdict(target: str, value: float) -> str:
 
 
 def head() -> str:
-    names = ("what", "ours", "peer", "ratio or difference", "target", "")
+    names = ("benchmark", "skpneumo", "peer", "ratio or difference", "target", "")
     return f"{_line(*names)}\n{'-' * len(_line(*names, fill=True))}"
 
 
-def line(row: Row, figures: Figures) -> str:
-    """Format a row and, below it, its note."""
-    unit = f" {figures.value_unit}" if figures.value_unit else ""
-    value = f"{number(figures.value)}{unit}"
-    if figures.low != figures.high:
-        value += f" ({number(figures.low)} to {number(figures.high)})"
+def line(row: Row, measurement: Measurement) -> str:
+    """Format a row, followed by its note."""
+    unit = f" {measurement.value_unit}" if measurement.value_unit else ""
+    value = f"{number(measurement.value)}{unit}"
+    if measurement.low != measurement.high:
+        value += f" ({number(measurement.low)} to {number(measurement.high)})"
     first = _line(
         row.name,
-        f"{number(figures.ours)} {figures.unit}",
-        "-" if figures.peer is None else f"{number(figures.peer)} {figures.unit}",
+        f"{number(measurement.ours)} {measurement.unit}",
+        "-" if measurement.peer is None else f"{number(measurement.peer)} {measurement.unit}",
         value,
         row.target,
-        verdict(row.target, figures.value),
+        verdict(row.target, measurement.value),
     )
-    note = indent("\n".join(wrap(figures.note, 110)), "    ")
+    note = indent("\n".join(wrap(measurement.note, 110)), "    ")
     return f"{first}\n{note}" if note else first
 
 
 def failure(row: Row, error: BaseException) -> str:
-    """Format a row that could not be measured."""
-    said = str(error).strip().splitlines()
-    return f"{row.name:<{_WIDTHS[0]}} FAILED: {type(error).__name__}: {said[0] if said else ''}"
+    """Format a row that raised an error."""
+    messages = str(error).strip().splitlines()
+    return f"{row.name:<{_WIDTHS[0]}} FAILED: {type(error).__name__}: {messages[0] if messages else ''}"
 
 
 def number(value: float) -> str:
-    """Three significant digits, and no more than are there."""
+    """Format a number with about three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 10:

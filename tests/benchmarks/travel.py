@@ -1,11 +1,11 @@
-"""Models that travel: ``python -m tests.benchmarks.travel PYTHON OTHER_PYTHON``.
+"""Portability of models: ``python -m tests.benchmarks.travel PYTHON OTHER_PYTHON``.
 
-Each of the two interpreters, of environments with other versions, fits models on real films and saves them. Both read
-each file in a fresh process that has seen nothing of the fit, and predict on the same films. Printed are the sizes of
-the files, how far probabilities differ, and how long it takes to import the package, to load a model, and to predict on
-one film for the first and for the hundredth time, nothing of it being in a store.
+Each of two interpreters, from environments with different versions, fits models on real X-rays and saves them. Both
+load each file in a new process and predict the same images. The output shows file sizes, differences of probabilities,
+and the time to import the package, to load a model, and to predict one image for the first and the hundredth time
+without stored features.
 
-It needs the real films and weights in the folder that SKPNEUMO_SHARED names, and the checkout on PYTHONPATH.
+Requires real X-rays and weights in the folder SKPNEUMO_SHARED, and the checkout on PYTHONPATH.
 """
 
 import argparse
@@ -17,20 +17,20 @@ import tempfile
 from pathlib import Path
 
 SIZES = (64, 224)
-N_TRAINING, N_FILMS = 20, 10  # of each class
+N_TRAINING, N_TEST = 20, 10  # per class
 
 WRITE = """
 import json, os, sys
 import joblib
 from skpneumo import PneumoniaClassifier
-folder, weights, size, train, labels, films = json.loads(sys.argv[1])
+folder, weights, size, train, labels, images = json.loads(sys.argv[1])
 common = dict(weights=weights, n_layers=8, image_size=size, precision="float32", memory=folder + "/store")
 heads = {
     "probe": {},
     "dense": dict(hidden_layer_sizes=(64,), max_iter=20),
     "tuned": dict(n_trainable_layers=4, tune_max_iter=1),
 }
-said = {}
+found = {}
 for name, head in heads.items():
     clf = PneumoniaClassifier(**common, **head, random_state=0).fit(train, labels)
     clf.set_params(memory=None)
@@ -42,26 +42,26 @@ for name, head in heads.items():
     for name, model in models.items():
         file = f"{folder}/{name}.joblib"
         joblib.dump(model, file)
-        said[name] = [os.path.getsize(file), model.predict_proba(films).tolist()]
-print(json.dumps(said))
+        found[name] = [os.path.getsize(file), model.predict_proba(images).tolist()]
+print(json.dumps(found))
 """
 
 READ = """
 import json, sys, time
-file, films, n_times = json.loads(sys.argv[1])
+file, images, n_times = json.loads(sys.argv[1])
 times = [time.perf_counter()]
 import skpneumo
 times.append(time.perf_counter())
 clf = skpneumo.load_model(file)
 times.append(time.perf_counter())
-clf.predict_proba(films[:1])
+clf.predict_proba(images[:1])
 times.append(time.perf_counter())
 for _ in range(n_times - 1):
     start = time.perf_counter()
-    clf.predict_proba(films[:1])
+    clf.predict_proba(images[:1])
 last = time.perf_counter() - start if n_times > 1 else 0
 durations = [after - before for before, after in zip(times, times[1:])] + [last]
-print(json.dumps([durations, clf.predict_proba(films).tolist()]))
+print(json.dumps([durations, clf.predict_proba(images).tolist()]))
 """
 
 VERSIONS = """
@@ -74,36 +74,36 @@ print(json.dumps("Python " + platform.python_version() + "".join(f", {name} {ver
 
 def main(arguments):
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.travel", description=__doc__.split("\n")[0])
-    parser.add_argument("python", help="an interpreter")
-    parser.add_argument("other", help="another one")
+    parser.add_argument("python", help="Python interpreter of the first environment")
+    parser.add_argument("other", help="Python interpreter of the second environment")
     given = parser.parse_args(arguments)
     if "SKPNEUMO_SHARED" not in os.environ:
-        parser.error("SKPNEUMO_SHARED names no folder with real films and weights")
+        parser.error("set the environment variable SKPNEUMO_SHARED to the folder with real X-rays and weights")
     shared = Path(os.environ["SKPNEUMO_SHARED"])
-    train, labels, films = of_each_class(shared / "xrays" / "kermany")
+    train, labels, images = training_and_test_images(shared / "xrays" / "kermany")
     weights = str(shared / "weights" / "vgg19_imagenet_first_8_layers.npz")
     pythons = {"A": given.python, "B": given.other}
     for name, python in pythons.items():
         print(f"{name}: {run(python, VERSIONS)}")
     for size in SIZES:
-        print(f"\n8 layers at {size} px, {len(train)} films of training, {len(films)} others predicted")
+        print(f"\n8 layers at {size} px, {len(train)} training images, {len(images)} test images")
         for writer, python in pythons.items():
             with tempfile.TemporaryDirectory() as folder:
-                said = run(python, WRITE, [folder, weights, size, train, labels, films])
-                for model, (n_bytes, expected) in said.items():
+                found = run(python, WRITE, [folder, weights, size, train, labels, images])
+                for model, (n_bytes, expected) in found.items():
                     for reader, other in pythons.items():
                         n_times = 100 if model == "probe" else 1
                         file = f"{folder}/{model}.joblib"
-                        durations, probabilities = run(other, READ, [file, films, n_times])
+                        durations, probabilities = run(other, READ, [file, images, n_times])
                         print(line(writer, reader, model, n_bytes, difference(expected, probabilities), durations))
 
 
-def of_each_class(folder):
-    """Films of training, their labels, and others of later patients."""
+def training_and_test_images(folder):
+    """Return training images, their labels, and images of other patients."""
     names = {label: sorted(map(str, (folder / label).iterdir())) for label in ("NORMAL", "PNEUMONIA")}
     train = [path for paths in names.values() for path in paths[:N_TRAINING]]
     labels = [label for label in names for _ in range(N_TRAINING)]
-    return train, labels, [path for paths in names.values() for path in paths[-N_FILMS:]]
+    return train, labels, [path for paths in names.values() for path in paths[-N_TEST:]]
 
 
 def run(python, code, values=None):

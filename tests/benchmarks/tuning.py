@@ -1,4 +1,4 @@
-"""Fine-tuning: an epoch against Keras's, what it holds in memory, what many fits leave behind; the cost of views."""
+"""Fine-tuning: time of an epoch relative to Keras, memory, and the cost of augmented views."""
 
 import gc
 import operator
@@ -14,9 +14,9 @@ from skpneumo import PneumoniaClassifier
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._keras import keras as import_keras
 from tests.benchmarks import fresh, machine
-from tests.benchmarks.data import Setting, large_films, search, small_films, small_settings
-from tests.benchmarks.memory import MEGABYTE, SETTINGS, _images, held
-from tests.benchmarks.table import Figures, Row, compare, seconds
+from tests.benchmarks.data import Setting, large_images, search, small_images, small_settings
+from tests.benchmarks.memory import MEGABYTE, SETTINGS, _images, process_memory
+from tests.benchmarks.table import Measurement, Row, compare, seconds
 
 N_TRAINABLE, BATCH = 4, 32
 ALPHAS = [0.005, 0.05, 0.5, 5.0]
@@ -28,14 +28,14 @@ def rows(setting: Setting) -> list[Row]:
         *(Row(f"epoch of tuning / Keras, {each}", "<= 0.3", partial(epoch, setting, each)) for each in precisions),
         Row("features of 4 views / 4 x plain", "<= 1.0", partial(views, setting)),
         Row("search, 4 views stored / one fit", "report", partial(search_of_views, setting)),
-        Row("peak memory of tuning, more images / images", "about 1", partial(growth_of_peak, setting)),
+        Row("peak memory of tuning, many / few images", "about 1", partial(growth_of_peak, setting)),
         Row("memory after 200 fits of tuning - before", "< 20 MB", partial(growth_of_fits, setting)),
     ]
 
 
-def epoch(setting: Setting, precision: str) -> Figures:
-    """Measure an epoch that follows the first, so that neither compiles."""
-    paths, y = large_films(setting, setting.pick(48, 96))
+def epoch(setting: Setting, precision: str) -> Measurement:
+    """Measure an epoch after the first one, without compilation."""
+    paths, y = large_images(setting, setting.pick(48, 96))
     side, n_epochs = setting.pick(112, 224), 3
     memory = setting.new_folder()
     settings = {
@@ -47,7 +47,7 @@ def epoch(setting: Setting, precision: str) -> Figures:
         "precision": precision,
         "random_state": 0,
     }
-    PneumoniaClassifier(**settings, tune_max_iter=1).fit(paths, y)  # the maps are stored, the step is compiled
+    PneumoniaClassifier(**settings, tune_max_iter=1).fit(paths, y)  # store the feature maps, compile the step
 
     def ours() -> float:
         short, long = (
@@ -55,8 +55,8 @@ def epoch(setting: Setting, precision: str) -> Figures:
         )
         return (long - short) / n_epochs
 
-    squares = np.stack([Preprocessing(side).decode(Path(path).read_bytes()) for path in paths])
-    images = np.repeat(squares[..., None], 3, axis=-1).astype(np.float32)
+    decoded = np.stack([Preprocessing(side).decode(Path(path).read_bytes()) for path in paths])
+    images = np.repeat(decoded[..., None], 3, axis=-1).astype(np.float32)
     model = _model(side, precision)
     model.fit(images, y, batch_size=BATCH, epochs=1, verbose=0)
 
@@ -69,8 +69,9 @@ def epoch(setting: Setting, precision: str) -> Figures:
         ours,
         keras,
         3,
-        note=f"{len(paths)} images, 16 layers at {side} px, the last {N_TRAINABLE} trainable, batches of {BATCH}; maps "
-        "read from disk. Keras fits the same layers with the frozen ones in its graph, on decoded images in memory.",
+        note=f"{len(paths)} images, 16 layers at {side} px, the last {N_TRAINABLE} trainable, batches of {BATCH}; "
+        "feature maps read from disk. Keras trains the same layers, with the frozen layers in its graph, on decoded "
+        "images in memory.",
     )
 
 
@@ -91,10 +92,10 @@ def _model(side: int, precision: str) -> Any:
     return model
 
 
-def views(setting: Setting) -> Figures:
-    """Compare a cold fit with 4 views of each image to the same with 4 times as many images."""
+def views(setting: Setting) -> Measurement:
+    """Compare a cold fit with 4 views per image to one on 4 times as many images."""
     n_images = setting.pick(40, 100)
-    paths, y = large_films(setting, 4 * n_images)
+    paths, y = large_images(setting, 4 * n_images)
     side = setting.pick(112, 224)
     settings = {"weights": None, "image_size": side}
     PneumoniaClassifier(**settings, memory=None).fit(paths[:16], y[:16])
@@ -112,21 +113,21 @@ def views(setting: Setting) -> Figures:
     )
 
 
-def search_of_views(setting: Setting) -> Figures:
-    paths, y, _, memory = small_films(setting)
+def search_of_views(setting: Setting) -> Measurement:
+    paths, y, _, memory = small_images(setting)
     clf = PneumoniaClassifier(**small_settings(setting), memory=memory, n_views=4)
     cold = seconds(clf.fit, paths, y)
     return compare(
         lambda: seconds(search, clf, {"alpha": ALPHAS}, paths, y),
         lambda: cold,
         1,
-        note=f"{len(paths)} small images, {len(ALPHAS)} candidates x 5 folds after one fit on all of them, whose views "
-        "were not yet stored; the search computes none.",
+        note=f"{len(paths)} small images, {len(ALPHAS)} candidates x 5 folds with stored views, relative to one "
+        "fit that computes and stores the views.",
     )
 
 
-def growth_of_peak(setting: Setting) -> Figures:
-    few, many = setting.pick((2_000, 4_000), (2_000, 8_000))  # more than are computed at once
+def growth_of_peak(setting: Setting) -> Measurement:
+    few, many = setting.pick((2_000, 4_000), (2_000, 8_000))  # more than one chunk
     folder = _images(setting, many)
     peaks = [fresh.call(peak_of_tuning, folder, n, setting.new_folder()) for n in (few, many)]
     size = 64 * 16 * 16 * 2 * 2 * many / MEGABYTE
@@ -135,8 +136,8 @@ def growth_of_peak(setting: Setting) -> Figures:
         lambda: peaks[0],
         1,
         unit="MB",
-        note=f"Peak of a fit that tunes the last of 3 layers on {many:,} images with 2 views, whose maps take "
-        f"{size:,.0f} MB on disk, against {few:,} images; fresh processes.",
+        note=f"Peak memory of fine-tuning the last of 3 layers on {many:,} images with 2 views, whose feature maps "
+        f"have {size:,.0f} MB on disk, relative to {few:,} images; new processes.",
     )
 
 
@@ -145,10 +146,10 @@ def peak_of_tuning(folder: str, n_images: int, memory: str) -> float:
     settings = SETTINGS | {"n_layers": 3, "pool_grid": 1}
     clf = PneumoniaClassifier(**settings, memory=memory, n_views=2, n_trainable_layers=1, tune_max_iter=1)
     clf.fit(paths, np.arange(n_images) % 2)
-    return held("VmHWM")
+    return process_memory("VmHWM")
 
 
-def growth_of_fits(setting: Setting) -> Figures:
+def growth_of_fits(setting: Setting) -> Measurement:
     folder = _images(setting, 40)
     before, after = fresh.call(memory_of_fits, folder, setting.new_folder(), 200)
     return compare(
@@ -157,7 +158,8 @@ def growth_of_fits(setting: Setting) -> Figures:
         1,
         unit="MB",
         by=operator.sub,
-        note="One process, resident memory: 200 fits on 40 images that tune the last 2 of 4 layers, after 20 others.",
+        note="Resident memory of one process: 200 fits on 40 images that fine-tune the last 2 of 4 layers, after 20 "
+        "others.",
     )
 
 
@@ -170,6 +172,6 @@ def memory_of_fits(folder: str, memory: str, n_fits: int) -> tuple[float, float]
             clf = PneumoniaClassifier(**settings, n_trainable_layers=2, tune_max_iter=1)
             clf.fit(paths, np.arange(40) % 2)
         gc.collect()
-        return held("VmRSS")
+        return process_memory("VmRSS")
 
     return fit(20), fit(n_fits)

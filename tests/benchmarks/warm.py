@@ -1,4 +1,4 @@
-"""What it costs to be given paths of images whose features are stored, rather than the matrix."""
+"""Overhead of paths with stored features over the feature matrix."""
 
 import functools
 import operator
@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 
 from skpneumo import PneumoniaClassifier, VGG19Features
-from tests.benchmarks.data import Setting, large_films, settle, small_settings
-from tests.benchmarks.table import Figures, Row, compare, seconds
+from tests.benchmarks.data import Setting, large_images, settle, small_settings
+from tests.benchmarks.table import Measurement, Row, compare, seconds
 
-ALPHA = 1_000.0  # the solver is done at once: what is left to see is the way to the features
+ALPHA = 1_000.0  # the solver converges at once, so that the overhead dominates
 
 
 def rows(setting: Setting) -> list[Row]:
@@ -21,18 +21,19 @@ def rows(setting: Setting) -> list[Row]:
     ]
 
 
-def fit(setting: Setting) -> Figures:
+def fit(setting: Setting) -> Measurement:
     paths, y, matrix, clf = _stored(setting)
     return compare(
         lambda: seconds(clf.fit, paths, y),
         lambda: seconds(clf.fit, matrix, y),
         setting.pick(5, 7),
         by=operator.sub,
-        note=f"{len(paths):,} JPEGs of 1,000 px, {matrix.shape[1]:,} features each; a probe with a strong penalty.",
+        note=f"{len(paths):,} JPEGs of 1,000 px, {matrix.shape[1]:,} features each; a strongly regularized linear "
+        "probe.",
     )
 
 
-def predict(setting: Setting) -> Figures:
+def predict(setting: Setting) -> Measurement:
     paths, y, matrix, clf = _stored(setting)
     clf.fit(paths, y)
     return compare(
@@ -50,7 +51,7 @@ def _n_images(setting: Setting) -> int:
 
 @functools.cache
 def _stored(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, PneumoniaClassifier]:
-    paths, y = large_films(setting, _n_images(setting))
+    paths, y = large_images(setting, _n_images(setting))
     settle()
     settings = {**small_settings(setting), "memory": setting.new_folder()}
     matrix = VGG19Features(**settings, n_jobs=-1).fit_transform(paths)

@@ -1,4 +1,4 @@
-"""What tests of data sets share: empty folders in the layouts that are read."""
+"""Folders of empty files in the supported layouts."""
 
 from pathlib import Path
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from skpneumo.datasets import audit_xrays, make_chest_xrays
 
-N = 24  # films, each of a patient of its own
+N = 24  # images, one per patient
 LABELS = np.arange(N) % 2
 
 
@@ -39,7 +39,7 @@ def deep(image):
 
 
 def write(folder, change, options, file_format="JPEG"):
-    """Write films of noise; those of label 1 differ by a change of the image or by options of the file alone."""
+    """Write images of noise; those of label 1 differ by a change of the image or by options of the file."""
     random, paths = np.random.RandomState(0), []
     for i, label in enumerate(LABELS):
         noise = ndimage.gaussian_filter(random.rand(64, 64), 2)
@@ -69,7 +69,7 @@ SHORTCUTS = {
 
 
 @pytest.mark.parametrize("check", SHORTCUTS)
-def test_a_planted_shortcut_is_suspicious_and_what_it_does_not_touch_is_not(check, tmp_path):
+def test_planted_shortcut_is_suspicious_and_other_attributes_are_not(check, tmp_path):
     report = audit_xrays(write(tmp_path, *SHORTCUTS[check]), LABELS).set_index("check")
     assert report.loc[check, "verdict"] == "suspicious"
     assert report.loc[check, "auc"] == 1
@@ -79,7 +79,7 @@ def test_a_planted_shortcut_is_suspicious_and_what_it_does_not_touch_is_not(chec
     assert report.loc["mean gray", "verdict"] != "suspicious"
 
 
-def test_depth_and_text_of_pngs_are_looked_at(tmp_path):
+def test_bit_depth_and_text_of_png_are_checked(tmp_path):
     report = audit_xrays(write(tmp_path, deep, {"pnginfo": png_text()}, "PNG"), LABELS).set_index("check")
     assert set(report.loc[["bit depth", "text"], "verdict"]) == {"suspicious"}
 
@@ -93,32 +93,32 @@ def test_depth_and_text_of_pngs_are_looked_at(tmp_path):
         ("white pixels", lambda image: image.point(lambda value: min(255, value + 120))),
     ],
 )
-def test_exposure_that_differs_is_told_and_not_called_a_shortcut(check, change, tmp_path):
+def test_exposure_difference_is_reported_but_not_as_a_shortcut(check, change, tmp_path):
     report = audit_xrays(write(tmp_path, change, None, "PNG"), LABELS).set_index("check")
     assert report.loc[check, "verdict"] == "differs; disease may explain it"
     assert "suspicious" not in set(report["verdict"])
 
 
-def test_synthetic_films_hold_no_shortcut(tmp_path):
-    films = make_chest_xrays(120, tmp_path, image_size=64, images_per_patient=1, random_state=0)
-    report = audit_xrays(films.data, films.target, n_jobs=2)
+def test_synthetic_images_have_no_shortcut(tmp_path):
+    xrays = make_chest_xrays(120, tmp_path, image_size=64, images_per_patient=1, random_state=0)
+    report = audit_xrays(xrays.data, xrays.target, n_jobs=2)
     assert not set(report.loc[report["kind"] == "attribute", "verdict"]) - {"nothing found", "the same in all"}
     assert list(report.columns) == ["check", "kind", "n", "auc", "lower", "upper", "verdict", "images"]
 
 
-def test_films_of_few_patients_prove_little(tmp_path):
+def test_intervals_widen_with_fewer_patients(tmp_path):
     paths = write(tmp_path, None, {"exif": exif()})
-    alone = audit_xrays(paths, LABELS).set_index("check")
+    own = audit_xrays(paths, LABELS).set_index("check")
     few = audit_xrays(paths, LABELS, groups=np.arange(N) % 4).set_index("check")
-    assert alone.loc["EXIF data", "verdict"] == "suspicious"
+    assert own.loc["EXIF data", "verdict"] == "suspicious"
     assert few.loc["EXIF data", "verdict"] == "nothing found"
     assert few.loc["EXIF data", "auc"] == 1
 
 
-def test_intervals_are_those_of_newcombe():
+def test_intervals_match_newcombe():
     from skpneumo.datasets._audit import _interval
 
-    # The square of the error, at the ends, is z squared times the variance of Hanley and McNeil there.
+    # At each end, the squared error is z squared times the variance of Hanley and McNeil at that AUC.
     for auc, m, n in ((0.7, 20, 30), (0.95, 8, 5)):
         for end in _interval(auc, m, n, 1.96):
             q1, q2 = end / (2 - end), 2 * end**2 / (1 + end)
@@ -127,7 +127,7 @@ def test_intervals_are_those_of_newcombe():
             assert (auc - end) ** 2 == pytest.approx(1.96**2 * variance, rel=1e-6)
 
 
-def test_more_than_two_classes_of_any_labels_are_compared_one_against_the_rest(tmp_path):
+def test_more_than_two_classes_are_compared_one_vs_rest(tmp_path):
     paths = write(tmp_path, None, {"icc_profile": profile()})
     words = np.where(LABELS == 1, "virus", np.where(np.arange(N) % 4 == 0, "normal", "bacteria"))
     report = audit_xrays(paths, pd.Series(words)).set_index("check")
@@ -140,7 +140,7 @@ def findings(report):
     return {check: list(zip(rows["verdict"], rows["images"], strict=True)) for check, rows in report.groupby("check")}
 
 
-def test_files_that_something_is_wrong_with_are_found_and_left_out(tmp_path):
+def test_unreadable_blank_and_small_files_are_found(tmp_path):
     paths = [str(path) for path in write(tmp_path, None, None)]
     note, blank = tmp_path / "note.png", tmp_path / "blank.png"
     note.write_text("no image")
@@ -154,7 +154,7 @@ def test_files_that_something_is_wrong_with_are_found_and_left_out(tmp_path):
     assert set(report.loc[report["kind"] == "attribute", "n"]) == {N + 1}
 
 
-def test_duplicates_are_found_with_labels_that_differ(tmp_path):
+def test_duplicates_are_found_with_their_labels(tmp_path):
     paths = [str(path) for path in write(tmp_path, None, None, "PNG")]
     same, near = tmp_path / "same.bmp", tmp_path / "near.jpg"
     with Image.open(paths[0]) as first, Image.open(paths[1]) as second:
@@ -165,39 +165,39 @@ def test_duplicates_are_found_with_labels_that_differ(tmp_path):
     assert found["near duplicate"] == [("one label", [paths[1], str(near)])]
 
 
-def test_a_patient_with_several_labels_is_found(tmp_path):
+def test_patient_with_several_labels_is_found(tmp_path):
     paths = [str(path) for path in write(tmp_path, None, None)]
     groups = [None, "a", "a", "b", float("nan"), "b", *range(N - 6)]
     found = findings(audit_xrays(paths, LABELS, groups=groups))
     assert found["patient with several labels"] == [("labels: 0, 1", paths[1:3])]
 
 
-def test_nothing_is_lost_where_nothing_can_be_compared(tmp_path):
+def test_findings_are_reported_if_nothing_can_be_compared(tmp_path):
     report = audit_xrays(["a.png", "b.png"], [0, 1])
     assert list(report["check"]) == ["unreadable", "unreadable"]
     paths = write(tmp_path, None, None)[:3:2]
     report = audit_xrays([*paths, "b.png"], [0, 0, 1])
     assert set(report.loc[report["kind"] == "attribute", "verdict"]) == {
-        "not compared: images of one class alone can be read"
+        "not compared: only images of one class can be read"
     }
 
 
-def test_what_cannot_be_audited_is_refused():
-    with pytest.raises(ValueError, match="holds 0 alone"):
+def test_invalid_input_raises():
+    with pytest.raises(ValueError, match="got only the class 0"):
         audit_xrays(["a.png", "b.png"], [0, 0])
     with pytest.raises(ValueError, match="inconsistent numbers"):
         audit_xrays(["a.png", "b.png"], [0, 1, 1])
-    with pytest.raises(ValueError, match="ndarray holds none"):
+    with pytest.raises(ValueError, match="got a ndarray without paths"):
         audit_xrays(np.eye(2), [0, 1])
 
 
-def test_without_pandas_it_is_said_what_to_install(monkeypatch):
+def test_missing_pandas_raises_with_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
         audit_xrays(["a.png", "b.png"], [0, 1])
 
 
-def test_a_mark_that_few_films_of_one_class_alone_have_is_told_from_one_of_both(tmp_path):
+def test_rare_mark_is_reported_only_if_in_one_class(tmp_path):
     names = [f"{i}.png" for i in range(30)]
     y = np.arange(30) % 2
     marked = {1, 3, 5}
@@ -211,11 +211,11 @@ def test_a_mark_that_few_films_of_one_class_alone_have_is_told_from_one_of_both(
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])
-def test_a_label_that_is_missing_is_named(missing):
-    with pytest.raises(ValueError, match=r"none for paths\[2\]"):
+def test_missing_label_raises_with_its_position(missing):
+    with pytest.raises(ValueError, match="missing at positions 2"):
         audit_xrays(["a.png", "b.png", "c.png"], np.array([0, 1, missing], object))
 
 
-def test_nothing_at_all_cannot_be_audited():
-    with pytest.raises(ValueError, match="paths must hold paths of images"):
+def test_empty_paths_raise():
+    with pytest.raises(ValueError, match="paths must contain paths of images"):
         audit_xrays([], [])

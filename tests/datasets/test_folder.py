@@ -17,20 +17,20 @@ from skpneumo.datasets import load_chest_xrays, make_chest_xrays
         ("all", {"train", "val", "test"}),
     ],
 )
-def test_a_subset_is_its_folders_and_train_includes_val(tmp_path, subset, folders):
+def test_subset_is_its_folders_and_train_includes_val(tmp_path, subset, folders):
     bunch = load_chest_xrays(touch(tmp_path, *KAGGLE), subset=subset)
     expected = {name for name in KAGGLE if name.split("/")[0] in folders}
     assert set(relative(bunch, tmp_path)) == expected
     assert len(bunch.target) == len(bunch.groups) == len(bunch.etiology) == len(expected)
 
 
-def test_train_can_do_without_val(tmp_path):
+def test_val_may_be_missing_in_train(tmp_path):
     root = touch(tmp_path, *(name for name in KAGGLE if not name.startswith("val")))
     assert len(load_chest_xrays(root).data) == 6
     assert len(load_chest_xrays(root, subset="all").data) == 8
 
 
-def test_data_are_a_column_of_paths_that_exist(tmp_path):
+def test_data_is_a_column_of_existing_paths(tmp_path):
     data = load_chest_xrays(touch(tmp_path, *KAGGLE)).data
     assert data.shape == (8, 1)
     assert data.dtype == object
@@ -57,7 +57,7 @@ def test_etiology_comes_from_the_file_name(tmp_path):
     assert [bunch.target_names[label] for label in bunch.target] == bunch.etiology.tolist()
 
 
-def test_etiology_names_every_file_that_does_not_tell_it(tmp_path):
+def test_unknown_etiology_raises_with_file_names(tmp_path):
     touch(tmp_path, *KAGGLE, "train/PNEUMONIA/scan1.jpeg", "train/PNEUMONIA/scan2.jpeg")
     touch(tmp_path, "train/NORMAL/scan3.jpeg")
     with pytest.raises(ValueError, match=r"(?s)2 are not.*scan[12]\.jpeg.*scan[12]\.jpeg") as error:
@@ -66,7 +66,7 @@ def test_etiology_names_every_file_that_does_not_tell_it(tmp_path):
     assert sorted(load_chest_xrays(tmp_path).etiology)[-3:] == ["unknown", "unknown", "virus"]
 
 
-def test_groups_are_patients_and_a_file_that_names_none_is_its_own(tmp_path):
+def test_groups_are_patients_and_unnamed_files_are_their_own_group(tmp_path):
     root = touch(tmp_path, *KAGGLE, "train/NORMAL/scan.jpeg")
     bunch = load_chest_xrays(root)
     groups = dict(zip(relative(bunch, root), bunch.groups, strict=True))
@@ -84,33 +84,33 @@ def test_class_folders_without_splits_are_train(tmp_path):
 
 
 @pytest.mark.parametrize("subset", ["test", "val"])
-def test_asking_class_folders_for_another_split_is_an_error(tmp_path, subset):
+def test_other_subset_of_class_folders_raises(tmp_path, subset):
     with pytest.raises(FileNotFoundError, match=rf"'{subset}'.*Found: NORMAL, PNEUMONIA"):
         load_chest_xrays(touch(tmp_path, *FLAT), subset=subset)
 
 
 @pytest.mark.parametrize("names", [KAGGLE, FLAT])
 @pytest.mark.parametrize("inner", ["chest_xray", "chest_xray/chest_xray"])
-def test_the_folder_of_the_archive_is_looked_into(tmp_path, names, inner):
+def test_nested_archive_folder_is_found(tmp_path, names, inner):
     touch(tmp_path / inner, *names)
     touch(tmp_path, "__MACOSX/chest_xray/train/NORMAL/IM-0001-0001.jpeg")
     expected = load_chest_xrays(tmp_path / inner).data
     assert load_chest_xrays(tmp_path).data.tolist() == expected.tolist()
 
 
-def test_case_of_folders_and_endings_does_not_matter(tmp_path):
+def test_folders_and_suffixes_are_case_insensitive(tmp_path):
     names = ["Train/Normal/a.JPG", "Train/Pneumonia/b.Png", "VAL/normal/c.TIFF"]
     root = touch(tmp_path, *names, "VAL/PNEUMONIA/d.webp")
     assert len(load_chest_xrays(root).data) == 4
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "._IM-0115-0001.jpeg", "notes.txt", "Thumbs.db"])
-def test_hidden_files_and_files_of_other_kinds_are_passed_over(tmp_path, name):
+def test_hidden_and_other_files_are_skipped(tmp_path, name):
     root = touch(tmp_path, *FLAT, f"NORMAL/{name}", "PNEUMONIA/folder.jpeg/inside.jpeg")
     assert set(relative(load_chest_xrays(root), root)) == set(FLAT)
 
 
-def test_order_depends_on_random_state_alone(tmp_path):
+def test_order_depends_only_on_random_state(tmp_path):
     names = [f"NORMAL/{i}.png" for i in range(20)] + [f"PNEUMONIA/{i}.png" for i in range(20)]
     first, second = touch(tmp_path / "a", *names), touch(tmp_path / "b", *reversed(names))
     orders = [relative(load_chest_xrays(root), root) for root in (first, second)]
@@ -121,14 +121,14 @@ def test_order_depends_on_random_state_alone(tmp_path):
     assert unshuffled == sorted(unshuffled)
 
 
-def test_columns_stay_aligned_when_shuffled(tmp_path):
+def test_shuffling_keeps_columns_aligned(tmp_path):
     root = touch(tmp_path, *KAGGLE)
     still, moved = load_chest_xrays(root, shuffle=False), load_chest_xrays(root, random_state=3)
     rows = [sorted(zip(b.data[:, 0], b.target, b.groups, b.etiology, strict=True)) for b in (still, moved)]
     assert rows[0] == rows[1]
 
 
-def test_the_pair_returned_is_data_and_target(tmp_path):
+def test_return_x_y_is_data_and_target(tmp_path):
     root = touch(tmp_path, *KAGGLE)
     X, y = load_chest_xrays(root, return_X_y=True)
     bunch = load_chest_xrays(str(root))
@@ -147,14 +147,14 @@ def test_as_frame_returns_pandas_objects(tmp_path):
     assert isinstance(bunch.target, pd.Series)
     assert bunch.target.tolist() == plain.target.tolist()
     assert bunch.frame["patient"].tolist() == plain.groups.tolist()
-    words = [plain.target_names[label] for label in plain.target]
-    assert bunch.frame["diagnosis"].tolist() == words
+    diagnoses = [plain.target_names[label] for label in plain.target]
+    assert bunch.frame["diagnosis"].tolist() == diagnoses
     X, y = load_chest_xrays(root, as_frame=True, return_X_y=True)
     pd.testing.assert_frame_equal(X, bunch.data)
     pd.testing.assert_series_equal(y, bunch.target)
 
 
-def test_without_pandas_only_as_frame_fails_and_says_what_to_install(tmp_path, monkeypatch):
+def test_missing_pandas_raises_only_for_as_frame(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     root = touch(tmp_path / "real", *KAGGLE)
     assert len(load_chest_xrays(root).data) == 8
@@ -165,7 +165,7 @@ def test_without_pandas_only_as_frame_fails_and_says_what_to_install(tmp_path, m
     assert not (tmp_path / "drawn").exists()
 
 
-def test_a_root_that_is_missing_a_file_or_empty_is_an_error(tmp_path):
+def test_invalid_root_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_chest_xrays(tmp_path / "nowhere")
     with pytest.raises(NotADirectoryError, match=r"archive\.zip"):
@@ -175,7 +175,7 @@ def test_a_root_that_is_missing_a_file_or_empty_is_an_error(tmp_path):
         load_chest_xrays(tmp_path / "empty")
 
 
-def test_a_missing_class_or_split_folder_is_named_with_what_was_found(tmp_path):
+def test_missing_class_or_split_folder_raises_with_folders_found(tmp_path):
     touch(tmp_path / "class", "train/NORMAL/a.png", "train/SICK/b.png")
     with pytest.raises(FileNotFoundError, match=r"NORMAL and PNEUMONIA in .*Found: NORMAL, SICK"):
         load_chest_xrays(tmp_path / "class")
@@ -186,18 +186,18 @@ def test_a_missing_class_or_split_folder_is_named_with_what_was_found(tmp_path):
         load_chest_xrays(tmp_path / "split", subset="all")
 
 
-def test_class_folders_beside_split_folders_are_ambiguous(tmp_path):
+def test_class_folders_beside_split_folders_raise(tmp_path):
     with pytest.raises(ValueError, match="either split folders or class folders"):
         load_chest_xrays(touch(tmp_path, *KAGGLE, *FLAT))
 
 
-def test_folders_without_images_are_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"no image that ends in .*\.jpeg"):
+def test_folders_without_images_raise(tmp_path):
+    with pytest.raises(ValueError, match=r"Found no image .*must end in .*\.jpeg"):
         load_chest_xrays(touch(tmp_path, "NORMAL/a.txt", "PNEUMONIA/b.txt"))
 
 
 @pytest.mark.parametrize("option", [{"subset": "validation"}, {"target": "age"}])
-def test_an_unknown_option_is_refused_with_the_known_ones(tmp_path, option):
+def test_unknown_option_raises_with_known_options(tmp_path, option):
     (value,) = option.values()
-    with pytest.raises(ValueError, match=f"must be one of '.*, got '{value}'"):
+    with pytest.raises(ValueError, match=f"must be one of '.*; got '{value}'"):
         load_chest_xrays(touch(tmp_path, *KAGGLE), **option)

@@ -13,7 +13,7 @@ from skpneumo.datasets import load_chest_xrays, make_chest_xrays
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """240 films at the default difficulty."""
+    """Generate 240 images at the default difficulty."""
     folder = tmp_path_factory.mktemp("drawn")
     return folder, make_chest_xrays(240, folder, image_size=64, random_state=0)
 
@@ -27,16 +27,16 @@ def pixels(bunch, size=None):
 
 
 @pytest.mark.parametrize(
-    ("n_samples", "prevalence", "n_ill"),
+    ("n_samples", "prevalence", "n_pneumonia"),
     [(10, 0.5, 5), (10, 0.3, 3), (10, 0.01, 1), (10, 0.99, 9), (2, 0.5, 1), (4, 0, 0), (4, 1, 4)],
 )
-def test_prevalence_is_exact_and_leaves_no_class_empty(tmp_path, n_samples, prevalence, n_ill):
+def test_prevalence_is_exact_and_no_class_is_empty(tmp_path, n_samples, prevalence, n_pneumonia):
     bunch = make_chest_xrays(n_samples, tmp_path, prevalence=prevalence, image_size=32)
     assert len(bunch.data) == n_samples
-    assert bunch.target.sum() == n_ill
+    assert bunch.target.sum() == n_pneumonia
 
 
-def test_the_loader_reads_the_same_back(drawn):
+def test_loader_returns_the_same_data(drawn):
     folder, bunch = drawn
     again = load_chest_xrays(folder)
     rows = [sorted(zip(b.data[:, 0], b.target, b.groups, b.etiology, strict=True)) for b in (bunch, again)]
@@ -48,12 +48,12 @@ def test_the_loader_reads_the_same_back(drawn):
     assert sum(path.is_file() for path in folder.rglob("*")) == 240
 
 
-def test_images_come_shuffled(drawn):
+def test_images_are_shuffled(drawn):
     _, bunch = drawn
     assert 0 < bunch.target[:20].sum() < 20
 
 
-def test_same_random_state_same_bytes_and_order(tmp_path):
+def test_random_state_determines_bytes_and_order(tmp_path):
     made = []
     for name, seed in [("a", 7), ("b", np.random.RandomState(7)), ("c", 8)]:
         bunch = make_chest_xrays(6, tmp_path / name, image_size=48, random_state=seed)
@@ -63,7 +63,7 @@ def test_same_random_state_same_bytes_and_order(tmp_path):
     assert not {content for _, content in made[0]} & {content for _, content in made[2]}
 
 
-def test_the_global_random_state_is_left_alone(tmp_path):
+def test_global_random_state_is_unchanged(tmp_path):
     np.random.seed(0)
     before = np.random.get_state()[1].tolist()
     make_chest_xrays(3, tmp_path, image_size=32, random_state=0)
@@ -71,7 +71,7 @@ def test_the_global_random_state_is_left_alone(tmp_path):
     assert np.random.get_state()[1].tolist() == before
 
 
-def test_patients_have_one_diagnosis_and_several_films(drawn):
+def test_patients_have_one_diagnosis_and_several_images(drawn):
     _, bunch = drawn
     for patient in set(bunch.groups):
         assert len(set(bunch.etiology[bunch.groups == patient])) == 1
@@ -80,25 +80,25 @@ def test_patients_have_one_diagnosis_and_several_films(drawn):
     assert len(numbers) < len({group for group in bunch.groups if group.startswith("person")})
 
 
-def test_one_image_a_patient_when_asked(tmp_path):
+def test_one_image_per_patient(tmp_path):
     bunch = make_chest_xrays(12, tmp_path, images_per_patient=1, image_size=32)
     assert len(set(bunch.groups)) == 12
 
 
-def test_films_of_a_patient_differ(tmp_path):
+def test_images_of_a_patient_differ(tmp_path):
     bunch = make_chest_xrays(24, tmp_path, images_per_patient=4, image_size=64, random_state=1)
     contents = [image.tobytes() for image in pixels(bunch)]
     assert len(set(contents)) == 24
 
 
-def test_both_kinds_of_pneumonia_are_drawn(drawn):
+def test_bacterial_and_viral_pneumonias_are_generated(drawn):
     _, bunch = drawn
     kinds, counts = np.unique(bunch.etiology, return_counts=True)
     assert kinds.tolist() == ["bacteria", "normal", "virus"]
     assert counts.tolist() == [78, 120, 42]
 
 
-def test_files_are_gray_jpegs_without_metadata_wider_than_high(drawn):
+def test_files_are_wide_gray_jpegs_without_metadata(drawn):
     _, bunch = drawn
     tables = set()
     for path in bunch.data[:, 0]:
@@ -111,12 +111,12 @@ def test_files_are_gray_jpegs_without_metadata_wider_than_high(drawn):
     assert len(tables) == 1
 
 
-def test_the_films_have_many_shapes(drawn):
+def test_images_have_many_shapes(drawn):
     _, bunch = drawn
     assert len({image.shape for image in pixels(bunch)}) > 20
 
 
-def test_neither_brightness_nor_contrast_nor_shape_gives_the_label_away(drawn):
+def test_brightness_contrast_and_shape_do_not_reveal_the_label(drawn):
     _, bunch = drawn
     images = pixels(bunch)
     for measure in (np.mean, np.std, lambda image: image.shape[1]):
@@ -124,7 +124,7 @@ def test_neither_brightness_nor_contrast_nor_shape_gives_the_label_away(drawn):
         assert 0.35 < area < 0.65
 
 
-def test_opacities_can_be_learnt_and_difficulty_makes_it_harder(tmp_path):
+def test_opacities_can_be_learned_and_difficulty_lowers_auc(tmp_path):
     areas = []
     for difficulty in (0, 1):
         bunch = make_chest_xrays(240, tmp_path / str(difficulty), difficulty=difficulty, image_size=64, random_state=0)
@@ -142,7 +142,7 @@ def test_opacities_can_be_learnt_and_difficulty_makes_it_harder(tmp_path):
     assert areas[1] < areas[0] - 0.15
 
 
-def test_boxes_lie_in_the_image_and_only_on_pneumonias(drawn):
+def test_boxes_are_inside_images_with_pneumonia_only(drawn):
     _, bunch = drawn
     assert len(bunch.opacities) == 240
     count = {"normal": {0}, "bacteria": {1, 2}, "virus": {2}}
@@ -158,9 +158,9 @@ def test_boxes_lie_in_the_image_and_only_on_pneumonias(drawn):
     assert all(right_lung[2] <= left_lung[0] for right_lung, left_lung in viral)
 
 
-def test_a_folder_with_images_is_refused_and_left_as_it_was(tmp_path):
+def test_folder_with_images_raises_and_is_unchanged(tmp_path):
     touch(tmp_path / "flat", "normal/old.PNG")
-    with pytest.raises(FileExistsError, match="1 in class folders"):
+    with pytest.raises(FileExistsError, match=r"1 image\(s\) in class folders"):
         make_chest_xrays(2, tmp_path / "flat", image_size=32)
     touch(tmp_path / "split", *KAGGLE)
     with pytest.raises(FileExistsError, match="the folder 'test'"):
@@ -175,7 +175,7 @@ def test_empty_class_folders_are_filled(tmp_path):
     assert len(make_chest_xrays(4, tmp_path / "", image_size=32).data) == 4
 
 
-def test_target_and_containers_are_those_of_the_loader(tmp_path):
+def test_target_and_containers_match_the_loader(tmp_path):
     pytest.importorskip("pandas")
     bunch = make_chest_xrays(9, tmp_path / "a", target="etiology", as_frame=True, image_size=32, random_state=0)
     assert bunch.target_names == ["normal", "bacteria", "virus"]
@@ -202,7 +202,7 @@ def test_target_and_containers_are_those_of_the_loader(tmp_path):
         ({"target": "age"}, ValueError),
     ],
 )
-def test_a_parameter_out_of_range_is_named_before_anything_is_written(tmp_path, parameters, error):
+def test_invalid_parameter_raises_before_writing(tmp_path, parameters, error):
     with pytest.raises(error, match=next(iter(parameters))):
         make_chest_xrays(**{"n_samples": 4, "folder": tmp_path / "new", **parameters})
     assert not (tmp_path / "new").exists()

@@ -1,4 +1,4 @@
-"""Contact sheet: films under every change, one column a strength, to see that they can still be read."""
+"""Contact sheet of images under every change and strength, to check that they remain readable."""
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -8,21 +8,21 @@ _CELL = 150
 _GAP = 4
 
 
-def contact_sheet(films: list[Image.Image]) -> Image.Image:
-    """Lay out each film and its changes; cells keep the shape of the changed film.
+def contact_sheet(originals: list[Image.Image]) -> Image.Image:
+    """Draw images and their changes; cells keep the aspect ratio of the changed image.
 
     Parameters
     ----------
-    films : list of Image
-        8-bit gray films, beside each other.
+    originals : list of Image
+        8-bit gray images.
 
     Returns
     -------
     Image
-        One block a change: the film, then strengths 1, 2 and 3, for each of the films.
+        One block per change: the original and strengths 1, 2 and 3 for each image.
     """
-    blocks = [_block(name, films) for name in CHANGES]
-    columns = 2 if len(films) == 1 else 1
+    blocks = [_block(name, originals) for name in CHANGES]
+    columns = 2 if len(originals) == 1 else 1
     width, height = blocks[0].size
     sheet = Image.new("L", (columns * width, -(-len(blocks) // columns) * height), 60)
     for i, block in enumerate(blocks):
@@ -30,8 +30,12 @@ def contact_sheet(films: list[Image.Image]) -> Image.Image:
     return sheet
 
 
-def _block(name: str, films: list[Image.Image]) -> Image.Image:
-    row = [image for film in films for image in (film, *(CHANGES[name](film, strength) for strength in STRENGTHS))]
+def _block(name: str, originals: list[Image.Image]) -> Image.Image:
+    row = [
+        image
+        for original in originals
+        for image in (original, *(CHANGES[name](original, strength) for strength in STRENGTHS))
+    ]
     block = Image.new("L", (len(row) * (_CELL + _GAP), _CELL + 20), 60)
     ImageDraw.Draw(block).text((4, 3), name, 255, ImageFont.load_default(13))
     for i, image in enumerate(row):

@@ -1,4 +1,4 @@
-"""Recipes: ways to fit a classifier, by name."""
+"""Recipes: named sets of classifier parameters."""
 
 import inspect
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ _DENSE = {"hidden_layer_sizes": (64,), "max_iter": 30}
 _FROM_SCRATCH = {"tune_learning_rate": 1e-3, "tune_average": 1.0, "tune_max_iter": 5}
 _DEEPER = {"n_layers": 12, "n_trainable_layers": 4, **_FROM_SCRATCH}
 
-# What a recipe leaves open. A class that does not know one of these acts as if it had this value.
-_PLAIN: dict[str, Any] = {"n_views": 1, "n_trainable_layers": 0, "contrast": None, "hidden_layer_sizes": ()}
+# Defaults of a recipe. A classifier without one of these parameters behaves as if it had this value.
+_DEFAULTS: dict[str, Any] = {"n_views": 1, "n_trainable_layers": 0, "contrast": None, "hidden_layer_sizes": ()}
 
 RECIPES: dict[str, dict[str, Any]] = {
     "probe": {},
@@ -41,9 +41,9 @@ def classifier(parameters: Mapping[str, Any]) -> PneumoniaClassifier:
     Raises
     ------
     TypeError
-        The class does not know a parameter that is to have another value than it acts by.
+        If the classifier lacks a parameter that is not at its default.
     """
     known = inspect.signature(PneumoniaClassifier).parameters
-    parameters = {"random_state": 0, **_PLAIN, **parameters}
-    left_out = {name for name, value in _PLAIN.items() if name not in known and parameters[name] == value}
+    parameters = {"random_state": 0, **_DEFAULTS, **parameters}
+    left_out = {name for name, value in _DEFAULTS.items() if name not in known and parameters[name] == value}
     return PneumoniaClassifier(**{name: value for name, value in parameters.items() if name not in left_out})

@@ -1,4 +1,4 @@
-"""Records of runs: one a recipe, with every film's log odds under every change, as lines of JSON."""
+"""Records of runs as lines of JSON: one per recipe, with the log-odds of every image under every change."""
 
 import json
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ def load(paths: Iterable[str | Path]) -> list[Record]:
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
-    """Group records of the same films under the same changes in the same setting; of one name, the last is kept."""
+    """Group records of the same images, changes and setting; keep the last record of each recipe."""
     groups: dict[str, dict[str, Record]] = {}
     for record in records:
-        key = json.dumps([record[name] for name in ("setting", "sites", "films", "folds")])
+        key = json.dumps([record[name] for name in ("setting", "sites", "images", "folds")])
         groups.setdefault(key, {})[record["recipe"]] = record
     return [list(group.values()) for group in groups.values()]
