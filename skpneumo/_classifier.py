@@ -26,7 +26,7 @@ from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Images, some_of
 from skpneumo._leakage import row_digests, warn_of_seen
-from skpneumo._model_state import check_preprocessing, opened, sealed, versions
+from skpneumo._model_state import check_preprocessing, from_saved_state, to_saved_state, versions
 from skpneumo._training.checks import FLOATS, check_examples, check_parameters
 from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
@@ -824,11 +824,11 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out state that only continued training in the same process uses."""
-        return sealed(super().__getstate__())
+        return to_saved_state(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Check the saved state for damage and other versions."""
-        super().__setstate__(opened(state, type(self).__name__))
+        super().__setstate__(from_saved_state(state, type(self).__name__))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

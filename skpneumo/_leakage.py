@@ -46,7 +46,7 @@ def remember(contents: Iterable[bytes], patients: Iterable[str], before: Seen | 
     return {"images": images, "patients": np.sort(names), "salt": salt}
 
 
-def recognise(seen: Seen, contents: Mapping[int, bytes], patients: Sequence[set[str]]) -> np.ndarray:
+def find_seen(seen: Seen, contents: Mapping[int, bytes], patients: Sequence[set[str]]) -> np.ndarray:
     """Return a bool array of shape (n_images, 2): whether each image, and whether its patient, was seen in training.
 
     `contents` maps positions of images to digests; positions may be missing.
@@ -73,7 +73,7 @@ def seen_by(estimator: Any, X: Any, groups: Any = None) -> np.ndarray | None:
     contents = models[0]._contents(X)
     n = _num_samples(X)
     names = names_of(images_if_any(X), None, n) if groups is None else names_of(None, column_or_1d(groups), n)
-    return np.any([recognise(model.seen_, contents, names) for model in models], axis=0)
+    return np.any([find_seen(model.seen_, contents, names) for model in models], axis=0)
 
 
 def can_compare(estimator: Any, X: Any) -> bool:

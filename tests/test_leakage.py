@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
-from skpneumo._leakage import models_within, names_of, recognise, remember, warn_of_seen
+from skpneumo._leakage import models_within, names_of, find_seen, remember, warn_of_seen
 from skpneumo.exceptions import LeakageWarning
 from skpneumo.model_selection import PatientGroupKFold, patient_ids
 
@@ -36,7 +36,7 @@ def fitted(clf, paths, y, split):
 
 
 def recognised(clf, X):
-    return recognise(clf.seen_, clf._contents(X), names_of(X, None, len(X)))
+    return find_seen(clf.seen_, clf._contents(X), names_of(X, None, len(X)))
 
 
 def silent(estimator, X, groups=None):
@@ -48,20 +48,20 @@ def silent(estimator, X, groups=None):
 
 def test_what_was_seen_is_recognised_and_nothing_else():
     seen = remember(CONTENTS[:3], ["ann", "bob"])
-    known = recognise(seen, dict(enumerate(CONTENTS)), [{"ann"}, set(), {"eve"}, {"eve", "bob"}, set(), set()])
+    known = find_seen(seen, dict(enumerate(CONTENTS)), [{"ann"}, set(), {"eve"}, {"eve", "bob"}, set(), set()])
     assert known.tolist() == [
         [True, True], [True, False], [True, False], [False, True], [False, False], [False, False],
     ]  # fmt: skip
 
 
 def test_what_cannot_be_read_is_not_recognised():
-    assert not recognise(remember(CONTENTS, []), {}, [set()] * 3).any()
+    assert not find_seen(remember(CONTENTS, []), {}, [set()] * 3).any()
 
 
 def test_later_calls_are_added_to_the_first_under_its_salt():
     first = remember(CONTENTS[:2], ["ann"])
     both = remember(CONTENTS[2:4], ["bob"], first)
-    assert recognise(both, dict(enumerate(CONTENTS)), [{"ann"}, {"bob"}, *[set()] * 4]).sum(axis=0).tolist() == [4, 2]
+    assert find_seen(both, dict(enumerate(CONTENTS)), [{"ann"}, {"bob"}, *[set()] * 4]).sum(axis=0).tolist() == [4, 2]
     np.testing.assert_array_equal(both["salt"], first["salt"])
 
 

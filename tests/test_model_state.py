@@ -17,7 +17,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from conftest import TINY
 from skpneumo import PneumoniaClassifier, _model_state
 from skpneumo._images import decoding
-from skpneumo._model_state import FORMAT, checksum, opened, sealed
+from skpneumo._model_state import FORMAT, checksum, from_saved_state, to_saved_state
 from skpneumo.exceptions import ModelFileError
 
 HEADS = {
@@ -38,7 +38,7 @@ def probe(X, y):
 
 
 def changed(clf, change):
-    """Pickle a model whose state is changed after it was sealed, and return what is read."""
+    """Pickle a model whose state is changed after it was to_saved_state, and return what is read."""
     state = clf.__getstate__()
     change(state)
     copy = type(clf).__new__(type(clf))
@@ -138,7 +138,7 @@ def test_any_other_value_in_any_attribute_is_damage(head, clf, paths, y):
         state = pickle.loads(pickle.dumps(clf.__getstate__()))
         change(state, name)
         with pytest.raises(ModelFileError, match="damaged"):
-            opened(state, "PneumoniaClassifier")
+            from_saved_state(state, "PneumoniaClassifier")
 
 
 @pytest.mark.parametrize(
@@ -225,13 +225,13 @@ def test_saving_changes_nothing_on_the_model(probe):
 
 
 def test_paths_are_saved_as_text_which_every_platform_reads():
-    state = sealed({"weights": PurePosixPath("a/b.npz"), "memory": Path("c")})
+    state = to_saved_state({"weights": PurePosixPath("a/b.npz"), "memory": Path("c")})
     assert (state["weights"], state["memory"]) == ("a/b.npz", "c")
 
 
 def test_a_fitted_model_is_saved_without_callbacks_and_an_unfitted_one_with_them():
-    assert "_skl_callbacks" in sealed({"_skl_callbacks": []})
-    assert "_skl_callbacks" not in sealed({"_skl_callbacks": [], "coefs_": []})
+    assert "_skl_callbacks" in to_saved_state({"_skl_callbacks": []})
+    assert "_skl_callbacks" not in to_saved_state({"_skl_callbacks": [], "coefs_": []})
 
 
 def test_a_model_of_default_size_grows_little_by_what_it_says_of_itself(random, y):
