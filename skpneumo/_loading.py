@@ -148,7 +148,7 @@ def _contents(path: str) -> bytes:
         raise ModelFileError("no such file.") from None
     except (OSError, ValueError) as error:
         raise ModelFileError(
-            "the path is a folder, not a file." if os.path.isdir(path) else f"the file cannot be read ({_describe(error)})."
+            "expected a file, got a folder." if os.path.isdir(path) else f"the file cannot be read: {_describe(error)}."
         ) from error
     if not data:
         raise ModelFileError("the file is empty.")
