@@ -189,7 +189,7 @@ def _read_zip(data: bytes, trusted: list[str]) -> Any:
     if unknown:
         raise ModelFileError(
             "the file contains types that are not trusted. If you know that they are harmless, pass "
-            f"trusted=[{some_of(list(map(repr, unknown)), letters=300)}]."
+            f"trusted=[{some_of(list(map(repr, unknown)), 10, 300)}]."
         )
     return skops.loads(data, trusted=allowed)
 

@@ -58,7 +58,7 @@ def patient_ids(paths: Any) -> np.ndarray:
     if unknown:
         raise ValueError(
             "Expected file names such as 'person1_bacteria_2.jpeg' or 'IM-0115-0001.jpeg', but these contain no "
-            f"patient: {some_of(unknown, letters=300)}. Rename the files, or pass the patients as groups."
+            f"patient: {some_of(unknown, 10, 300)}. Rename the files, or pass the patients as groups."
         )
     return np.array(keys, dtype=object)
 

@@ -86,13 +86,13 @@ def test_cross_validation_accepts_images_in_memory(clf, pngs, y):
 
 def test_cached_features_of_files_are_used_for_bytes(features, pngs, monkeypatch):
     before = features.fit_transform(pngs)
-    monkeypatch.setattr(FeatureSpec, "squares", None)
+    monkeypatch.setattr(FeatureSpec, "preprocess", None)
     np.testing.assert_array_equal(features.transform(bytes_of(pngs)), before)
 
 
 def test_cached_features_of_arrays_are_used_for_a_stack(features, pngs, monkeypatch):
     before = features.fit_transform(arrays(pngs))
-    monkeypatch.setattr(FeatureSpec, "squares", None)
+    monkeypatch.setattr(FeatureSpec, "preprocess", None)
     np.testing.assert_array_equal(features.transform(np.stack(arrays(pngs))), before)
 
 

@@ -27,15 +27,15 @@ def expected(file):
 
 @pytest.fixture
 def images(file):
-    return sorted((file.parent / "films").iterdir())
+    return sorted((file.parent / "images").iterdir())
 
 
 @pytest.mark.parametrize("read", [load_model, joblib.load])
 def test_earlier_model_predicts_the_same_on_images(read, file, expected, images):
     clf = read(file)
     assert clf.classes_.tolist() == expected["classes"]
-    np.testing.assert_allclose(clf.predict_proba(images), expected["of films"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(clf.decision_function(images), expected["logits of films"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(clf.predict_proba(images), expected["of images"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(clf.decision_function(images), expected["logits of images"], rtol=0, atol=1e-4)
 
 
 def test_earlier_model_predicts_the_same_on_features(file, expected):
@@ -45,7 +45,7 @@ def test_earlier_model_predicts_the_same_on_features(file, expected):
 
 
 def test_earlier_model_gives_the_same_novelty(file, expected, images):
-    np.testing.assert_allclose(load_model(file).novelty(images), expected["novelty of films"], rtol=0, atol=0.05)
+    np.testing.assert_allclose(load_model(file).novelty(images), expected["novelty of images"], rtol=0, atol=0.05)
 
 
 def test_there_is_a_file_for_each_head():

@@ -216,7 +216,7 @@ def test_unreadable_image_outside_the_batch_raises_in_all_calls():
 
 @pytest.mark.parametrize("rows", [np.zeros((3, 1)), np.float64(1), []])
 def test_batcher_raises_on_wrong_number_of_rows(rows):
-    with DynamicBatcher(lambda images: rows) as batcher, pytest.raises(ValueError, match="one row per image: expected 2"):
+    with DynamicBatcher(lambda images: rows) as batcher, pytest.raises(ValueError, match="one row per image: expected"):
         batcher(["a", "b"])
 
 
