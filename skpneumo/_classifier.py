@@ -384,7 +384,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images or features, as in `fit`.
         y : array-like of shape (n_samples,)
             Class labels.
@@ -429,7 +429,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images or features, as in `fit`.
 
         Returns
@@ -448,7 +448,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images or features, as in `fit`.
 
         Returns
@@ -463,7 +463,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images or features, as in `fit`.
         level : float, default=0.01
             Abstain if the p-value from `novelty` is at most `level`.
@@ -496,7 +496,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images or features, as in `fit`.
 
         Returns
@@ -512,7 +512,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images or features, as in `fit`.
 
         Returns
@@ -528,7 +528,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images or features, as in `fit`.
         y : array-like of shape (n_samples,)
             True class labels.
@@ -561,7 +561,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images or features of the site: at least 20 different ones, better 50 to 100, of many patients.
         prevalence : float or array-like of shape (n_classes,), default=None
             Proportion of ``classes_[1]`` or of each class among these images. If None, use the proportions of the
@@ -648,7 +648,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images or features, as in `fit`.
 
         Returns
@@ -669,7 +669,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
             Images. Features are validated and returned.
 
         Returns
