@@ -1,6 +1,6 @@
-"""VGG19 transfer learning for chest X-rays behind scikit-learn's interface.
+"""VGG19 transfer learning for chest X-rays with the scikit-learn API.
 
-A research tool, not a medical device. Importing it imports neither Keras nor the framework that it runs on.
+This is a research tool, not a medical device. Importing the package imports neither Keras nor its backend.
 """
 
 from skpneumo._classifier import PneumoniaClassifier

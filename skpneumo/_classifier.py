@@ -1,4 +1,4 @@
-"""PneumoniaClassifier: parameters, validation, and the straight line from images to probabilities."""
+"""PneumoniaClassifier: the public estimator, from images to probabilities."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +24,9 @@ from skpneumo._heads.novelty import novelty, smallest_p_value
 from skpneumo._heads.resampling import SAMPLERS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
-from skpneumo._images.sources import Images
+from skpneumo._images.sources import Images, some_of
 from skpneumo._leakage import row_digests, warn_of_seen
-from skpneumo._model_state import check_preprocessing, opened, sealed, versions
+from skpneumo._model_state import check_preprocessing, from_saved_state, to_saved_state, versions
 from skpneumo._training.checks import FLOATS, check_examples, check_parameters
 from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
@@ -36,191 +36,185 @@ from skpneumo._utils.progress import progress_bar
 
 
 class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
-    """Classifier of chest X-rays by transfer learning from VGG19.
+    """Chest X-ray classifier using transfer learning from VGG19.
 
-    Images pass the first `n_layers` convolution layers of VGG19, which are frozen; the maps that come out are averaged
-    over a grid, and a head is trained on these features. Features are kept on disk by the content of the image, so
-    that every further fit, fold and candidate of a search costs the head alone.
+    Images pass through the first `n_layers` convolution layers of VGG19, which are frozen. The feature maps are
+    averaged over a grid, and a head is trained on these features. Features are cached on disk by image content, so
+    repeated fits, folds and search candidates only train the head.
 
-    A research tool, not a medical device: what it says of images from another hospital, another machine or adults has
-    to be measured there first.
+    This is a research tool, not a medical device. Evaluate it on local data before using it on images from another
+    hospital, from other equipment or of adults.
 
     Parameters
     ----------
     weights : "imagenet", path or None, default="imagenet"
-        "imagenet": the weights that Keras downloads into ``~/.keras``. A path: a ``.npz`` file with arrays named
-        "block1_conv1/kernel", "block1_conv1/bias" and so on, or a ``.h5``, ``.weights.h5`` or ``.keras`` file of
-        VGG19. None: untrained, from a fixed seed, the same on every machine. A fitted model also looks elsewhere for
-        the same weights: where the environment variable ``SKPNEUMO_WEIGHTS`` says, and in ``~/.keras``.
+        "imagenet" uses the weights that Keras downloads to ``~/.keras``. A path refers to a ``.npz`` file with arrays
+        named "block1_conv1/kernel", "block1_conv1/bias" and so on, or to a ``.h5``, ``.weights.h5`` or ``.keras`` file
+        of VGG19. If None, use random weights from a fixed seed, the same on every machine. A fitted model also searches
+        ``~/.keras`` and the path in the environment variable ``SKPNEUMO_WEIGHTS`` for the weights used in `fit`.
     n_layers : int, default=16
-        How many of the 16 convolution layers are used, from the first. A pooling layer follows where a block is
-        complete.
+        Number of convolution layers used, out of 16. A pooling layer follows each complete block.
     image_size : int, default=224
-        Side in pixels of the square that the network sees, at least 32.
+        Side of the network input in pixels, at least 32.
     aspect : {"crop", "pad", "stretch"}, default="crop"
-        How an image becomes square. "crop": its short side is scaled, its centre cropped. "pad": its long side is
-        scaled, the rest is black. "stretch": both sides are scaled. In Kermany's data, films of pneumonia are wider
-        than others, which "pad" and "stretch" give away.
+        How images are made square. "crop" scales the short side and crops the center, "pad" scales the long side and
+        fills the rest with black, "stretch" scales both sides. In the Kermany data, images with pneumonia are wider
+        than others; "pad" and "stretch" reveal this to the model.
     contrast : {None, "equalize"}, default=None
-        "equalize": the histogram of gray values is equalised.
+        If "equalize", equalize the histogram of gray values.
     pool_grid : int, default=4
-        The maps are averaged over a ``pool_grid`` x ``pool_grid`` grid, adaptively where it does not divide their
-        side, and at most over their own places. 1 is global average pooling.
+        Average the feature maps over a ``pool_grid`` x ``pool_grid`` grid, adaptively if it does not divide their
+        side, and never finer than the maps. 1 is global average pooling.
     n_views : int, default=1
-        Views of each image that enter the fit: the image itself, and others as another site might have shown it. They
-        are drawn from the content of the image alone, computed once and stored. Half of its weight is the image's own,
-        the others share the rest. 4 with ``class_weight="balanced"`` is what held up best under change of site.
+        Number of views per training image: the image and augmented views, determined by its content and cached. Half
+        of the weight of an image is on the image, the rest is split among the augmented views. Under domain shift, 4
+        with ``class_weight="balanced"`` performs best.
     augmentation : "xray" or mapping, default="xray"
-        How far views differ from the image. A mapping changes single strengths of "xray": "rotation" (7, degrees to
-        either side), "area" (0.4, the smallest share of what the plain view shows, from anywhere in the image),
-        "margin" (0.8, the largest share beyond it, black where the image ends), "aspect" (0.3, log ratio of width to
-        height), "gamma" (0.8, log of the exponent), "contrast" (1.0, log of the factor), "brightness" (0.3, of gray
-        values between 0 and 1), "blur" (1.5, pixels of 224), "noise" (0.08, of gray values between 0 and 1), "flip"
-        (0, share of the views that are mirrored, which moves the heart to the right).
+        Strength of the augmentation. A mapping overrides single values of "xray": "rotation" (7, degrees in either
+        direction), "area" (0.4, smallest area relative to the plain view, anywhere in the image), "margin" (0.8,
+        largest additional area, black outside the image), "aspect" (0.3, log ratio of width to height), "gamma" (0.8,
+        log of the exponent), "contrast" (1.0, log of the factor), "brightness" (0.3, of gray values in [0, 1]), "blur"
+        (1.5, pixels at side 224), "noise" (0.08, of gray values in [0, 1]), "flip" (0, proportion of mirrored views,
+        which show the heart on the right).
     n_views_predict : int, default=1
-        Views of a new image whose logits are averaged.
-    hidden_layer_sizes : sequence of int, or int, default=()
-        (): a linear probe, solved to convergence on standardised features. Otherwise the sizes of dense ReLU layers,
-        trained by back-propagation (Adam) from random weights and zero biases.
+        Number of views per image in prediction. Their logits are averaged.
+    hidden_layer_sizes : int or sequence of int, default=()
+        Number of neurons in each hidden layer (dense, ReLU) of the head, trained by backpropagation with Adam from
+        random weights and zero biases. If empty, the head is a linear probe, solved to convergence on standardized
+        features.
     alpha : float, default=0.05
-        Strength of the L2 penalty relative to the number of inputs. What is minimised is
+        Strength of the L2 regularization term, relative to the number of inputs. The objective is
 
         ``sum_i w_i loss_i + alpha / 2 * sum_l m_l ||W_l||^2``
 
-        with the logistic loss and the weight ``w_i`` of each image, and the weights ``W_l`` and number of inputs
-        ``m_l`` of each layer; intercepts are free. With standardised inputs its best value hardly depends on
-        `n_layers` and `pool_grid`. For the linear probe it is ``LogisticRegression(C=1 / (alpha * n_features))``.
+        with the log loss and weight ``w_i`` of each image, and the weights ``W_l`` and number of inputs ``m_l`` of
+        each layer. Intercepts are not regularized. The best value hardly depends on `n_layers` and `pool_grid`, as
+        inputs are standardized. The linear probe equals ``LogisticRegression(C=1 / (alpha * n_features))``.
     dropout : float, default=0.0
-        Share of the units of each dense layer that a training step leaves out. Not used by the linear probe.
+        Dropout rate of the hidden layers. Not used by the linear probe.
     learning_rate_init : float, default=0.001
-        Step size of Adam. Not used by the linear probe.
+        Learning rate of Adam. Not used by the linear probe.
     batch_size : int or "auto", default="auto"
-        Rows a training step; "auto" is at most 200 for dense layers and at most 32 where layers of VGG19 are trained.
-        Not used by the linear probe.
+        Size of minibatches. "auto" is at most 200 for hidden layers and 32 for fine-tuning. Not used by the linear
+        probe.
     max_iter : int, default=200
-        Epochs. Not used by the linear probe.
+        Maximum number of epochs. Not used by the linear probe.
     n_trainable_layers : int, default=0
-        How many of the last of the `n_layers` layers are trained too, once the head has been. What lies below is
-        computed once a view and stored. With all of them, views are drawn anew in each epoch. Trainable layers that
-        a file of weights lacks start from random weights.
+        Number of layers to fine-tune after the head is trained, the last of the `n_layers` layers. The output of the
+        layers below is cached per view; if all layers are trainable, each epoch draws new views. Trainable layers
+        missing from a weight file start from random weights.
     tune_learning_rate : float, default=0.00005
-        Step size of Adam at its highest, for the trainable layers and the head together: it rises over a tenth of
-        the steps and falls to zero.
+        Peak learning rate of Adam in fine-tuning, for the trainable layers and the head. It increases during the first
+        tenth of the steps and decays to zero.
     tune_max_iter : int, default=3
-        Epochs of it.
+        Maximum number of epochs of fine-tuning.
     tune_average : float, default=0.5
-        Share of the trained weights in what is kept; the rest are the weights from before. 1: the trained ones alone.
+        Weight of the fine-tuned weights in the average with the initial ones. 1 keeps the fine-tuned weights only.
     early_stopping : bool, default=False
-        Whether epochs end when the score of held-out patients has ceased to rise, and the best weights are kept. The
-        score is minus the log loss over their images and two copies of each that are changed more than views are.
-        Not used by the linear probe.
+        Whether to use early stopping to terminate training when the validation score is not improving, and keep the
+        best weights. The score is the negative log loss over the images of held-out patients and two copies of each,
+        augmented more strongly than views. Not used by the linear probe.
     validation_fraction : float, default=0.1
-        Share of the patients that are held out.
+        The proportion of patients to set aside as validation set for early stopping.
     n_iter_no_change : int, default=10
-        Epochs without a rise of the score by `tol`.
+        Maximum number of epochs to not meet `tol` improvement.
     tol : float, default=0.0001
-        What counts as a rise.
+        Tolerance for early stopping: the smallest increase of the validation score that counts as improvement.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last one, and from its standardisation. The linear probe, which
-        has one solution, is solved anew.
-    class_weight : None, "balanced" or dict, default=None
-        Weights of the classes in the loss, as in scikit-learn.
-    sampler : None, "over", "under", "smote" or sampler, default=None
-        Draws the images that the head is trained on, anew for each epoch, by their features: the rarer classes more
-        often ("over"), the others less often ("under"), or new features between those of neighbours ("smote"); or as
-        a sampler of imbalanced-learn does. What is held out is never resampled, and images that weigh nothing are not
-        drawn. With trainable layers, samplers that pick among images alone.
+        When set to True, reuse the weights and the standardization of the previous call to fit as initialization. The
+        linear probe, which has a unique solution, is solved again.
+    class_weight : dict, "balanced" or None, default=None
+        Weights associated with classes in the loss, as in scikit-learn.
+    sampler : {"over", "under", "smote"}, sampler or None, default=None
+        Resample the training images by their features in each epoch: "over" draws rare classes more often, "under"
+        draws frequent classes less often, "smote" interpolates between neighbors. Samplers of imbalanced-learn are
+        supported; with trainable layers, only those that select images. Held-out images are never resampled, and
+        images of zero weight are not drawn.
     prior_correction : bool, default=True
-        Whether probabilities are those of the prevalence in the data, where class weights or a sampler show another
-        one to the head: the intercepts are solved anew on the training images as they are. `predict` and
-        `decision_function` follow the weights and the sampler in any case.
+        Whether to correct `predict_proba` to the prevalence in the data if class weights or a sampler change it: the
+        intercepts are solved again on the original training images. `predict` and `decision_function` stay as they are.
     memory : "auto", None, path or joblib.Memory, default="auto"
-        Where features are stored. "auto": the user's cache folder, or the folder that the environment variable
-        ``SKPNEUMO_CACHE`` names. None: nowhere. Of a ``Memory``, its location is used.
+        Where features are cached. "auto" is the folder in the environment variable ``SKPNEUMO_CACHE``, or else the
+        cache folder of the user. A ``Memory`` gives its location. If None, features are not cached.
     device : {"auto", "cpu", "gpu"}, default="auto"
-        Where the network runs. "auto": on a GPU where the framework under Keras finds one.
+        Device for the network. "auto" uses a GPU if the backend of Keras finds one.
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        How the layers compute. "auto": bfloat16 where the device has it natively, float16 on a GPU that has tensor
-        cores for it alone, float32 otherwise. What comes out is float32. Trainable layers compute in float32 where the
-        others do in float16.
+        Precision of the computation; features are float32. "auto" is bfloat16 if the device supports it natively,
+        float16 on a GPU with tensor cores for float16 only, and float32 otherwise. Trainable layers compute in float32
+        if the others use float16.
     n_jobs : int, default=None
-        Threads that decode images; None (unless in a ``joblib.parallel_config``): as many as keep the device busy.
-        In a ``parallel_config`` of Dask or Ray: workers that images are spread over.
+        Number of threads that decode images. If None, use as many threads as keep the device busy, unless in a
+        ``joblib.parallel_config`` context. In a context of Dask or Ray, images are distributed to the workers.
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, the order of images, dropout, what early stopping holds out and what a sampler draws,
-        whatever seed that has of its own. Without a sampler the linear probe draws nothing.
+        Determines random number generation for weight initialization, batch sampling, dropout, the validation split
+        and the sampler, whose own seed is ignored. The linear probe without a sampler is deterministic.
     verbose : int, default=0
-        Above 0: a progress bar where images or epochs take more than a second. The solver of the linear probe, which
-        knows no epochs, shows none.
+        If positive, show progress bars for images and epochs that take more than a second. The solver of the linear
+        probe shows none.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted.
+        Class labels, sorted.
     n_features_in_ : int
-        1 where `fit` saw images; the number of features where it saw these.
+        Number of features seen during `fit`; 1 if fitted on images.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns, where `fit` saw a DataFrame with string names.
+        Names of features seen during `fit`. Defined only when `X` has feature names that are all strings.
     feature_mean_ : ndarray of shape (n_features,)
-        What is subtracted from features to standardise them.
+        Mean of each feature, subtracted in standardization.
     feature_scale_ : ndarray of shape (n_features,)
-        What they are divided by then.
+        Scale of each feature, the divisor in standardization.
     backbone_fingerprint_ : str or None
-        Of the backbone that images passed in `fit`; predicting on images asks for the same. None where `fit` saw
-        features.
+        Fingerprint of the backbone, which must be the same in prediction on images. None if fitted on features.
     weights_digest_ : str or None
-        Of the weights of the frozen layers, in hexadecimal: by it they are found where images are predicted, whatever
-        the file is called there. None where there is nothing to read.
+        Hexadecimal digest of the frozen weights, which identifies them in any file. None if there are none to read.
     bundled_weights_ : dict of str to ndarray
-        Weights of the frozen layers, keyed "block1_conv1/kernel" and so on, in a copy from `bundle_weights`. Empty
-        otherwise.
-    coefs_ : list of ndarray
-        Weights of each layer of the head, (n_inputs, n_outputs).
-    intercepts_ : list of ndarray
-        Biases of each layer, (n_outputs,). The last layer has one output for two classes, otherwise one a class.
+        Frozen weights, keyed "block1_conv1/kernel" and so on, in a copy from `bundle_weights`. Empty otherwise.
+    coefs_ : list of ndarray of shape (n_inputs, n_outputs)
+        Weights of each layer of the head.
+    intercepts_ : list of ndarray of shape (n_outputs,)
+        Biases of each layer of the head. The last layer has one output for two classes, else one per class.
     tuned_layers_ : dict of str to ndarray
-        Trained weights of VGG19, float16, keyed "block3_conv4/kernel" and so on. Empty without trainable layers.
+        Fine-tuned weights of VGG19, float16, keyed "block3_conv4/kernel" and so on. Empty without trainable layers.
     n_iter_ : int
-        Passes of the solver over the features, or epochs; of the tuning, where there was one.
+        Number of epochs or, for the linear probe, passes of the solver over the features. With fine-tuning, its epochs.
     loss_curve_ : list of float
-        Loss, with its penalty, over the training images as they passed, one an epoch. Empty for the linear probe.
+        Training loss with regularization, by epoch. Empty for the linear probe.
     accuracy_curve_ : list of float
-        Accuracy over the same images, likewise.
+        Training accuracy, by epoch. Empty for the linear probe.
     validation_scores_ : list of float or None
-        With early stopping, the score after each epoch; of a tuning, at first that of the head it began with.
+        Validation score by epoch, preceded by that of the initial head in fine-tuning. None without early stopping.
     validation_accuracy_curve_ : list of float or None
-        Likewise the accuracy over the same held-out images and copies, each of which counts alike.
+        Accuracy over the same held-out images and copies, unweighted. None without early stopping.
     best_iter_ : int or None
-        With early stopping, the epoch whose weights were kept, from 1; 0: tuning has gained nothing.
+        Epoch of the kept weights, from 1; 0 if fine-tuning brought no improvement. None without early stopping.
     prior_shift_ : ndarray of shape (n_outputs,)
-        What `predict_proba` adds to the logits for `prior_correction`.
+        Shift that `predict_proba` adds to the logits for `prior_correction`.
     reference_ : dict of str to ndarray
-        What `adapt` and `novelty` know of the features of plain training images.
+        Statistics of the features of the training images, used by `adapt` and `novelty`.
     seen_ : dict of str to ndarray
-        Short digests of the images that `fit` saw, and salted ones of their patients, for `score` to recognise them.
+        Short digests of the training images and salted digests of their patients, used by `score` to detect leakage.
     threshold_ : float or None
-        Probability of ``classes_[1]`` above which `predict` names it: 0.5, unless `prior_correction` or `adapt` has
-        moved the probabilities. None where there are more than two classes.
+        Probability of ``classes_[1]`` above which `predict` returns it: 0.5 unless `prior_correction` or `adapt`
+        shifts the probabilities. None for more than two classes.
     training_summary_ : dict
-        What the last `fit`, or call of `partial_fit`, saw: "kind" ("images" or "features"), "n_images", "n_patients"
-        (None where nobody named them), both also by class in the order of `classes_`, "n_held_out" images of early
-        stopping among them, "n_views", "total_weight" (of `sample_weight`; None without), "n_calls" (how many fits or
-        calls went on from each other).
+        Data of the last call to `fit` or `partial_fit`: "kind" ("images" or "features"), "n_images" and "n_patients"
+        (None if unknown), in total and "_by_class", "n_held_out" (validation images), "n_views", "total_weight" (sum of
+        `sample_weight`, or None), "n_calls" (number of calls that continued training).
     versions_ : dict of str to str
-        Versions of skpneumo, scikit-learn, Keras, the framework that it is set to, numpy, Pillow and Python at the
-        time of `fit`, and "preprocessing", that of how images become squares.
+        Versions of skpneumo, scikit-learn, Keras and its backend, numpy, Pillow, Python and "preprocessing" in `fit`.
 
     See Also
     --------
-    VGG19Features : The features alone, for any other classifier.
-    skpneumo.model_selection.PatientGroupKFold : Folds that keep a patient on one side.
+    VGG19Features : Transformer that extracts the features for any other classifier.
+    skpneumo.model_selection.PatientGroupKFold : Cross-validation that keeps patients apart.
 
     Notes
     -----
-    From scikit-learn 1.9 on, `fit` tells its callbacks of images and epochs: ``set_callbacks(ProgressBar())``.
+    `X` can also be a matrix of features, from `VGG19Features` or elsewhere. A model fitted on features of
+    `VGG19Features` with the same parameters predicts on images, and vice versa.
 
-    `X` may also be a numeric matrix: features already extracted, by `VGG19Features` or otherwise. A model fitted on
-    features of `VGG19Features` with the same parameters predicts on images, and the other way round.
+    With scikit-learn 1.9 or later, `fit` supports callbacks: ``set_callbacks(ProgressBar())``.
 
     References
     ----------
@@ -341,66 +335,68 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> "PneumoniaClassifier":
-        """Extract features, or look them up, and train the head on them; then the trainable layers, if there are any.
+        """Fit the model to images and labels.
 
         Parameters
         ----------
-        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame; or matrix
-            Images: paths (str or pathlib.Path), bytes, open binary files, PIL images, arrays of pixels (uint8 or
-            uint16), URLs; or features already extracted, numbers of shape (n_samples, n_features).
+        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_features)
+            Images as a list, tuple, Series, ndarray or one-column DataFrame of paths (str or pathlib.Path), bytes,
+            open binary files, PIL images, pixel arrays (uint8 or uint16) or URLs; or a matrix of extracted features.
         y : array-like of shape (n_samples,)
-            Labels of any type, of two or more classes.
+            Class labels of any type, of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the images in the standardisation and in the loss.
+            Per-sample weights, used in the standardization and in the loss.
         groups : array-like of shape (n_samples,), default=None
-            Patients, whom `early_stopping` keeps on one side. None: read from the names of the files, each file
-            whose name tells none being a patient of its own; of features, each row.
+            Patient of each image; early stopping keeps the images of a patient together. If None, patients are read
+            from the file names; an image without a patient in its file name, or a row of features, is its own patient.
 
         Returns
         -------
-        PneumoniaClassifier
-            Itself.
+        self : PneumoniaClassifier
+            Fitted estimator.
 
         Raises
         ------
         ImageReadError
-            Some images cannot be read; it names all of them. What was computed until then is stored.
+            If images cannot be read. The error lists all of them; features computed so far stay cached.
         WeightsError
-            The weights cannot be reached, or do not fit.
+            If the weights are not found or do not fit.
         """
         check_parameters(self)
         examples = check_examples(self, X, y, sample_weight, groups)
-        goes_on = self.warm_start and hasattr(self, "coefs_")
-        if goes_on and not np.array_equal(self.classes_, examples.classes):
+        is_continued = self.warm_start and hasattr(self, "coefs_")
+        if is_continued and not np.array_equal(self.classes_, examples.classes):
             raise ValueError(
-                f"warm_start=True goes on with the classes of the last fit, {self.classes_}, but y has "
-                f"{examples.classes}."
+                "warm_start can only be used where y has the same classes as in the previous call to fit. Previously "
+                f"got {_shown(self.classes_)}, y has {_shown(examples.classes)}. Set warm_start=False to start again."
             )
-        self._train(examples, FitTasks(self, self._bar()), goes_on=goes_on, is_partial=False)
+        self._train(examples, FitTasks(self, self._bar()), is_continued=is_continued, is_partial=False)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "PneumoniaClassifier":
-        """Train for one more epoch, on these images.
+        """Update the model with a single epoch over the given data.
 
-        The first call settles the standardisation of the features. With class weights or a sampler, probabilities are
-        corrected by the counts of all calls. `novelty` compares with the images of the largest call. Without trainable
-        layers, each call is an epoch of the head; a linear probe is trained by Adam then, not solved. With trainable
-        layers, the first call fits the head as `fit` does, and each call is an epoch of tuning at a constant learning
-        rate.
+        The first call determines the standardization. Without trainable layers, each call trains the head for one
+        epoch; the linear probe is then trained with Adam. With trainable layers, the first call also fits the head as
+        `fit` does, and each call is one epoch of fine-tuning at a constant learning rate. With class weights or a
+        sampler, the prior correction uses the class counts of all calls. `novelty` refers to the images of the largest
+        call.
 
         Parameters
         ----------
-        X, y : as in `fit`
-            Images, or features, and labels of this call.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features, as in `fit`.
+        y : array-like of shape (n_samples,)
+            Class labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels that there will be; needed in the first call.
+            Classes across all calls to `partial_fit`. Required for the first call.
         sample_weight : array-like of shape (n_samples,), default=None
-            As in `fit`.
+            Per-sample weights.
 
         Returns
         -------
-        PneumoniaClassifier
-            Itself.
+        self : PneumoniaClassifier
+            Fitted estimator.
 
         Raises
         ------
@@ -409,83 +405,86 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         """
         check_parameters(self)
         if self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True.")
+            raise ValueError("partial_fit does not support early_stopping=True: set early_stopping=False.")
         if isinstance(self.class_weight, str):
             raise ValueError(
-                f"partial_fit does not support class_weight={self.class_weight!r}, which needs all labels: pass a "
-                "dict, such as sklearn.utils.class_weight.compute_class_weight makes, or sample_weight."
+                f"partial_fit does not support class_weight={self.class_weight!r}, which needs the labels of all "
+                "calls: use a dict, see sklearn.utils.class_weight.compute_class_weight, or pass sample_weight."
             )
-        goes_on = hasattr(self, "coefs_")
-        if not goes_on and classes is None:
+        is_continued = hasattr(self, "coefs_")
+        if not is_continued and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        if goes_on and classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
-            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_}.")
-        examples = check_examples(self, X, y, sample_weight, classes=self.classes_ if goes_on else np.unique(classes))
-        self._train(examples, FitTasks(None, self._bar()), goes_on=goes_on, is_partial=True)
+        if is_continued and classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
+            raise ValueError(
+                f"`classes={_shown(np.unique(classes))}` is not the same as on last call to partial_fit, was: "
+                f"{_shown(self.classes_)}."
+            )
+        classes = self.classes_ if is_continued else np.unique(classes)
+        examples = check_examples(self, X, y, sample_weight, classes=classes)
+        self._train(examples, FitTasks(None, self._bar()), is_continued=is_continued, is_partial=True)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Compute logits.
+        """Compute the logits of the images.
 
         Parameters
         ----------
-        X : as in `fit`
-            Images, or features.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes), float64
-            For two classes, the log odds of ``classes_[1]``; otherwise one unnormalised log probability a class.
+            The log odds of ``classes_[1]`` for two classes; otherwise an unnormalized log-probability per class.
         """
         check_is_fitted(self)
         return self._logits(*self._rows(X, self.n_views_predict))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Name the class of each image that `decision_function` speaks for.
+        """Predict class labels.
 
-        Without class weights and sampler that is the most probable class. With them it is the class that would be the
-        most probable at the prevalence that these make. A copy from `adapt` goes on calling as the model does, whatever
-        prevalence was stated.
+        Labels follow `decision_function`. Class weights and a sampler therefore affect them even if
+        ``prior_correction=True``, and the `prevalence` passed to `adapt` does not.
 
         Parameters
         ----------
-        X : as in `fit`
-            Images, or features.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features, as in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
-            Labels out of `classes_`.
+        y_pred : ndarray of shape (n_samples,)
+            Predicted class labels.
         """
         return self._labels(self.decision_function(X))
 
     def predict_or_abstain(self, X: Any, *, level: float = 0.01) -> np.ndarray:
-        """Predict class labels, and None for images that are too unlike those of the training.
+        """Predict class labels, and None for images that differ too much from the training images.
 
         Parameters
         ----------
-        X : as in `fit`
-            Images, or features.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features, as in `fit`.
         level : float, default=0.01
-            No label is predicted for images whose `novelty` is at most this.
+            Abstain if the p-value from `novelty` is at most `level`.
 
         Returns
         -------
-        ndarray of shape (n_samples,), object
-            Labels out of `classes_`, or None.
+        y_pred : ndarray of shape (n_samples,), object
+            Predicted class labels or None.
 
         Raises
         ------
         ValueError
-            With so few training images no `novelty` is as low as `level`.
+            If `level` is below the smallest p-value possible with this number of training images.
         """
         check_is_fitted(self)
         check_scalar(level, "level", Real, min_val=0, max_val=1)
-        lowest = smallest_p_value(self._known_reference())
+        lowest = smallest_p_value(self._fitted_reference())
         if level < lowest:
             raise ValueError(
-                f"level={level}, but with so few training images and patients no novelty is below {lowest:.2g}: choose "
-                "a larger one, or call predict."
+                f"level={level}, but p-values are never below {lowest:.2g} with this number of training images and "
+                "patients: increase level, or use predict."
             )
         features, n_views = self._rows(X, self.n_views_predict)
         labels = self._labels(self._logits(features, n_views)).astype(object)
@@ -493,58 +492,58 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return labels
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Compute the probability of each class.
+        """Compute probability estimates.
 
         Parameters
         ----------
-        X : as in `fit`
-            Images, or features.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float64
-            In the order of `classes_`.
+            Probability of each class, in the order of `classes_`.
         """
-        logits = self._corrected(self.decision_function(X))
-        return expit(_two_columns(logits)) if logits.ndim == 1 else softmax(logits, axis=1)
+        logits = self._prior_corrected(self.decision_function(X))
+        return expit(_both_classes(logits)) if logits.ndim == 1 else softmax(logits, axis=1)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Compute the logarithm of the probability of each class.
+        """Compute logarithms of probability estimates.
 
         Parameters
         ----------
-        X : as in `fit`
-            Images, or features.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float64
-            In the order of `classes_`.
+            Log-probability of each class, in the order of `classes_`.
         """
-        logits = self._corrected(self.decision_function(X))
-        return log_expit(_two_columns(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
+        logits = self._prior_corrected(self.decision_function(X))
+        return log_expit(_both_classes(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Compute the accuracy; warn of images, or patients, that `fit` has seen.
+        """Compute the accuracy, and warn if images or patients were used in `fit`.
 
         Parameters
         ----------
-        X : as in `fit`
-            Images, or features.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features, as in `fit`.
         y : array-like of shape (n_samples,)
-            Labels.
+            True class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the images.
+            Sample weights.
 
         Returns
         -------
-        float
-            Share of the images that `predict` names rightly.
+        score : float
+            Accuracy of `predict`.
 
         Warns
         -----
         LeakageWarning
-            Images were in the training, or others of the same patients by the names of the files.
+            If images, or other images of the same patients according to the file names, were used in `fit`.
         """
         images = as_images(X)
         X = X if images is None else images
@@ -553,32 +552,32 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return float(accuracy)
 
     def adapt(self, X: Any, *, prevalence: Any = None) -> "PneumoniaClassifier":
-        """Return a copy for another site, which standardises features by the site's own images; none needs a label.
+        """Return a copy with the standardization adapted to unlabeled images of another site.
 
-        The images should be a fair sample of what the site sends. From the images alone a site where pneumonia is rare
-        cannot be told from one whose films look healthier: unless the share of pneumonia among them is as in the
-        training, state it. Left unstated, another share does more harm than adapting does good. Where the images differ
-        from those of the training by no more than chance, standardisation stays as it is.
+        `X` should be a representative sample of the site. Images alone do not distinguish a lower prevalence from
+        images that look healthier: pass `prevalence` unless it is the same as in the training data, since a wrong
+        prevalence does more harm than the adaptation does good. If the images differ from the training images by no
+        more than chance, the standardization does not change.
 
         Parameters
         ----------
-        X : as in `fit`
-            Images of the site, or features: at least 20 different ones, better 50 to 100, of many patients.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features of the site: at least 20 different ones, better 50 to 100, of many patients.
         prevalence : float or array-like of shape (n_classes,), default=None
-            Share of ``classes_[1]`` among these images, or of each class. None: as in the training. Probabilities of
-            the copy are those of this prevalence, unless ``prior_correction=False``; its calls stay those of
-            `decision_function`.
+            Proportion of ``classes_[1]`` or of each class among these images. If None, use the proportions of the
+            training data. Probabilities refer to this prevalence, unless ``prior_correction=False``; `predict` still
+            follows `decision_function`.
 
         Returns
         -------
         PneumoniaClassifier
-            A copy with other `feature_mean_`, `feature_scale_` and `prior_shift_`. It cannot go on training; it can be
-            adapted again.
+            Copy with new `feature_mean_`, `feature_scale_` and `prior_shift_`. Its training cannot be continued, but
+            it can be adapted again.
 
         Raises
         ------
         ValueError
-            There are fewer images than that, or these are no shares of the classes, or the training lacked a class.
+            If there are fewer than 20 different images, `prevalence` is invalid, or a class had no training images.
 
         References
         ----------
@@ -586,7 +585,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         arXiv:2006.16971.
         """
         check_is_fitted(self)
-        reference, adapted = self._known_reference(), self._copy()
+        reference, adapted = self._fitted_reference(), self._copy()
         share = class_shares(prevalence, reference, self.classes_)
         adapted.feature_mean_, adapted.feature_scale_ = adapt_standardization(
             self.features(X), self.feature_mean_, self.feature_scale_, reference, share
@@ -597,27 +596,27 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return adapted
 
     def bundle_weights(self, dtype: str = "float32") -> "PneumoniaClassifier":
-        """Return a copy that carries the weights of the frozen layers and needs no file of them.
+        """Return a copy that includes the frozen weights and needs no weight file.
 
         Parameters
         ----------
         dtype : {"float32", "float16"}, default="float32"
-            "float32": the copy predicts what the model does, bit by bit. "float16": it is half as large, and its
-            weights are rounded. Their digest, `backbone_fingerprint_` and rows of the store are its own, and
-            predictions differ a little.
+            With "float32", predictions are identical. With "float16", the copy is half as large and its weights are
+            rounded: predictions differ slightly, and the copy has its own digest, `backbone_fingerprint_` and cached
+            features.
 
         Returns
         -------
         PneumoniaClassifier
-            A copy with `bundled_weights_`. Prediction does not look at its parameter `weights`; a clone and another
-            `fit` read what that names, as ever. A rounded copy cannot go on training, and stays rounded in copies.
+            Copy with `bundled_weights_`. Prediction ignores its parameter `weights`, but clones and further calls to
+            `fit` use it. Training of a float16 copy cannot be continued, and its copies stay float16.
 
         Raises
         ------
         ValueError
-            The model was fitted on features, or its parameters have changed since.
+            If the model was fitted on features, or its parameters have changed since `fit`.
         WeightsError
-            The weights are not found on this machine.
+            If the weights are not found.
 
         Examples
         --------
@@ -635,8 +634,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             raise ValueError(f"dtype={dtype!r}, but it must be one of 'float32', 'float16'.")
         if self.backbone_fingerprint_ is None:
             raise ValueError(
-                "The model was fitted on features, so it does not know the weights that these were made with: fit it "
-                "on images."
+                "The model was fitted on features, so the weights of the backbone are unknown: fit it on images."
             )
         encoder = self._fitted_encoder().bundled(dtype)
         spec, bundled = encoder.spec(), self._copy()
@@ -646,37 +644,38 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return bundled
 
     def novelty(self, X: Any) -> np.ndarray:
-        """Compute how rare each image would be among the training images.
+        """Compute empirical p-values for novelty detection.
 
         Parameters
         ----------
-        X : as in `fit`
-            Images, or features.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples,), float64
-            Empirical p-values: about 1 % of images like those of the training, of other patients, are at or below
-            0.01. With n training images none is below ``1 / (n + 1)``. A small one says that the image is of another
-            kind, such as a photograph or a lateral film, or of a site that makes its films in another way; a large one
-            does not say that the prediction is right. Of a copy from `adapt`, images are compared as it sees them.
+            Empirical p-values, at least ``1 / (n + 1)`` with n training images. About 1 % of images like the training
+            images, of other patients, have p-values of at most 0.01. A small p-value indicates another kind of image,
+            such as a photograph or a lateral view, or a site with different equipment. A large p-value does not imply
+            a correct prediction. A copy from `adapt` uses its adapted standardization.
         """
         return self._novelty(self.features(X))
 
     def features(self, X: Any) -> np.ndarray:
-        """Compute what the head sees of images: where several things are asked of them, they pass the network once.
+        """Compute the features of the plain view of each image.
 
-        `predict`, `predict_proba` and `novelty` take it in place of the images, of which it holds the plain view alone.
+        `predict`, `predict_proba` and `novelty` accept these features instead of images, which then pass through the
+        network only once.
 
         Parameters
         ----------
-        X : as in `fit`
-            Images; features are checked and returned.
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images. Features are validated and returned.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features), float32
-            Not standardised.
+            Features, not standardized.
 
         Examples
         --------
@@ -694,19 +693,19 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return self._rows(X, n_views=1)[0]
 
     def warm_up(self) -> "PneumoniaClassifier":
-        """Do beforehand what makes the first prediction slow: start the framework, read weights, compile the network.
+        """Start the Keras backend, load the weights and compile the network before the first prediction.
 
-        Predictions of later threads share what is built here.
+        All threads share the compiled network.
 
         Returns
         -------
-        PneumoniaClassifier
-            Itself.
+        self : PneumoniaClassifier
+            Fitted estimator.
 
         Raises
         ------
         WeightsError
-            The weights cannot be reached.
+            If the weights are not found.
         """
         check_is_fitted(self)
         if self.backbone_fingerprint_ is not None:
@@ -722,13 +721,13 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]
 
     def _novelty(self, features: np.ndarray) -> np.ndarray:
-        return novelty(self._known_reference(), features, self.feature_mean_, self.feature_scale_)
+        return novelty(self._fitted_reference(), features, self.feature_mean_, self.feature_scale_)
 
-    def _corrected(self, logits: np.ndarray) -> np.ndarray:
+    def _prior_corrected(self, logits: np.ndarray) -> np.ndarray:
         return logits + (self.prior_shift_[0] if logits.ndim == 1 else self.prior_shift_)
 
     def _contents(self, X: Any) -> dict[int, bytes]:
-        """Return digests of images, or of rows of features, by position."""
+        """Compute digests of images, or of rows of features, by position."""
         images = images_if_any(X)
         if images is not None:
             return contents(images, open_store(self.memory))
@@ -736,14 +735,16 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         is_matrix = features.ndim == 2 and features.dtype.kind in "biuf"
         return dict(enumerate(row_digests(features))) if is_matrix else {}
 
-    def _known_reference(self) -> dict[str, np.ndarray]:
+    def _fitted_reference(self) -> dict[str, np.ndarray]:
         if not self.reference_:
-            raise NotFittedError("What the training images look like is known once the fit has ended.")
+            raise NotFittedError(
+                f"This {type(self).__name__} is not fitted yet: novelty and adapt need a call to fit that has finished."
+            )
         return self.reference_
 
-    def _train(self, examples: Examples, tasks: FitTasks, *, goes_on: bool, is_partial: bool) -> None:
+    def _train(self, examples: Examples, tasks: FitTasks, *, is_continued: bool, is_partial: bool) -> None:
         previous = None
-        if goes_on:
+        if is_continued:
             check_preprocessing(self.versions_)
             previous = PreviousFit(
                 self._head(),
@@ -760,14 +761,14 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         training.end()
 
     def _head(self) -> Head:
-        """Put together from the attributes what was learnt."""
+        """Build the head from the fitted attributes."""
         return Head(self.feature_mean_, self.feature_scale_, self.coefs_, self.intercepts_, self.tuned_layers_)
 
     def _encoder(self) -> Encoder:
         return Encoder.from_params(vars(self), type(self).__name__)
 
     def _fitted_encoder(self) -> Encoder:
-        """Return the encoder with the weights that `fit` saw, wherever they are now."""
+        """Build the encoder with the weights used in `fit`."""
         check_preprocessing(self.versions_)
         encoder, layers, fitted = self._encoder(), self.tuned_layers_, self.backbone_fingerprint_
         if fitted is not None and layers and not encoder.has_trainable(layers):
@@ -778,9 +779,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return encoder
 
     def _copy(self) -> "PneumoniaClassifier":
-        """Copy all but the weights that it carries, which are large and nobody changes."""
-        carried = self.bundled_weights_
-        copied = copy.deepcopy(self, {id(carried): carried})
+        """Copy the model, but share the bundled weights, which are large and never modified."""
+        shared = self.bundled_weights_
+        copied = copy.deepcopy(self, {id(shared): shared})
         copied._before = None
         return copied
 
@@ -788,7 +789,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return partial(progress_bar, verbose=self.verbose)
 
     def _rows(self, X: Any, n_views: int) -> tuple[np.ndarray, int]:
-        """Features of new images and their views, or the matrix `X` itself, checked; and how many rows an image has."""
+        """Return the features of each view of each image, or the validated matrix `X`, and the number of views."""
         images = as_images(X)
         fitted_on_images = self.backbone_fingerprint_ is not None
         if images is None:
@@ -797,13 +798,14 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
                 return validate_data(self, X, dtype=FLOATS, reset=False), n_views
             if getattr(getattr(X, "dtype", None), "name", "") in {"uint8", "uint16"}:
                 raise ValueError(
-                    f"X has shape {X.shape} and type {X.dtype}, but features are floats. For one image pass [X]."
+                    f"Features must be floats, but X has shape {X.shape} and dtype {X.dtype}. For a single image, pass "
+                    "[X]."
                 )
             features = check_array(X, dtype=FLOATS, estimator=self)
         else:
             if fitted_on_images:
                 check_column(self, images, reset=False)
-            features = self._features_of_images(images, n_views)
+            features = self._extract(images, n_views)
         if features.shape[1] != len(self.feature_mean_):
             raise ValueError(
                 f"X {'gives' if images else 'has'} {features.shape[1]} features, but {type(self).__name__} is "
@@ -811,22 +813,22 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             )
         return features, n_views
 
-    def _features_of_images(self, images: Images, n_views: int) -> np.ndarray:
+    def _extract(self, images: Images, n_views: int) -> np.ndarray:
         views = Augmentation.of(self.augmentation)
         return self._fitted_encoder().extract(images, n_views, views, progress=self._bar()).features
 
     @property
     def threshold_(self) -> float | None:
-        """Probability of ``classes_[1]`` above which `predict` names it; None where there are more than two classes."""
+        """Probability of ``classes_[1]`` above which `predict` returns it; None for more than two classes."""
         return float(expit(self.prior_shift_[0])) if len(self.classes_) == 2 else None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what only a fit that goes on has need of; a model that is loaded goes on without it."""
-        return sealed(super().__getstate__())
+        """Leave out state that only continued training in the same process uses."""
+        return to_saved_state(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Check what was saved; an error or a warning says where it is damaged, or of another version."""
-        super().__setstate__(opened(state, type(self).__name__))
+        """Check the saved state for damage and other versions."""
+        super().__setstate__(from_saved_state(state, type(self).__name__))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -834,25 +836,30 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return tags
 
 
-def _two_columns(logits: np.ndarray) -> np.ndarray:
+def _shown(classes: np.ndarray) -> str:
+    """List class labels for an error message."""
+    return f"[{some_of(list(map(repr, classes.tolist())))}]"
+
+
+def _both_classes(logits: np.ndarray) -> np.ndarray:
     return np.column_stack([-logits, logits])
 
 
 def encoder_and_head(clf: PneumoniaClassifier) -> tuple[Encoder, Head]:
-    """Return what a fitted classifier predicts by, with the weights that `fit` saw, wherever they are now.
+    """Return the encoder, with the weights used in `fit`, and the head of a fitted classifier.
 
     Raises
     ------
     ValueError
-        The parameters that shape features are others than in `fit`.
+        If parameters that affect the features differ from those in `fit`.
     WeightsError
-        The weights are not found.
+        If the weights are not found.
     """
     return clf._fitted_encoder(), clf._head()
 
 
 def _assign(clf: Any, fit: FitResult) -> None:
-    """Give a classifier the attributes of a fit."""
+    """Set the fitted attributes of a classifier."""
     head, history = fit.fitted.head, fit.fitted.history
     clf.classes_ = fit.classes
     clf.feature_mean_ = head.mean
@@ -877,7 +884,7 @@ def _assign(clf: Any, fit: FitResult) -> None:
 
 
 def _attributes(fit: FitResult) -> dict[str, Any]:
-    """Return them as callbacks of scikit-learn take them."""
+    """Return the fitted attributes as a dict, for callbacks of scikit-learn."""
     clf = SimpleNamespace()
     _assign(clf, fit)
     return vars(clf)

@@ -1,4 +1,4 @@
-"""VGG19Features: images in, one row of features an image out; each image is computed once, ever."""
+"""VGG19Features: transformer from images to features."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,55 +18,54 @@ from skpneumo._vgg19.layers import grid_side, n_channels
 
 
 class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
-    """Features of chest X-rays from the frozen first layers of VGG19.
+    """Extract features of chest X-rays with the first layers of VGG19.
 
-    Each image becomes a gray square, passes the first `n_layers` convolution layers, and the maps that come out are
-    averaged over a grid. Nothing is learnt; any scikit-learn classifier and any imbalanced-learn sampler can stand
-    behind it. The features of an image are kept on disk by its content, so they are computed once, ever.
+    Images are converted to gray and made square, and pass through the first `n_layers` convolution layers, which are
+    frozen. The feature maps are averaged over a grid. Nothing is trained, so that any scikit-learn classifier and any
+    imbalanced-learn sampler can follow. Features are cached on disk by image content and computed once per image.
 
     Parameters
     ----------
     weights : "imagenet", path or None, default="imagenet"
-        "imagenet": the weights that Keras downloads into ``~/.keras``. A path: a ``.npz`` file with arrays named
-        "block1_conv1/kernel", "block1_conv1/bias" and so on, or a ``.h5``, ``.weights.h5`` or ``.keras`` file of
-        VGG19. None: untrained, from a fixed seed, the same on every machine.
+        "imagenet" uses the weights that Keras downloads to ``~/.keras``. A path refers to a ``.npz`` file with arrays
+        named "block1_conv1/kernel", "block1_conv1/bias" and so on, or to a ``.h5``, ``.weights.h5`` or ``.keras`` file
+        of VGG19. If None, use random weights from a fixed seed, the same on every machine.
     n_layers : int, default=16
-        How many of the 16 convolution layers are used, from the first. A pooling layer follows where a block is
-        complete.
+        Number of convolution layers used, out of 16. A pooling layer follows each complete block.
     image_size : int, default=224
-        Side in pixels of the square that the network sees, at least 32.
+        Side of the network input in pixels, at least 32.
     aspect : {"crop", "pad", "stretch"}, default="crop"
-        How an image becomes square. "crop": its short side is scaled, its centre cropped. "pad": its long side is
-        scaled, the rest is black. "stretch": both sides are scaled.
+        How images are made square. "crop" scales the short side and crops the center, "pad" scales the long side and
+        fills the rest with black, "stretch" scales both sides.
     contrast : {None, "equalize"}, default=None
-        "equalize": the histogram of gray values is equalised.
+        If "equalize", equalize the histogram of gray values.
     pool_grid : int, default=4
-        The maps are averaged over a ``pool_grid`` x ``pool_grid`` grid, adaptively where it does not divide their
-        side, and at most over their own places. 1 is global average pooling.
+        Average the feature maps over a ``pool_grid`` x ``pool_grid`` grid, adaptively if it does not divide their
+        side, and never finer than the maps. 1 is global average pooling.
     memory : "auto", None, path or joblib.Memory, default="auto"
-        Where features are stored. "auto": the user's cache folder, or the folder that the environment variable
-        ``SKPNEUMO_CACHE`` names. None: nowhere. Of a ``Memory``, its location is used.
+        Where features are cached. "auto" is the folder in the environment variable ``SKPNEUMO_CACHE``, or else the
+        cache folder of the user. A ``Memory`` gives its location. If None, features are not cached.
     device : {"auto", "cpu", "gpu"}, default="auto"
-        Where the layers run. "auto": on a GPU where the framework under Keras finds one.
+        Device for the network. "auto" uses a GPU if the backend of Keras finds one.
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        How the layers compute. "auto": bfloat16 where the device has it natively, float16 on a GPU that has tensor
-        cores for it alone, float32 otherwise. What comes out is float32.
+        Precision of the computation; features are float32. "auto" is bfloat16 if the device supports it natively,
+        float16 on a GPU with tensor cores for float16 only, and float32 otherwise.
     n_jobs : int, default=None
-        Threads that decode images; None (unless in a ``joblib.parallel_config``): as many as keep the device busy.
-        In a ``parallel_config`` of Dask or Ray: workers that images are spread over.
+        Number of threads that decode images. If None, use as many threads as keep the device busy, unless in a
+        ``joblib.parallel_config`` context. In a context of Dask or Ray, images are distributed to the workers.
     verbose : int, default=0
-        Above 0: a progress bar where it takes more than a second.
+        If positive, show a progress bar if extraction takes more than a second.
 
     Attributes
     ----------
     n_features_in_ : int
-        1: a column of images.
+        Number of columns seen during `fit`, always 1.
     feature_names_in_ : ndarray of shape (1,)
-        The name of that column, where `fit` saw a DataFrame.
+        Name of the column seen during `fit`. Defined only when `X` is a DataFrame with a string as column name.
 
     See Also
     --------
-    PneumoniaClassifier : These features and a trained head in one estimator.
+    PneumoniaClassifier : Classifier that combines these features with a trained head.
 
     References
     ----------
@@ -118,19 +117,20 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> "VGG19Features":
-        """Check the parameters and `X`; there is nothing to learn.
+        """Validate the parameters and `X`.
 
         Parameters
         ----------
-        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-            Images: paths, bytes, open binary files, PIL images, arrays of pixels, URLs.
+        X : array-like of shape (n_samples,) or (n_samples, 1)
+            Images as a list, tuple, Series, ndarray or one-column DataFrame of paths, bytes, open binary files, PIL
+            images, pixel arrays or URLs.
         y : None
-            Ignored.
+            Ignored. Present for API consistency by convention.
 
         Returns
         -------
-        VGG19Features
-            Itself.
+        self : VGG19Features
+            Fitted transformer.
         """
         self._encoder()
         self._check_images(X, reset=True)
@@ -141,19 +141,20 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
 
     @with_callbacks
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """Do what `fit` and `transform` do; callbacks of scikit-learn see the images pass.
+        """Fit to data, then transform it, with scikit-learn callbacks for each batch of images.
 
         Parameters
         ----------
-        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-            Images: paths, bytes, open binary files, PIL images, arrays of pixels, URLs.
+        X : array-like of shape (n_samples,) or (n_samples, 1)
+            Images as a list, tuple, Series, ndarray or one-column DataFrame of paths, bytes, open binary files, PIL
+            images, pixel arrays or URLs.
         y : None
-            Ignored.
+            Ignored. Present for API consistency by convention.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), float32
-            As of `transform`.
+        X_new : ndarray of shape (n_samples, n_features), float32
+            Features, as in `transform`.
         """
         encoder = self._encoder()
         images = self._check_images(X, reset=True)
@@ -164,45 +165,46 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         return features
 
     def transform(self, X: Any) -> np.ndarray:
-        """Compute, or look up, the features of images.
+        """Extract features, or read them from the cache.
 
         Parameters
         ----------
-        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-            Images: paths, bytes, open binary files, PIL images, arrays of pixels, URLs.
+        X : array-like of shape (n_samples,) or (n_samples, 1)
+            Images as a list, tuple, Series, ndarray or one-column DataFrame of paths, bytes, open binary files, PIL
+            images, pixel arrays or URLs.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), float32
-            Cell by cell of the grid in reading order, channel by channel in each.
+        X_new : ndarray of shape (n_samples, n_features), float32
+            Features, ordered by grid cell, row by row from the upper left, and by channel within each cell.
 
         Raises
         ------
         ImageReadError
-            Some images cannot be read; it names all of them. What was computed until then is stored.
+            If images cannot be read. The error lists all of them; features computed so far stay cached.
         WeightsError
-            The weights cannot be reached, or do not fit.
+            If the weights are not found or do not fit.
         """
         check_is_fitted(self)
         encoder = self._encoder()
         return encoder.extract(self._check_images(X, reset=False), progress=self._bar()).features
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the features by row and column of their cell, from the upper left, and by channel.
+        """Get output feature names for transformation.
 
         Parameters
         ----------
         input_features : None
-            Ignored.
+            Ignored. Present for API consistency by convention.
 
         Returns
         -------
-        ndarray of shape (n_features,), object
-            Such as "vgg19_0_3_17".
+        feature_names_out : ndarray of shape (n_features,), object
+            Names with row and column of the grid cell, from the upper left, and channel, such as "vgg19_0_3_17".
         """
         check_is_fitted(self)
         self._encoder()
-        # Not asked of the backbone, whose weights may be a long download away: scikit-learn's picture shows the names.
+        # Computed without the backbone, since the HTML display of a pipeline must not trigger a download of weights.
         cells = range(grid_side(self.n_layers, self.image_size, self.pool_grid))
         channels = range(n_channels(self.n_layers))
         names = [f"vgg19_{i}_{j}_{channel}" for i in cells for j in cells for channel in channels]
@@ -218,8 +220,8 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         images = as_images(X)
         if images is None:
             raise ValueError(
-                f"{type(self).__name__} takes images; got {type(X).__name__} without any. Features already "
-                "extracted go straight to the next step."
+                f"{type(self).__name__} expects images, but got {type(X).__name__} without images. Pass extracted "
+                "features directly to the next step."
             )
         check_column(self, images, reset=reset)
         return images

@@ -1,4 +1,4 @@
-"""From a file to the fitted model in it, or to one error that says why there is none."""
+"""Load a fitted model from a file, or raise a single kind of error."""
 
 import bz2
 import gzip
@@ -18,10 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
+from skpneumo._images.sources import some_of
 from skpneumo._utils.meta_estimators import find_all
 from skpneumo.exceptions import ModelFileError
 
-# What skops has to be told to trust, beside what it trusts by itself.
+# Types that skops does not trust by default.
 TRUSTED_TYPES = [
     "skpneumo._classifier.PneumoniaClassifier",
     "skpneumo._features.VGG19Features",
@@ -30,8 +31,8 @@ TRUSTED_TYPES = [
     "skpneumo.model_selection.PatientGroupKFold",
 ]
 
-# What searches, thresholds, calibration and pipelines hold; none of it does anything while it is read.
-_OF_WRAPPERS = [
+# Types inside searches, thresholds, calibration and pipelines; loading them runs no code of its own.
+_TRUSTED_IN_WRAPPERS = [
     "imblearn.over_sampling._random_over_sampler.RandomOverSampler",
     "imblearn.over_sampling._smote.base.SMOTE",
     "imblearn.pipeline.Pipeline",
@@ -65,47 +66,47 @@ _COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
     b"x": zlib.decompress,
 }
 _LZ4 = b"\x04\x22\x4d\x18"
-_FOREIGN = {
+_OTHER_KINDS = {
     b"\xff\xd8\xff": "a JPEG image",
     b"\x89PNG": "a PNG image",
-    b"\x89HDF": "an HDF5 file, such as weights of Keras",
-    b"\x93NUMPY": "an array of numpy",
+    b"\x89HDF": "an HDF5 file, such as Keras weights",
+    b"\x93NUMPY": "a NumPy array",
     b"%PDF": "a PDF document",
 }
-_NO_MODEL = "holds no model of this package, but {}"
-_DAMAGED = "is damaged, cut off or of another kind: {}. Copy it anew from where it was made, or fit anew"
+_OTHER_CONTENT = "expected a model of skpneumo, but the file {}"
+_DAMAGED = "the file is damaged, truncated or of another kind ({}). Copy it again from its source, or refit the model"
 
 
 def load_model(path: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> Any:
-    """Read a fitted model from a file of joblib, pickle or skops.
+    """Load a fitted model from a joblib, pickle or skops file.
 
-    What kind of file it is, is told by its content. Files of joblib and pickle can run any code: read only those that
-    you trust. A file whose name ends in ``.skops`` is never read as one of these.
+    The kind of file is detected from its content. Loading a joblib or pickle file can run arbitrary code: only load
+    files that you trust. A file whose name ends in ``.skops`` is never loaded as joblib or pickle.
 
     Parameters
     ----------
     path : str or path
-        The file, compressed or not.
+        Path of the file, compressed or not.
     trusted : iterable of str, default=()
-        Further types that a ``.skops`` file may hold, beside `TRUSTED_TYPES` and what scikit-learn's
-        own wrappers hold, such as the type of a scorer of your own.
+        Names of further types that a skops file may contain, such as the type of a custom scorer, in addition to
+        `TRUSTED_TYPES` and the types in meta-estimators of scikit-learn.
 
     Returns
     -------
     estimator
-        A `PneumoniaClassifier`, or what it is wrapped in: a pipeline, a search, a tuned threshold, a calibration. Or a
-        pipeline with `VGG19Features`.
+        A `PneumoniaClassifier`, a meta-estimator that contains one (pipeline, search, tuned threshold, calibration),
+        or a pipeline with `VGG19Features`.
 
     Raises
     ------
     ModelFileError
-        There is no such file, it is damaged, holds something else, was written by a later version, or needs a package
+        If the file is missing, is damaged, contains something else, was written by a later version, or needs a package
         that is not installed.
 
     Warns
     -----
     InconsistentVersionWarning
-        scikit-learn's, where the model was saved with another version of it.
+        If the model was saved with another version of scikit-learn.
 
     Examples
     --------
@@ -120,23 +121,23 @@ def load_model(path: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> 
     (20, 2)
     """
     if isinstance(trusted, str):
-        raise TypeError(f"trusted must be a list of names of types; got the bare str {trusted!r}.")
+        raise TypeError(f"trusted must be a list of names of types, but got a str: pass [{trusted!r}].")
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a str or a path; got {type(path).__name__}. Write its bytes to a file first.")
+        raise TypeError(f"path must be a str or a path, but got {type(path).__name__}: write the model to a file.")
     path = os.fspath(path)
     try:
-        return _checked(_read(path, _contents(path), list(trusted)))
-    except InconsistentVersionWarning:  # raised where the host makes errors of warnings
+        return _validated(_read(path, _contents(path), list(trusted)))
+    except InconsistentVersionWarning:  # raised if the application turns warnings into errors
         raise
     except ModelFileError as error:
         raise ModelFileError(f"{path!r}: {error}") from error.__cause__
     except ModuleNotFoundError as error:
         raise ModelFileError(
-            f"{path!r}: needs the module {error.name!r}, which is not installed here: install its package in a "
-            "version like the one of then. If there is no such package, the file is damaged."
+            f"{path!r}: the file needs the module {error.name!r}, which is not installed: install its package, in the "
+            "version used for saving. If there is no such package, the file is damaged."
         ) from error
-    except Exception as error:  # whatever damaged bytes make of a reader
-        raise ModelFileError(f"{path!r}: {_DAMAGED.format(_sentence(error))}.") from error
+    except Exception as error:  # damaged bytes can raise any exception
+        raise ModelFileError(f"{path!r}: {_DAMAGED.format(_describe(error))}.") from error
 
 
 def _contents(path: str) -> bytes:
@@ -147,10 +148,10 @@ def _contents(path: str) -> bytes:
         raise ModelFileError("no such file.") from None
     except (OSError, ValueError) as error:
         raise ModelFileError(
-            "a folder, not a file." if os.path.isdir(path) else f"cannot be read: {_sentence(error)}."
+            "expected a file, got a folder." if os.path.isdir(path) else f"the file cannot be read: {_describe(error)}."
         ) from error
     if not data:
-        raise ModelFileError("an empty file.")
+        raise ModelFileError("the file is empty.")
     return data
 
 
@@ -158,7 +159,7 @@ def _read(path: str, data: bytes, trusted: list[str]) -> Any:
     if data.startswith(_ZIP):
         return _read_zip(data, trusted)
     if path.lower().endswith(".skops"):
-        raise ModelFileError("is no file of skops, whose name it has, or is damaged.")
+        raise ModelFileError("the name ends in .skops, but the file is not a skops file, or is damaged.")
     if not data.startswith((_PICKLE, _LZ4)):
         data = _decompressed(data)
     buffer = io.BytesIO(data)
@@ -166,29 +167,29 @@ def _read(path: str, data: bytes, trusted: list[str]) -> Any:
 
 
 def _decompressed(data: bytes) -> bytes:
-    """Decompress all of it, which compares it with the checksum behind it."""
+    """Decompress all data, which also verifies the checksum at its end."""
     for prefix, decompress in _COMPRESSED.items():
         if data.startswith(prefix):
             plain = decompress(data)
             if plain.startswith(_PICKLE):
                 return plain
-    kinds = [kind for prefix, kind in _FOREIGN.items() if data.startswith(prefix)]
-    raise ModelFileError(f"{_NO_MODEL.format(f'is {kinds[0]}' if kinds else 'something else, or is damaged')}.")
+    kinds = [kind for prefix, kind in _OTHER_KINDS.items() if data.startswith(prefix)]
+    raise ModelFileError(f"{_OTHER_CONTENT.format(f'is {kinds[0]}' if kinds else 'is of another kind, or damaged')}.")
 
 
 def _read_zip(data: bytes, trusted: list[str]) -> Any:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
         if "schema.json" not in names:
-            kind = "a file of Keras" if "model.weights.h5" in names else "another zip archive, such as arrays of numpy"
-            raise ModelFileError(f"{_NO_MODEL.format(f'is {kind}')}.")
+            kind = "a Keras model" if "model.weights.h5" in names else "another zip archive, such as NumPy arrays"
+            raise ModelFileError(f"{_OTHER_CONTENT.format(f'is {kind}')}.")
     skops = _import_skops()
-    allowed = [*TRUSTED_TYPES, *_OF_WRAPPERS, *trusted]
+    allowed = [*TRUSTED_TYPES, *_TRUSTED_IN_WRAPPERS, *trusted]
     unknown = sorted(set(skops.get_untrusted_types(data=data)) - set(allowed))
     if unknown:
         raise ModelFileError(
-            f"holds types that are not trusted: {', '.join(unknown)}. If you know that they are harmless, pass "
-            f"trusted={unknown!r}."
+            "the file contains types that are not trusted. If you know that they are harmless, pass "
+            f"trusted=[{some_of(list(map(repr, unknown)), 10, 300)}]."
         )
     return skops.loads(data, trusted=allowed)
 
@@ -198,28 +199,32 @@ def _import_skops() -> ModuleType:
         import skops.io
     except ImportError as error:
         raise ModelFileError(
-            "a file of skops, which is not installed: pip install 'skpneumo[skops]', or pip install skops."
+            "reading a skops file needs skops, which is not installed: pip install 'skpneumo[skops]'."
         ) from error
     return skops.io
 
 
-def _checked(model: Any) -> Any:
-    """Return a fitted model that holds an estimator of this package, and nothing else."""
+def _validated(model: Any) -> Any:
+    """Check that the object is a fitted estimator of this package, or contains one."""
     if not find_all(model, lambda each: isinstance(each, (PneumoniaClassifier, VGG19Features))):
-        raise ModelFileError(f"{_NO_MODEL.format(f'an object of type {type(model).__name__}')}.")
+        raise ModelFileError(f"{_OTHER_CONTENT.format(f'contains an object of type {type(model).__name__}')}.")
     if isinstance(model, type) or not isinstance(model, BaseEstimator):
         raise ModelFileError(
-            f"holds a {type(model).__name__} around a model, not an estimator: read it with joblib.load, and save the "
-            "estimator alone."
+            f"expected an estimator, but the file contains a model inside an object of type {type(model).__name__}: "
+            "load it with joblib.load, and save the estimator alone."
         )
     try:
         check_is_fitted(model)
     except NotFittedError:
-        raise ModelFileError(f"holds a {type(model).__name__} that has not been fitted: save it after fit.") from None
+        raise ModelFileError(
+            f"the file contains a {type(model).__name__} that is not fitted: save it after fit."
+        ) from None
     if not hasattr(model, "predict_proba"):
-        raise ModelFileError(f"holds a {type(model).__name__}, which has no predict_proba.")
+        raise ModelFileError(
+            f"expected an estimator with predict_proba, but the file contains a {type(model).__name__} without it."
+        )
     return model
 
 
-def _sentence(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(". :")

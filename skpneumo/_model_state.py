@@ -1,4 +1,4 @@
-"""What a model's file says of itself: a format, versions and a checksum."""
+"""Saved state of a model, with a format number, versions and a checksum."""
 
 import functools
 import hashlib
@@ -24,14 +24,14 @@ from skpneumo.exceptions import ModelFileError
 
 State = dict[str, Any]
 
-# Raise it with each change that earlier versions of this package cannot read, or would read wrongly.
+# Increase it with each change that earlier versions cannot read, or would read incorrectly.
 FORMAT = 1
 
-_ABOUT = "_file"
+_HEADER = "_file"
 _CHECKSUM = "checksum"
 _PAIRS = "_pairs"
 
-_OF_A_FIT = {"_before", "_callback_fit_ctx", "_parent_callback_ctx", "_skl_callbacks", "_skl_callbacks_to_teardown"}
+_FIT_STATE = {"_before", "_callback_fit_ctx", "_parent_callback_ctx", "_skl_callbacks", "_skl_callbacks_to_teardown"}
 
 _BACKEND_PACKAGES = {
     "tensorflow": ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tensorflow-intel"),
@@ -40,20 +40,19 @@ _BACKEND_PACKAGES = {
 }
 
 _DAMAGED = (
-    "the model is damaged: what was read is not what was written. Copy the file anew from where it was made, or fit "
-    "anew."
+    "the model is damaged: its content differs from what was saved. Copy the file again from its source, or fit the "
+    "model again."
 )
 _NO_FORMAT = (
-    "the model does not say in which format it was written, as every model that skpneumo saves does: the file is "
-    "damaged, or was changed or written by something else. Copy it anew from where it was made, or fit anew."
+    "the model has no format number, which skpneumo saves with every model: the file is damaged, modified or from "
+    "another program. Copy it again from its source, or fit the model again."
 )
 
 
 def versions() -> dict[str, str]:
-    """Tell what this process computes with, without importing any of it.
+    """Return the versions of the packages in use, without importing them.
 
-    The framework is the one that Keras is set to, whether or not a fit had need of it: a fit that finds its features in
-    the store leaves the same as one that computes them.
+    The backend of Keras is included even if it is not loaded, so that a fit on cached features gives the same model.
     """
     backend = backend_name()
     own = {
@@ -70,42 +69,41 @@ def versions() -> dict[str, str]:
 
 
 def check_preprocessing(known: Mapping[str, str]) -> None:
-    """Refuse images where a model was fitted on images that were prepared in another way.
+    """Check that the model was fitted with the current version of the image preprocessing.
 
     Raises
     ------
     ValueError
-        Says which versions these are.
+        If the versions differ.
     """
     then, now = known.get("preprocessing"), str(_images.VERSION)
     if then != now:
         raise ValueError(
-            f"This model was fitted with version {then} of the preprocessing of images, by skpneumo "
-            f"{known.get('skpneumo')}; skpneumo {__version__} has version {now}. Install skpneumo "
-            f"{known.get('skpneumo')} to predict on images, or fit anew. Features that were extracted with version "
-            f"{then} can be predicted on."
+            f"This model was fitted with version {then} of the image preprocessing (skpneumo {known.get('skpneumo')}), "
+            f"but skpneumo {__version__} has version {now}. To predict on images, install skpneumo "
+            f"{known.get('skpneumo')} or fit the model again. Features extracted with version {then} still work."
         )
 
 
-def sealed(state: State) -> State:
-    """Return what is saved of an estimator: without what only a fit that goes on has need of, with a checksum."""
+def to_saved_state(state: State) -> State:
+    """Return the state to save: without state that only continued training uses, with a checksum."""
     is_fitted = "coefs_" in state
     kept = {
         name: _portable(value)
         for name, value in state.items()
-        if name != "_before" and not (is_fitted and name in _OF_A_FIT)
+        if name != "_before" and not (is_fitted and name in _FIT_STATE)
     }
-    about = {"format": FORMAT, "skpneumo": __version__, "scikit-learn": sklearn.__version__}
-    return kept | {_ABOUT: about | {_CHECKSUM: checksum(kept | {_ABOUT: about})}}
+    header = {"format": FORMAT, "skpneumo": __version__, "scikit-learn": sklearn.__version__}
+    return kept | {_HEADER: header | {_CHECKSUM: checksum(kept | {_HEADER: header})}}
 
 
 def _portable(value: Any) -> Any:
-    """Write a parameter so that other platforms, and skops, read it."""
+    """Convert a parameter so that other platforms and skops can read it."""
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, joblib.Memory):
         return value.location
-    if _has_bool_keys(value):  # which skops reads wrongly
+    if _has_bool_keys(value):  # skops reads bool keys incorrectly
         return {_PAIRS: [list(pair) for pair in value.items()]}
     return value
 
@@ -114,66 +112,66 @@ def _has_bool_keys(value: Any) -> bool:
     return isinstance(value, Mapping) and any(isinstance(key, (bool, np.bool_)) for key in value)
 
 
-def opened(state: State, estimator: str) -> State:
-    """Check what was saved, and return what an estimator is made of.
+def from_saved_state(state: State, estimator: str) -> State:
+    """Check a saved state, and return the attributes of the estimator.
 
     Parameters
     ----------
     state : dict
-        What `sealed` returned.
+        Result of `to_saved_state`.
     estimator : str
-        Name of its class.
+        Class name of the estimator.
 
     Raises
     ------
     ModelFileError
-        It has no format, is damaged, or was written by a later version.
+        If the state has no format number, is damaged, or was written by a later version.
 
     Warns
     -----
     InconsistentVersionWarning
-        scikit-learn's, where its version is another one.
+        If the state was saved with another version of scikit-learn.
     """
-    kept = {name: value for name, value in state.items() if name != _ABOUT}
-    if _ABOUT not in state:
+    kept = {name: value for name, value in state.items() if name != _HEADER}
+    if _HEADER not in state:
         raise ModelFileError(_NO_FORMAT)
-    about = _checked(kept, state[_ABOUT])
-    if about["scikit-learn"] != sklearn.__version__:
+    header = _check_header(kept, state[_HEADER])
+    if header["scikit-learn"] != sklearn.__version__:
         warnings.warn(
             InconsistentVersionWarning(
                 estimator_name=estimator,
                 current_sklearn_version=sklearn.__version__,
-                original_sklearn_version=about["scikit-learn"],
+                original_sklearn_version=header["scikit-learn"],
             ),
             stacklevel=3,
         )
-    return {name: _read(value) for name, value in kept.items()}
+    return {name: _from_portable(value) for name, value in kept.items()}
 
 
-def _checked(kept: State, about: Any) -> dict[str, Any]:
-    if not isinstance(about, dict) or not isinstance(about.get("format"), int):
+def _check_header(kept: State, header: Any) -> dict[str, Any]:
+    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
         raise ModelFileError(_DAMAGED)
-    if about["format"] > FORMAT:
+    if header["format"] > FORMAT:
         raise ModelFileError(
-            f"the model was written by skpneumo {about.get('skpneumo')}, in format {about['format']}; this is skpneumo "
-            f"{__version__}, which reads formats up to {FORMAT}: install at least skpneumo {about.get('skpneumo')}."
+            f"the model was written by skpneumo {header.get('skpneumo')} in format {header['format']}, but skpneumo "
+            f"{__version__} reads formats up to {FORMAT}: install skpneumo {header.get('skpneumo')} or later."
         )
-    said = {name: value for name, value in about.items() if name != _CHECKSUM}
-    if checksum(kept | {_ABOUT: said}) != about.get(_CHECKSUM):
+    rest = {name: value for name, value in header.items() if name != _CHECKSUM}
+    if checksum(kept | {_HEADER: rest}) != header.get(_CHECKSUM):
         raise ModelFileError(_DAMAGED)
-    return about
+    return header
 
 
-def _read(value: Any) -> Any:
+def _from_portable(value: Any) -> Any:
     """Undo `_portable`."""
     return dict(value[_PAIRS]) if isinstance(value, dict) and set(value) == {_PAIRS} else value
 
 
 def checksum(value: Any) -> str:
-    """Name plain values, arrays, and lists and dicts of them, by what they hold.
+    """Compute a checksum of plain values, arrays, and lists and dicts of them.
 
-    The name is one on every machine and in every version of Python and numpy. Of other objects, such as samplers, only
-    their place counts.
+    It is the same on every machine and in every version of Python and numpy. Other objects, such as samplers, count
+    only by their position.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The errors and warnings that are this package's own."""
+"""Errors and warnings of skpneumo."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,31 +11,35 @@ __all__ = [
     "WeightsError",
 ]
 
+_N_SHOWN = 10
+
 
 class ImageReadError(ValueError):
-    """Images of one call that cannot be read, all of them.
+    """Error raised when images cannot be read.
+
+    One error covers all unreadable images of a call. The message shows the first ten of them.
 
     Parameters
     ----------
     failures : sequence of (int, str, str)
-        Position in ``X``, path and reason of every image that cannot be read.
+        Position in ``X``, path and reason of each unreadable image.
     lengths : mapping of str to int, default=None
-        Names and lengths of the lists of images, where there are others than ``X``; positions count through all of
-        them, one after the other.
+        Names and lengths of the lists of images if they are not the single list ``X``. Positions then count through
+        all lists, one after the other.
 
     Attributes
     ----------
     failures : list of (int, str, str)
-        The same, in order of position.
+        All failures, sorted by position.
     lengths : dict or None
         Names and lengths of the lists.
 
     Examples
     --------
     >>> from skpneumo.exceptions import ImageReadError
-    >>> print(ImageReadError([(3, "films/a.png", "no such file")]))
-    1 image cannot be read; mend it or leave it out:
-      X[3] 'films/a.png': no such file
+    >>> print(ImageReadError([(3, "images/a.png", "no such file")]))
+    1 image cannot be read; fix or remove it:
+      X[3] 'images/a.png': no such file
     """
 
     def __init__(self, failures: Sequence[tuple[int, str, str]], lengths: Mapping[str, int] | None = None) -> None:
@@ -45,9 +49,13 @@ class ImageReadError(ValueError):
 
     def __str__(self) -> str:
         count = len(self.failures)
-        head = "1 image cannot be read; mend it" if count == 1 else f"{count} images cannot be read; mend them"
-        lines = [f"  {self._place(position)} {path!r}: {reason}" for position, path, reason in self.failures]
-        return "\n".join([f"{head} or leave {'it' if count == 1 else 'them'} out:", *lines])
+        head = "1 image cannot be read; fix or remove it:"
+        if count != 1:
+            head = f"{count} images cannot be read; fix or remove them:"
+        lines = [f"  {self._place(position)} {path!r}: {reason}" for position, path, reason in self.failures[:_N_SHOWN]]
+        if count > _N_SHOWN:
+            lines.append(f"  and {count - _N_SHOWN} more; the attribute 'failures' lists all")
+        return "\n".join([head, *lines])
 
     def _place(self, position: int) -> str:
         for name, length in (self.lengths or {}).items():
@@ -58,7 +66,7 @@ class ImageReadError(ValueError):
 
 
 class WeightsError(ValueError):
-    """Weights of the backbone that cannot be reached or do not fit it.
+    """Error raised when the weights of the backbone are not found or do not fit it.
 
     Examples
     --------
@@ -69,7 +77,7 @@ class WeightsError(ValueError):
 
 
 class ModelFileError(ValueError):
-    """A file that no model can be read from: it is missing, damaged, of another kind or of a later version.
+    """Error raised when a model file is missing, damaged, of another kind or of a later version.
 
     Examples
     --------
@@ -80,7 +88,7 @@ class ModelFileError(ValueError):
 
 
 class FeatureStoreWarning(UserWarning):
-    """The feature store cannot be used; features are computed but not kept.
+    """Warning used when the feature store fails; features are computed but not stored.
 
     Examples
     --------
@@ -91,7 +99,7 @@ class FeatureStoreWarning(UserWarning):
 
 
 class UntrainedLayersWarning(UserWarning):
-    """Trainable layers that the weights do not hold; they are trained from random weights.
+    """Warning used when the weights lack trainable layers, which then start from random weights.
 
     Examples
     --------
@@ -102,7 +110,7 @@ class UntrainedLayersWarning(UserWarning):
 
 
 class LeakageWarning(UserWarning):
-    """A model is judged on images, or on patients, that it was trained on.
+    """Warning used when a model is evaluated on images or patients of its training set.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Splits that keep a patient on one side, the patient read from the name of the file."""
+"""Splits that keep all images of a patient together."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,33 +13,33 @@ from sklearn.utils.validation import _num_samples, column_or_1d
 from skpneumo._images.duplicates import exact_pairs, near_pairs, read_fingerprint
 from skpneumo._images.inputs import as_images, as_paths
 from skpneumo._images.patients import patient_key
-from skpneumo._images.sources import label_of, name_of
+from skpneumo._images.sources import label_of, name_of, some_of
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
 
 
 def patient_ids(paths: Any) -> np.ndarray:
-    """Read the patient of each image from the name of its file.
+    """Extract the patient of each image from its file name.
 
-    The names of Kermany's data are known: "person78_bacteria_380.jpeg" is of "person78_bacteria" (numbers are given
-    anew for each kind of pneumonia, so the bare number is not a patient), "IM-0115-0001.jpeg" of "IM-0115" and
-    "NORMAL2-IM-0383-0001.jpeg" of "NORMAL2-IM-0383".
+    File names of the Kermany data are supported: the patient of "person78_bacteria_380.jpeg" is "person78_bacteria"
+    (numbers repeat across kinds of pneumonia, so the number alone does not identify a patient), that of
+    "IM-0115-0001.jpeg" is "IM-0115", and that of "NORMAL2-IM-0383-0001.jpeg" is "NORMAL2-IM-0383".
 
     Parameters
     ----------
-    paths : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-        Paths of images, str or pathlib.Path.
+    paths : array-like of shape (n_samples,) or (n_samples, 1)
+        Paths of images (str or pathlib.Path) as a list, tuple, Series, ndarray or one-column DataFrame.
 
     Returns
     -------
-    ndarray of shape (n_samples,), object
-        Patients.
+    groups : ndarray of shape (n_samples,), object
+        Patient of each image.
 
     Raises
     ------
     ValueError
-        Some names do not tell the patient; it names all of them. Pass patients of your own as ``groups`` then.
+        If file names contain no patient. Pass your own patients as ``groups`` instead.
 
     Examples
     --------
@@ -50,37 +50,38 @@ def patient_ids(paths: Any) -> np.ndarray:
     images = as_images(paths)
     if images is None:
         raise ValueError(
-            f"Patients are read from paths of images, but {type(paths).__name__} holds none: pass them as groups."
+            f"Expected paths of images to read patients from, but {type(paths).__name__} contains none: pass the "
+            "patients as groups."
         )
     keys = [patient_key(name_of(image) or "") for image in images]
     unknown = [f"X[{i}] {label_of(images[i])!r}" for i, key in enumerate(keys) if key is None]
     if unknown:
         raise ValueError(
-            "The patient cannot be read from the names of these files; expected 'person1_bacteria_2.jpeg' "
-            f"or 'IM-0115-0001.jpeg', or patients passed as groups: {', '.join(unknown)}."
+            "Expected file names such as 'person1_bacteria_2.jpeg' or 'IM-0115-0001.jpeg', but these contain no "
+            f"patient: {some_of(unknown, 10, 300)}. Rename the files, or pass the patients as groups."
         )
     return np.array(keys, dtype=object)
 
 
 class PatientGroupKFold(StratifiedGroupKFold):
-    """Stratified folds that keep all images of a patient on one side.
+    """Stratified K-Fold cross-validator with non-overlapping patients.
 
-    ``StratifiedGroupKFold`` that reads the groups from the paths in ``X`` when none are given. So it keeps patients
-    apart where a meta-estimator splits by itself and hands on no groups: ``CalibratedClassifierCV``,
-    ``TunedThresholdClassifierCV``, stacking.
+    A ``StratifiedGroupKFold`` that reads the groups from the paths in ``X`` if none are given. Patients therefore also
+    stay apart inside meta-estimators that do not pass groups, such as ``CalibratedClassifierCV``,
+    ``TunedThresholdClassifierCV`` and stacking.
 
     Parameters
     ----------
     n_splits : int, default=5
-        Number of folds, at least 2.
+        Number of folds. Must be at least 2.
     shuffle : bool, default=False
-        Whether patients are shuffled before they are dealt out.
+        Whether to shuffle the patients before splitting into folds.
     random_state : int, RandomState instance or None, default=None
-        Draws the order, where `shuffle` is True.
+        When `shuffle` is True, affects the ordering of the patients.
 
     See Also
     --------
-    patient_ids : How a patient is read from a path.
+    patient_ids : Extract the patient of each image from its file name.
 
     Examples
     --------
@@ -97,21 +98,23 @@ class PatientGroupKFold(StratifiedGroupKFold):
         super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
 
     def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Generate indices of training and test images.
+        """Generate indices to split data into training and test set.
 
         Parameters
         ----------
-        X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame; or matrix
-            Paths of images; or anything with `n_samples` items where `groups` are given.
+        X : array-like of length n_samples
+            Paths of images; any data if `groups` is given.
         y : array-like of shape (n_samples,)
-            Labels to stratify by.
+            Labels used for stratification.
         groups : array-like of shape (n_samples,), default=None
-            Patients; None reads them from the paths.
+            Patient of each image. If None, patients are read from the paths.
 
         Yields
         ------
-        train, test : ndarray of int
-            Indices of one fold.
+        train : ndarray
+            The training set indices for that split.
+        test : ndarray
+            The testing set indices for that split.
         """
         return super().split(X, y, patient_ids(X) if groups is None else groups)
 
@@ -119,25 +122,25 @@ class PatientGroupKFold(StratifiedGroupKFold):
 def patient_train_test_split(
     X: Any, y: Any, *, groups: Any = None, test_size: float = 0.25, random_state: Any = None
 ) -> list[Any]:
-    """Split images into training and test set with every patient on one side, stratified.
+    """Split images into stratified training and test sets without shared patients.
 
     Parameters
     ----------
-    X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame; or matrix
-        Paths of images; or anything with `n_samples` items where `groups` are given.
+    X : array-like of length n_samples
+        Paths of images; any data if `groups` is given.
     y : array-like of shape (n_samples,)
-        Labels. A patient with several of them is stratified by the most frequent.
+        Labels. Patients with several labels are stratified by the most frequent one.
     groups : array-like of shape (n_samples,), default=None
-        Patients; None reads them from the paths.
+        Patient of each image. If None, patients are read from the paths.
     test_size : float, default=0.25
-        Share of the patients that become test patients, between 0 and 1; of images it is about the same.
+        The proportion of the patients to include in the test split, between 0 and 1.
     random_state : int, RandomState instance or None, default=None
-        Draws the patients.
+        Controls which patients are selected.
 
     Returns
     -------
-    list of X_train, X_test, y_train, y_test
-        In the containers of `X` and `y`.
+    splitting : list of X_train, X_test, y_train, y_test
+        Train-test split, in the same types of container as `X` and `y`.
 
     Examples
     --------
@@ -159,27 +162,27 @@ def patient_train_test_split(
         np.arange(len(patients)), test_size=test_size, stratify=counts.argmax(axis=1), random_state=random_state
     )
     in_test = np.isin(patient_of, test_patients)
-    sides = [np.flatnonzero(~in_test), np.flatnonzero(in_test)]
-    return [_safe_indexing(container, side) for container in (X, y) for side in sides]
+    train_test = [np.flatnonzero(~in_test), np.flatnonzero(in_test)]
+    return [_safe_indexing(container, indices) for container in (X, y) for indices in train_test]
 
 
 class Overlap(NamedTuple):
-    """An image of the training set and one of the test set that should not stand on two sides.
+    """Pair of a training image and a test image that overlap.
 
     Parameters
     ----------
     kind : {"same file", "same pixels", "near duplicate", "shared patient"}
-        What the two have in common.
+        Kind of overlap.
     train, test : str
-        Paths of the two.
+        Paths of the images.
     patient : object or None
-        The patient, where both are known to be of the same.
+        Patient of both images; None if unknown or different.
     similarity : float or None
-        How well details of the two agree, up to 1 for equal pixels; None where they were not compared.
+        Agreement of image details, up to 1 for equal pixels; None if the images were not compared.
 
     See Also
     --------
-    check_splits : Finds them.
+    check_splits : Find overlaps between a training set and a test set.
 
     Examples
     --------
@@ -204,38 +207,38 @@ def check_splits(
     near: bool = True,
     n_jobs: int | None = None,
 ) -> list[Overlap]:
-    """Find what a training set and a test set have in common: duplicates, near duplicates and patients.
+    """Find duplicates, near duplicates and patients shared by a training set and a test set.
 
-    Near duplicates show the same film: compressed or scaled anew, brighter or darker, of more or less contrast, framed
-    or cropped by some 3 % of the sides. Turned, mirrored and inverted copies are not found. Films of one patient taken
-    one after the other are no duplicates, but they share a patient. Where a side is shorter than 64 pixels, more
-    agreement is asked for, and copies that lost much are missed.
+    Near duplicates are copies of the same image after compression, scaling, a change of brightness or contrast, or
+    framing or cropping by up to about 3 % of the sides. Rotated, mirrored and inverted copies are not found.
+    Consecutive images of a patient are no duplicates, but share a patient. Images with a side shorter than 64 pixels
+    need closer agreement, so strongly degraded copies are missed.
 
     Parameters
     ----------
-    train, test : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
-        Paths of images, str or pathlib.Path.
+    train, test : array-like of shape (n_samples,) or (n_samples, 1)
+        Paths of images (str or pathlib.Path) as a list, tuple, Series, ndarray or one-column DataFrame.
     train_groups, test_groups : array-like of shape (n_samples,), default=None
-        Patients; pass both or none. None reads them from the names of the files, see :func:`patient_ids`; a file
-        whose name does not tell, and a patient that is None or NaN, shares none.
+        Patient of each image; pass both or neither. If None, patients are read from the file names, see
+        :func:`patient_ids`. Images whose patient is unknown, None or NaN share no patient.
     near : bool, default=True
-        Whether images are decoded and compared. Otherwise files alone are, byte by byte, which is faster.
+        Whether to decode and compare images. If False, only compare files byte by byte, which is faster.
     n_jobs : int, default=None
-        Threads that read images; None means 1 unless in a ``joblib.parallel_config``.
+        Number of threads that read images. None means 1 unless in a ``joblib.parallel_config`` context.
 
     Returns
     -------
-    list of Overlap
-        A named tuple ``(kind, train, test, patient, similarity)`` for each pair of images and each kind: "same file"
-        (the same bytes), "same pixels", "near duplicate" and "shared patient", in this order. A pair is listed under
-        the first of the first three that holds. Empty where nothing was found. ``pandas.DataFrame`` makes a table.
+    overlaps : list of Overlap
+        A named tuple ``(kind, train, test, patient, similarity)`` for each pair of images and each kind, in the order
+        "same file" (the same bytes), "same pixels", "near duplicate" and "shared patient". Of the first three kinds,
+        only the first that applies is listed. ``pandas.DataFrame(overlaps)`` converts the list to a table.
 
     Raises
     ------
     ImageReadError
-        Some images cannot be read; it names all of them, of both sets.
+        If images cannot be read. The error lists all of them, from both sets.
     ValueError
-        `train` or `test` are no paths, or the patients of one of them alone are given.
+        If `train` or `test` contains no paths, or only one of `train_groups` and `test_groups` is given.
 
     Examples
     --------
@@ -249,26 +252,26 @@ def check_splits(
     >>> len(clean), leaking[0].kind
     (0, 'same file')
     """
-    sides = {"train": _paths_of("train", train), "test": _paths_of("test", test)}
+    sets = {"train": _paths_of("train", train), "test": _paths_of("test", test)}
     if (train_groups is None) != (test_groups is None):
-        raise ValueError("Pass patients of both sets, train_groups and test_groups, or of neither.")
-    patients = _patients(sides["train"], train_groups), _patients(sides["test"], test_groups)
+        raise ValueError("Only one of train_groups and test_groups is given: pass both or neither.")
+    patients = _patients(sets["train"], train_groups), _patients(sets["test"], test_groups)
     overlaps = []
-    for kind, i, j, similarity in [*_duplicates(sides, near, n_jobs), *_shared(*patients)]:
+    for kind, i, j, similarity in [*_duplicates(sets, near, n_jobs), *_shared(*patients)]:
         patient = patients[0][i] if patients[0][i] == patients[1][j] else None
-        overlaps.append(Overlap(kind, sides["train"][i], sides["test"][j], patient, similarity))
+        overlaps.append(Overlap(kind, sets["train"][i], sets["test"][j], patient, similarity))
     return overlaps
 
 
 def _paths_of(name: str, images: Any) -> list[str]:
     paths = as_paths(images) if _num_samples(images) else None
     if paths is None:
-        raise ValueError(f"{name} must hold paths of images, but {type(images).__name__} holds none.")
+        raise ValueError(f"{name} must contain paths of images, but {type(images).__name__} contains none.")
     return paths
 
 
 def _patients(paths: list[str], groups: Any) -> list[Any]:
-    """Patients of images, None where they are not known."""
+    """Return the patient of each image, or None if unknown."""
     if groups is None:
         return [patient_key(path) for path in paths]
     given = column_or_1d(np.asarray(groups, dtype=object))
@@ -276,27 +279,27 @@ def _patients(paths: list[str], groups: Any) -> list[Any]:
     return [None if patient is None or patient != patient else patient for patient in given]  # noqa: PLR0124
 
 
-_Pair = tuple[str, int, int, float | None]  # kind, position in train and in test, similarity
+_Pair = tuple[str, int, int, float | None]  # kind, position in train, position in test, similarity
 
 
 def _shared(train: list[Any], test: list[Any]) -> Iterator[_Pair]:
-    where = defaultdict(list)
+    positions = defaultdict(list)
     for j, patient in enumerate(test):
-        where[patient].append(j)
+        positions[patient].append(j)
     for i, patient in enumerate(train):
         if patient is not None:
-            yield from (("shared patient", i, j, None) for j in where.get(patient, ()))
+            yield from (("shared patient", i, j, None) for j in positions.get(patient, ()))
 
 
-def _duplicates(sides: dict[str, list[str]], near: bool, n_jobs: int | None) -> list[_Pair]:
-    paths = [*sides["train"], *sides["test"]]
+def _duplicates(sets: dict[str, list[str]], near: bool, n_jobs: int | None) -> list[_Pair]:
+    paths = [*sets["train"], *sets["test"]]
     distinct = list(dict.fromkeys(paths))
     read = Parallel(n_jobs, prefer="threads")(delayed(read_fingerprint)(path, near) for path in distinct)
-    of = dict(zip(distinct, read, strict=True))
-    failures = [(i, path, of[path]) for i, path in enumerate(paths) if isinstance(of[path], str)]
+    fingerprints = dict(zip(distinct, read, strict=True))
+    failures = [(i, path, fingerprints[path]) for i, path in enumerate(paths) if isinstance(fingerprints[path], str)]
     if failures:
-        raise ImageReadError(failures, {name: len(side) for name, side in sides.items()})
-    train, test = ([of[path] for path in side] for side in sides.values())
+        raise ImageReadError(failures, {name: len(paths_of_set) for name, paths_of_set in sets.items()})
+    train, test = ([fingerprints[path] for path in paths_of_set] for paths_of_set in sets.values())
     equal = exact_pairs(train, test)
     known = {(i, j) for i, j, _ in equal}
     pairs: list[_Pair] = [("same file", i, j, 1.0) for i, j, same_file in equal if same_file]

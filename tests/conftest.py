@@ -1,4 +1,4 @@
-"""What all tests share: synthetic X-rays, a store of their own, and the real data where it is named."""
+"""Shared fixtures: synthetic X-rays, a temporary feature store, and real data if available."""
 
 import os
 import threading
@@ -18,9 +18,9 @@ from skpneumo._vgg19.layers import LAYERS
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.datasets import make_chest_xrays
 
-# The backend that Keras is asked to run on; a test of TensorFlow's own manners is skipped on others.
+# Tests of behavior specific to TensorFlow are skipped on other backends of Keras.
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
-on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="about TensorFlow alone")
+on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="specific to TensorFlow")
 
 TINY = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 2}
 DENSE = {"hidden_layer_sizes": (8,), "max_iter": 4, "dropout": 0.2}
@@ -29,7 +29,7 @@ STOPS |= {"hidden_layer_sizes": (8,), "learning_rate_init": 0.1, "max_iter": 60,
 
 
 def write_keras_vgg19(path):
-    """Write untrained weights as Keras's own download of VGG19 is written: one group a layer, one dataset a weight."""
+    """Write untrained weights in the format of Keras's VGG19 file: a group per layer, a dataset per weight."""
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -39,7 +39,7 @@ def write_keras_vgg19(path):
 
 
 def near(heat, boxes, grid):
-    """Tell whether the peak of a heat map is inside one of the boxes, or at most half a cell away."""
+    """Return whether the peak of a heat map is inside one of the boxes, or at most half a cell away."""
     row, column = np.add(np.unravel_index(heat.argmax(), heat.shape), 0.5)
     reach = min(heat.shape) / grid / 2
     return any(
@@ -49,15 +49,15 @@ def near(heat, boxes, grid):
 
 
 def features_of_views(paths, n_views, augmentation=XRAY):
-    """One matrix a view."""
+    """Return a matrix of features for each view."""
     extractor = VGG19Features(**TINY, memory=None)
     rows = extractor._encoder().extract(as_images(paths), n_views, augmentation, progress=extractor._bar()).features
     return [rows[view::n_views] for view in range(n_views)]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def store_of_these_tests(tmp_path_factory):
-    """Keep features away from the user's own cache; processes started by tests inherit it."""
+def temporary_feature_store(tmp_path_factory):
+    """Use a temporary feature store instead of the cache of the user, also in subprocesses."""
     before = os.environ.get("SKPNEUMO_CACHE")
     os.environ["SKPNEUMO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     yield
@@ -69,7 +69,7 @@ def store_of_these_tests(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def xrays(tmp_path_factory):
-    """40 synthetic films, half of them with pneumonia, some 2 a patient."""
+    """Make 40 synthetic X-rays, half of them with pneumonia, about 2 per patient."""
     return make_chest_xrays(40, tmp_path_factory.mktemp("xrays"), image_size=48, difficulty=0, random_state=0)
 
 
@@ -95,13 +95,13 @@ def features():
 
 @pytest.fixture(scope="session")
 def matrix(xrays):
-    """The features of all films."""
+    """Extract the features of all X-rays."""
     return VGG19Features(**TINY, memory=None).fit_transform(xrays.data)
 
 
 @pytest.fixture(autouse=True)
-def no_workers_are_left():
-    """Stop joblib's workers after a test: one that starts TensorFlow in a later job looks like a leak to joblib."""
+def stop_joblib_workers():
+    """Stop joblib workers after a test, since joblib reports a worker that starts TensorFlow later as a memory leak."""
     yield
     if reusable_executor._executor is not None:
         reusable_executor._executor.shutdown()
@@ -109,28 +109,28 @@ def no_workers_are_left():
 
 @pytest.fixture
 def settled(monkeypatch):
-    """Files count as settled however young they are: their content is remembered."""
+    """Treat all files as unchanged for long, so that their digests are cached."""
     monkeypatch.setattr(sources, "_SETTLED", float("-inf"))
 
 
 @pytest.fixture
 def unsettled(monkeypatch):
-    """Every file counts as just changed: its content is not remembered."""
+    """Treat all files as just changed, so that their digests are not cached."""
     monkeypatch.setattr(sources, "_SETTLED", float("inf"))
 
 
 @pytest.fixture
 def count(monkeypatch):
-    """Count images decoded, images that pass the network, and networks asked for, while the real ones work."""
+    """Count decoded images, images that pass through the network, and requested networks."""
     counts = {"decoded": 0, "passed": 0, "networks": 0}
     decode, forward = decoding.Preprocessing.gray, backbone.Backbone.forward
 
     lock = threading.Lock()  # images are decoded in several threads
 
-    def counted_decode(square, data):
+    def counted_decode(preprocessing, data):
         with lock:
             counts["decoded"] += 1
-        return decode(square, data)
+        return decode(preprocessing, data)
 
     def counted_forward(backbone):
         counts["networks"] += 1
@@ -149,7 +149,7 @@ def count(monkeypatch):
 
 @pytest.fixture
 def sides(monkeypatch):
-    """What is held out: (train, held), one pair a fit."""
+    """Record the split into training and held-out examples of each fit."""
     pairs, hold_out = [], Examples.hold_out
     monkeypatch.setattr(Examples, "hold_out", lambda self, *given: (pairs.append(hold_out(self, *given)), pairs[-1])[1])
     return pairs
@@ -157,15 +157,15 @@ def sides(monkeypatch):
 
 @pytest.fixture(scope="session")
 def shared():
-    """The folder with real X-rays and weights."""
+    """Return the folder with real X-rays and weights."""
     if "SKPNEUMO_SHARED" not in os.environ:
-        pytest.skip("SKPNEUMO_SHARED names no folder with real X-rays")
+        pytest.skip("SKPNEUMO_SHARED is not set to a folder with real X-rays")
     return Path(os.environ["SKPNEUMO_SHARED"])
 
 
 @pytest.fixture(scope="session")
 def keras_vgg19():
-    """Keras's own network with our untrained weights."""
+    """Build the VGG19 network of Keras with the untrained weights of skpneumo."""
     network = _keras.keras().applications.VGG19(include_top=False, weights=None, input_shape=(32, 32, 3))
     arrays = load_layers(None, 16)
     for name, _, _ in LAYERS:
@@ -175,7 +175,7 @@ def keras_vgg19():
 
 @pytest.fixture
 def pyplot():
-    """Pyplot that draws into memory, by matplotlib's own settings, whatever those of the user are."""
+    """Return pyplot with the Agg backend and the default settings of matplotlib."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 

@@ -1,4 +1,4 @@
-"""What a fitted model promises to another program: images as it has them, threads, no work twice, nothing stored."""
+"""Use of fitted models in applications: images in memory, threads, cached features and warm-up."""
 
 import io
 import subprocess
@@ -46,7 +46,7 @@ KINDS = {
     "PIL images": pil_images,
     "arrays": arrays,
     "one array": lambda paths: np.stack(arrays(paths)),
-    "colours": lambda paths: np.repeat(np.stack(arrays(paths))[..., None], 3, axis=-1),
+    "colors": lambda paths: np.repeat(np.stack(arrays(paths))[..., None], 3, axis=-1),
     "Series of bytes": lambda paths: pd.Series(bytes_of(paths)),
 }
 
@@ -58,14 +58,14 @@ def fitted(clf, paths, y):
 
 @pytest.fixture
 def pngs(paths, tmp_path):
-    """The films without loss, so that a decoder's shortcuts do not count."""
+    """Save the X-rays as PNG, since decoders may approximate JPEG."""
     for i, path in enumerate(paths):
         Image.open(path).convert("L").resize((48, 40)).save(tmp_path / f"{i}.png")
     return [str(tmp_path / f"{i}.png") for i in range(len(paths))]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_images_of_every_kind_are_predicted_as_their_files_are(fitted, pngs, kind):
+def test_predictions_do_not_depend_on_the_kind_of_input(fitted, pngs, kind):
     np.testing.assert_allclose(fitted.predict_proba(KINDS[kind](pngs)), fitted.predict_proba(pngs), rtol=1e-4)
 
 
@@ -73,30 +73,30 @@ def test_images_of_every_kind_are_predicted_as_their_files_are(fitted, pngs, kin
     ("kind", "params"),
     [("bytes", {}), ("arrays", {}), ("bytes", {"n_views": 2}), ("bytes", TUNED), ("arrays", TUNED)],
 )
-def test_a_fit_on_images_in_memory_is_that_on_their_files(pngs, y, kind, params):
+def test_fit_on_images_in_memory_equals_fit_on_files(pngs, y, kind, params):
     clf = PneumoniaClassifier(**TINY | params, random_state=0)
     in_memory = clf.fit(KINDS[kind](pngs), y).decision_function(pngs)
     groups = np.arange(len(y))
     np.testing.assert_allclose(in_memory, clf.fit(pngs, y, groups=groups).decision_function(pngs), rtol=1e-3, atol=1e-3)
 
 
-def test_images_in_memory_pass_cross_validation(clf, pngs, y):
-    assert cross_val_score(clf, pd.DataFrame({"film": bytes_of(pngs)}), y, cv=3).mean() > 0.6
+def test_cross_validation_accepts_images_in_memory(clf, pngs, y):
+    assert cross_val_score(clf, pd.DataFrame({"image": bytes_of(pngs)}), y, cv=3).mean() > 0.6
 
 
-def test_features_are_stored_by_content_whatever_the_image_came_as(features, pngs, monkeypatch):
+def test_cached_features_of_files_are_used_for_bytes(features, pngs, monkeypatch):
     before = features.fit_transform(pngs)
-    monkeypatch.setattr(FeatureSpec, "squares", None)
+    monkeypatch.setattr(FeatureSpec, "preprocess", None)
     np.testing.assert_array_equal(features.transform(bytes_of(pngs)), before)
 
 
-def test_arrays_are_stored_by_content_too(features, pngs, monkeypatch):
+def test_cached_features_of_arrays_are_used_for_a_stack(features, pngs, monkeypatch):
     before = features.fit_transform(arrays(pngs))
-    monkeypatch.setattr(FeatureSpec, "squares", None)
+    monkeypatch.setattr(FeatureSpec, "preprocess", None)
     np.testing.assert_array_equal(features.transform(np.stack(arrays(pngs))), before)
 
 
-def test_on_request_nothing_of_an_image_is_stored(fitted, pngs, tmp_path, monkeypatch):
+def test_features_are_not_cached_if_memory_is_none(fitted, pngs, tmp_path, monkeypatch):
     monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path / "cache"))
     fitted.set_params(memory=None).warm_up().predict_proba(bytes_of(pngs))
     assert not (tmp_path / "cache").exists()
@@ -104,27 +104,27 @@ def test_on_request_nothing_of_an_image_is_stored(fitted, pngs, tmp_path, monkey
     assert (tmp_path / "cache").exists()
 
 
-def test_images_in_memory_that_cannot_be_read_are_all_named(fitted, pngs):
+def test_predict_proba_lists_all_unreadable_images_in_memory(fitted, pngs):
     good = bytes_of(pngs[:1])[0]
     with pytest.raises(ImageReadError) as caught:
         fitted.predict_proba([good, b"", b"%PDF-1.4", good[:200], good])
     assert [(i, label) for i, label, _ in caught.value.failures] == [(i, "<bytes>") for i in (1, 2, 3)]
 
 
-def test_a_patient_in_the_name_of_an_open_file_is_recognised(clf, xrays, y, paths):
+def test_score_warns_about_training_images_passed_as_open_files(clf, xrays, y, paths):
     clf.fit(paths, y)
-    with open(paths[0], "rb") as file, pytest.warns(match="1 of 1 images were in the training"):
+    with open(paths[0], "rb") as file, pytest.warns(match="1 of 1 images are in the training set"):
         clf.score([file], y[:1])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_a_bare_film_is_not_taken_for_features(fitted, dtype):
+def test_predict_proba_rejects_a_bare_image_array(fitted, dtype):
     width = len(fitted.feature_mean_)
-    with pytest.raises(ValueError, match=r"features are floats. For one image pass \[X\]"):
+    with pytest.raises(ValueError, match=r"Features must be floats.* For a single image, pass \[X\]"):
         fitted.predict_proba(np.zeros((width, width), dtype))
 
 
-def test_patients_are_told_apart_by_the_names_of_open_files(clf, paths, y):
+def test_patients_are_read_from_the_names_of_open_files(clf, paths, y):
     with ExitStack() as stack:
         files = [stack.enter_context(open(path, "rb")) for path in paths]
         np.testing.assert_array_equal(patient_ids(files), patient_ids(paths))
@@ -132,21 +132,21 @@ def test_patients_are_told_apart_by_the_names_of_open_files(clf, paths, y):
         np.testing.assert_array_equal(cross_val_score(clf, files, y, cv=PatientGroupKFold(3)), by_path)
 
 
-def test_features_stand_in_for_images_in_whatever_is_asked(fitted, pngs):
+def test_prediction_methods_accept_features_of_images(fitted, pngs):
     features = fitted.features(pngs)
     assert features.shape == (40, len(fitted.feature_mean_))
     np.testing.assert_array_equal(fitted.features(features), features)
     for method in ("predict", "predict_proba", "decision_function", "novelty"):
-        ask = getattr(fitted, method)
-        np.testing.assert_array_equal(ask(features), ask(pngs))
+        predict = getattr(fitted, method)
+        np.testing.assert_array_equal(predict(features), predict(pngs))
 
 
-def test_features_are_of_the_plain_view_alone(clf, paths, y):
+def test_features_use_the_plain_view_only(clf, paths, y):
     clf.set_params(n_views_predict=3).fit(paths, y)
     np.testing.assert_array_equal(clf.features(paths), VGG19Features(**TINY).fit_transform(paths))
 
 
-def test_features_of_a_tuned_model_are_those_of_its_own_layers(clf, paths, y):
+def test_features_of_a_fine_tuned_model_use_its_tuned_layers(clf, paths, y):
     clf.set_params(**TUNED, tune_learning_rate=1e-2).fit(paths, y)
     features = clf.features(paths)
     np.testing.assert_array_equal(clf.predict_proba(features), clf.predict_proba(paths))
@@ -154,7 +154,7 @@ def test_features_of_a_tuned_model_are_those_of_its_own_layers(clf, paths, y):
 
 
 @pytest.mark.parametrize("params", [{}, TUNED], ids=["frozen", "tuned"])
-def test_threads_predict_as_one_does_and_share_one_network(clf, paths, y, params, monkeypatch):
+def test_threads_give_equal_predictions_and_share_one_network(clf, paths, y, params, monkeypatch):
     clf.set_params(**params, memory=None).fit(paths, y)
     expected = clf.predict_proba(paths)
     built = []
@@ -181,7 +181,7 @@ def test_threads_predict_as_one_does_and_share_one_network(clf, paths, y, params
     assert len(built) == (2 if params else 1)
 
 
-def test_threads_may_share_one_lazy_pil_image(fitted, pngs):
+def test_threads_can_share_one_lazy_pil_image(fitted, pngs):
     image = Image.open(pngs[0])
     expected = fitted.predict_proba(pngs[:1])
     with ThreadPoolExecutor(8) as pool:
@@ -190,7 +190,7 @@ def test_threads_may_share_one_lazy_pil_image(fitted, pngs):
 
 
 @pytest.mark.parametrize("params", [{}, TUNED], ids=["frozen", "tuned"])
-def test_after_warming_up_nothing_is_built_or_read(clf, paths, y, params, monkeypatch):
+def test_prediction_after_warm_up_builds_no_network(clf, paths, y, params, monkeypatch):
     clf.set_params(**params).fit(paths, y)
     expected = clf.set_params(memory=None).predict_proba(paths)
     monkeypatch.setattr(trainable.TRAINABLE, "_idle", type(trainable.TRAINABLE._idle)())
@@ -201,12 +201,12 @@ def test_after_warming_up_nothing_is_built_or_read(clf, paths, y, params, monkey
     np.testing.assert_allclose(clf.predict_proba(paths), expected, rtol=1e-5)
 
 
-def test_warming_up_a_model_of_features_has_nothing_to_do(clf, matrix, y):
+def test_warm_up_does_nothing_if_fitted_on_features(clf, matrix, y):
     assert clf.fit(matrix, y).warm_up() is clf
 
 
 @on_tensorflow
-def test_loading_starts_no_framework_and_warming_up_does(fitted, tmp_path):
+def test_loading_does_not_import_tensorflow_but_warm_up_does(fitted, tmp_path):
     joblib.dump(fitted, tmp_path / "model.joblib")
     code = """
         import sys, joblib

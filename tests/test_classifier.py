@@ -25,10 +25,10 @@ from skpneumo.exceptions import ImageReadError, WeightsError
 from skpneumo.model_selection import PatientGroupKFold
 
 
-def test_pneumonia_is_told_from_normal_in_patients_never_seen(clf, tmp_path):
-    films = make_chest_xrays(80, tmp_path, image_size=64, difficulty=0, random_state=0)
+def test_classifier_separates_pneumonia_from_normal_in_new_patients(clf, tmp_path):
+    xrays = make_chest_xrays(80, tmp_path, image_size=64, difficulty=0, random_state=0)
     clf.set_params(pool_grid=4)
-    scores = cross_val_score(clf, films.data, films.target, cv=PatientGroupKFold(4), scoring="roc_auc")
+    scores = cross_val_score(clf, xrays.data, xrays.target, cv=PatientGroupKFold(4), scoring="roc_auc")
     assert scores.mean() > 0.85
 
 
@@ -49,7 +49,7 @@ def test_two_classes_give_the_log_odds_of_the_second(clf, paths, y):
     np.testing.assert_array_equal(clf.predict(paths), (logits > 0).astype(int))
 
 
-def test_log_probabilities_stay_finite_where_probabilities_vanish(random):
+def test_log_probabilities_are_finite_if_probabilities_are_zero(random):
     X = random.randn(20, 1)
     clf = PneumoniaClassifier(alpha=1e-9).fit(X, X[:, 0] > 0)
     assert np.isfinite(clf.predict_log_proba([[1e4], [-1e4]])).all()
@@ -69,7 +69,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("name", LABELS)
-def test_labels_of_every_type_come_back_as_they_were(clf, paths, y, name):
+def test_predict_keeps_the_type_of_labels(clf, paths, y, name):
     labels = LABELS[name](y)
     predicted = clf.fit(paths, labels).predict(paths)
     assert set(predicted) <= set(np.asarray(labels).tolist())
@@ -78,10 +78,10 @@ def test_labels_of_every_type_come_back_as_they_were(clf, paths, y, name):
     )
 
 
-# Images or features
+# Images and features
 
 
-def test_features_already_extracted_give_the_same_model_as_their_images(clf, paths, y, matrix):
+def test_fit_on_features_equals_fit_on_images(clf, paths, y, matrix):
     on_images, on_features = clone(clf).fit(paths, y), clone(clf).fit(matrix, y)
     np.testing.assert_array_equal(on_images.coefs_[0], on_features.coefs_[0])
     expected = on_images.predict_proba(paths)
@@ -91,14 +91,14 @@ def test_features_already_extracted_give_the_same_model_as_their_images(clf, pat
     assert (on_images.n_features_in_, on_features.n_features_in_) == (1, matrix.shape[1])
 
 
-def test_features_of_another_width_are_refused(clf, paths, y, matrix):
+def test_predict_raises_on_wrong_number_of_features(clf, paths, y, matrix):
     with pytest.raises(ValueError, match="X has 7 features, but PneumoniaClassifier is expecting 256 features"):
         clf.fit(paths, y).predict(matrix[:, :7])
     with pytest.raises(ValueError, match="X gives 256 features, but PneumoniaClassifier is expecting 7 features"):
         clf.fit(matrix[:, :7], y).predict(paths)
 
 
-def test_a_backbone_that_is_not_that_of_fit_is_refused(clf, paths, y, tmp_path):
+def test_predict_raises_if_the_backbone_differs_from_fit(clf, paths, y, tmp_path):
     arrays = load_layers(None, 2)
     np.savez(tmp_path / "w.npz", **arrays)
     clf.set_params(weights=tmp_path / "w.npz").fit(paths, y)
@@ -112,34 +112,34 @@ def test_a_backbone_that_is_not_that_of_fit_is_refused(clf, paths, y, tmp_path):
         clf.predict(paths)
 
 
-def test_names_of_columns_are_noted_and_compared(clf, paths, y, matrix):
-    frame = pd.DataFrame({"film": paths})
-    assert list(clf.fit(frame, y).feature_names_in_) == ["film"]
+def test_feature_names_are_stored_and_checked(clf, paths, y, matrix):
+    frame = pd.DataFrame({"image": paths})
+    assert list(clf.fit(frame, y).feature_names_in_) == ["image"]
     with pytest.raises(ValueError, match="feature names"):
-        clf.predict(frame.rename(columns={"film": "path"}))
+        clf.predict(frame.rename(columns={"image": "path"}))
     names = [f"f{i}" for i in range(matrix.shape[1])]
     assert list(clf.fit(pd.DataFrame(matrix, columns=names), y).feature_names_in_) == names
 
 
-def test_a_global_output_of_data_frames_changes_nothing(clf, paths, y):
+def test_pandas_output_does_not_affect_the_classifier(clf, paths, y):
     with config_context(transform_output="pandas"):
         assert clf.fit(paths, y).predict_proba(paths).shape == (40, 2)
 
 
-def test_parameters_of_the_backbone_are_those_of_the_extractor():
+def test_classifier_and_extractor_share_backbone_parameters():
     ours, theirs = PneumoniaClassifier().get_params(), VGG19Features().get_params()
     assert theirs.items() <= ours.items()
 
 
-# Wrong input
+# Invalid input
 
 
-def test_images_that_cannot_be_read_are_named_in_prediction_too(clf, paths, y):
+def test_predict_raises_on_unreadable_image(clf, paths, y):
     with pytest.raises(ImageReadError, match=r"X\[1\] 'none.png': no such file"):
         clf.fit(paths, y).predict([paths[0], "none.png"])
 
 
-# One seed, one result
+# Reproducibility
 
 
 def predictions_of_a_process(paths, y, head):
@@ -162,7 +162,7 @@ def fit_and_predict(paths, y, head, seed=3):
 
 
 @pytest.mark.parametrize("head", [{}, DENSE], ids=["probe", "dense"])
-def test_one_random_state_gives_equal_bits_in_one_process_two_and_threads(paths, y, head):
+def test_random_state_gives_identical_results_in_processes_and_threads(paths, y, head):
     here = fit_and_predict(paths, y, head)
     np.testing.assert_array_equal(fit_and_predict(paths, y, head), here)
     np.testing.assert_array_equal(predictions_of_a_process(paths, y, head), here)
@@ -178,7 +178,7 @@ def test_one_random_state_gives_equal_bits_in_one_process_two_and_threads(paths,
 
 
 @pytest.mark.parametrize("head", [{}, DENSE], ids=["probe", "dense"])
-def test_the_random_states_of_the_host_are_left_as_they_were(clf, paths, y, head):
+def test_fit_does_not_change_global_random_states(clf, paths, y, head):
     import random as python_random
 
     import tensorflow as tf
@@ -197,7 +197,7 @@ def test_the_random_states_of_the_host_are_left_as_they_were(clf, paths, y, head
     assert (first, draw()) == expected
 
 
-def test_a_random_state_instance_is_drawn_from(paths, y):
+def test_random_state_instance_advances_with_each_fit(paths, y):
     random = np.random.RandomState(0)
     clf = PneumoniaClassifier(**TINY, **DENSE, random_state=random)
     first = clf.fit(paths, y).decision_function(paths)
@@ -209,17 +209,15 @@ def test_a_random_state_instance_is_drawn_from(paths, y):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """What is decoded."""
+    """Record the decoded images."""
     images, gray = [], decoding.Preprocessing.gray
-    monkeypatch.setattr(
-        decoding.Preprocessing, "gray", lambda square, data: (images.append(data), gray(square, data))[1]
-    )
+    monkeypatch.setattr(decoding.Preprocessing, "gray", lambda self, data: (images.append(data), gray(self, data))[1])
     return images
 
 
 @pytest.fixture
 def passed(monkeypatch):
-    """The sizes of the batches that pass the network."""
+    """Record the sizes of the batches that pass through the network."""
     sizes, forward = [], backbone.Backbone.forward
     monkeypatch.setattr(
         backbone.Backbone, "forward", lambda self: lambda batch: (sizes.append(len(batch)), forward(self)(batch))[1]
@@ -227,7 +225,7 @@ def passed(monkeypatch):
     return sizes
 
 
-def test_each_file_is_decoded_once_for_all_views_and_never_again(clf, paths, y, tmp_path, decoded, passed):
+def test_each_file_is_decoded_once_for_all_views(clf, paths, y, tmp_path, decoded, passed):
     clf.set_params(memory=tmp_path, n_views=4).fit(paths, y)
     assert (len(decoded), sum(passed)) == (40, 160)
     for n_views in (4, 2, 1):
@@ -239,7 +237,7 @@ def test_each_file_is_decoded_once_for_all_views_and_never_again(clf, paths, y, 
     assert (len(decoded), sum(passed)) == (120, 240)
 
 
-def test_views_are_further_images_that_share_the_weight_of_theirs(clf, paths, y):
+def test_views_share_the_weight_of_their_image(clf, paths, y):
     weight = np.linspace(1, 2, 40)
     clf.set_params(n_views=3, class_weight={0: 2, 1: 1}).fit(paths, y, sample_weight=weight)
     rows = np.stack(features_of_views(paths, 3), axis=1).reshape(120, -1)
@@ -249,8 +247,8 @@ def test_views_are_further_images_that_share_the_weight_of_theirs(clf, paths, y)
     np.testing.assert_array_equal(clf.feature_mean_, reference.feature_mean_)
 
 
-def test_alpha_keeps_its_meaning_whatever_the_number_of_views(clf, paths, y):
-    """Views that all show the same are one image."""
+def test_regularization_does_not_depend_on_the_number_of_views(clf, paths, y):
+    """Identical views count as one image."""
     same = {"rotation": 0, "area": 1, "margin": 0, "aspect": 0, "gamma": 0, "contrast": 0}
     same |= {"brightness": 0, "blur": 0, "noise": 0}
     clf.set_params(aspect="stretch")
@@ -261,7 +259,7 @@ def test_alpha_keeps_its_meaning_whatever_the_number_of_views(clf, paths, y):
     assert np.abs(stronger - plain).max() > 0.15 * np.abs(plain).max()
 
 
-def test_a_folds_views_are_those_of_the_whole(clf, paths, tmp_path):
+def test_views_do_not_depend_on_the_other_images(clf, paths, tmp_path):
     whole = features_of_views(paths, 3)
     fold = features_of_views(paths[25:] + paths[10:15], 3)
     for some, all_ in zip(fold, whole, strict=True):
@@ -270,7 +268,7 @@ def test_a_folds_views_are_those_of_the_whole(clf, paths, tmp_path):
 
 
 @pytest.mark.parametrize("memory", [None, "store"])
-def test_copies_of_an_image_have_the_same_views(clf, paths, y, tmp_path, memory, passed):
+def test_copies_of_an_image_have_equal_views(clf, paths, y, tmp_path, memory, passed):
     copy_ = tmp_path / "copy.jpeg"
     copy_.write_bytes(Path(paths[0]).read_bytes())
     clf.set_params(n_views=3, memory=memory and tmp_path)
@@ -280,16 +278,16 @@ def test_copies_of_an_image_have_the_same_views(clf, paths, y, tmp_path, memory,
     np.testing.assert_allclose(twice.coefs_[0], weighted.coefs_[0], atol=1e-3)
 
 
-def test_an_unreadable_image_is_named_once_not_once_a_view(clf, paths, y, tmp_path):
+def test_unreadable_image_is_listed_once_with_several_views(clf, paths, y, tmp_path):
     cut = tmp_path / "cut.jpeg"
     cut.write_bytes(Path(paths[7]).read_bytes()[:-300])
-    films = [*paths[:7], str(cut), *paths[8:39], "none.jpeg"]
+    images = [*paths[:7], str(cut), *paths[8:39], "none.jpeg"]
     with pytest.raises(ImageReadError) as caught:
-        clf.set_params(n_views=3, memory=tmp_path).fit(films, y)
+        clf.set_params(n_views=3, memory=tmp_path).fit(images, y)
     assert [(position, path) for position, path, _ in caught.value.failures] == [(7, str(cut)), (39, "none.jpeg")]
 
 
-def test_views_of_features_already_extracted_are_not_asked_for(clf, matrix, y):
+def test_n_views_is_ignored_for_features(clf, matrix, y):
     plain, views = clone(clf).fit(matrix, y), clf.set_params(n_views=5, n_views_predict=3).fit(matrix, y)
     np.testing.assert_array_equal(plain.decision_function(matrix), views.decision_function(matrix))
 
@@ -306,7 +304,7 @@ def test_prediction_averages_the_logits_of_views(clf, paths, y, xrays, kinds):
 # Early stopping
 
 
-def test_groups_reach_the_folds_through_metadata_routing(clf, paths, y, sides):
+def test_groups_are_routed_to_fit_by_metadata_routing(clf, paths, y, sides):
     groups = np.array([f"patient {i // 4 % 5} {label}" for i, label in enumerate(y)])
     clf.set_params(**STOPS)
     with config_context(enable_metadata_routing=True):
@@ -318,12 +316,12 @@ def test_groups_reach_the_folds_through_metadata_routing(clf, paths, y, sides):
         assert not set(train.groups) & set(held.groups)
 
 
-# Images of another kind
+# Novelty
 
 
 @pytest.fixture
 def strange(tmp_path, random):
-    """Images that are no films: noise, a blank one, a negative photograph of nothing."""
+    """Make images that are not X-rays: noise, a blank image and a ramp of gray values."""
     images = [random.randint(0, 256, (48, 48)), np.zeros((48, 48)), np.indices((48, 48)).sum(axis=0) * 2]
     return save_all(tmp_path, images)
 
@@ -335,14 +333,14 @@ def save_all(folder, images):
     return paths
 
 
-def test_images_that_are_no_films_are_more_novel_than_films_of_other_patients(clf, paths, y, strange):
+def test_novelty_is_lower_for_other_images_than_for_xrays_of_new_patients(clf, paths, y, strange):
     train, test = next(PatientGroupKFold(2).split(paths, y))
     clf.fit([paths[i] for i in train], y[train])
-    films, others = clf.novelty([paths[i] for i in test]), clf.novelty(strange)
-    assert films.shape == (len(test),)
-    assert films.dtype == np.float64
+    xrays, others = clf.novelty([paths[i] for i in test]), clf.novelty(strange)
+    assert xrays.shape == (len(test),)
+    assert xrays.dtype == np.float64
     assert others.max() <= 1 / (len(train) + 1) + 1e-12
-    assert np.mean(films > others.max()) > 0.7
+    assert np.mean(xrays > others.max()) > 0.7
 
 
 @pytest.mark.parametrize(
@@ -353,20 +351,20 @@ def test_images_that_are_no_films_are_more_novel_than_films_of_other_patients(cl
         {"n_trainable_layers": 1, "tune_max_iter": 1, "n_views": 2},
         {"n_trainable_layers": 2, "tune_max_iter": 1},
     ],
-    ids=["views", "dense", "tuned", "nothing frozen"],
+    ids=["views", "dense", "tuned", "all tuned"],
 )
-def test_every_kind_of_model_knows_what_is_novel(parameters, paths, y, strange):
+def test_novelty_works_with_every_kind_of_head(parameters, paths, y, strange):
     clf = PneumoniaClassifier(**TINY, **parameters, random_state=0).fit(paths, y)
     assert clf.novelty(strange).max() < np.median(clf.novelty(paths))
     again = pickle.loads(pickle.dumps(clf))
     np.testing.assert_array_equal(again.novelty(paths), clf.novelty(paths))
 
 
-def test_novelty_of_features_is_that_of_their_images(clf, paths, y, matrix):
+def test_novelty_is_equal_for_images_and_features(clf, paths, y, matrix):
     np.testing.assert_array_equal(clf.fit(paths, y).novelty(paths), clf.novelty(matrix))
 
 
-def test_novelty_of_images_that_come_in_parts_is_that_beside_the_largest(clf, paths, y, strange):
+def test_novelty_after_partial_fit_refers_to_the_largest_call(clf, paths, y, strange):
     clf.partial_fit(paths[:30], y[:30], classes=[0, 1])
     before = clf.novelty(paths)
     clf.partial_fit(paths[30:], y[30:])
@@ -376,29 +374,29 @@ def test_novelty_of_images_that_come_in_parts_is_that_beside_the_largest(clf, pa
     assert clf.novelty(strange).max() < np.median(before)
 
 
-def test_nothing_is_said_of_novel_images_on_request(clf, paths, y, strange):
-    labels = np.array(["healthy", "ill"])[y]
+def test_predict_or_abstain_returns_none_for_novel_images(clf, paths, y, strange):
+    labels = np.array(["normal", "pneumonia"])[y]
     clf.fit(paths, labels)
-    said = clf.predict_or_abstain([*paths, *strange], level=0.04)
-    assert said.dtype == object
-    assert list(said[-3:]) == [None] * 3
-    is_said = clf.novelty(paths) > 0.04
-    assert is_said.mean() > 0.7
-    assert list(said[:-3]) == [
-        label if known else None for label, known in zip(clf.predict(paths), is_said, strict=True)
+    predicted = clf.predict_or_abstain([*paths, *strange], level=0.04)
+    assert predicted.dtype == object
+    assert list(predicted[-3:]) == [None] * 3
+    is_predicted = clf.novelty(paths) > 0.04
+    assert is_predicted.mean() > 0.7
+    assert list(predicted[:-3]) == [
+        label if keep else None for label, keep in zip(clf.predict(paths), is_predicted, strict=True)
     ]
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5])
-def test_abstaining_takes_a_share(clf, paths, y, wrong):
+def test_predict_or_abstain_raises_on_level_outside_0_and_1(clf, paths, y, wrong):
     with pytest.raises(ValueError, match="level"):
         clf.fit(paths, y).predict_or_abstain(paths, level=wrong)
 
 
-def test_a_share_that_no_image_can_come_below_is_refused(clf, paths, y):
+def test_predict_or_abstain_raises_on_level_below_the_smallest_p_value(clf, paths, y):
     clf.fit(paths, y)
-    with pytest.raises(ValueError, match=r"no novelty is below 0\.024"):
+    with pytest.raises(ValueError, match=r"never below 0\.024"):
         clf.predict_or_abstain(paths)
     clf.fit(paths, y, groups=[7] * len(y))
-    with pytest.raises(ValueError, match="no novelty is below 1"):
+    with pytest.raises(ValueError, match="never below 1"):
         clf.predict_or_abstain(paths, level=0.5)

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks, their twins for paths, and its meta-estimators on paths."""
+"""Estimator checks of scikit-learn, the same checks on paths, and meta-estimators on paths."""
 
 import pickle
 
@@ -43,11 +43,11 @@ FOLDS = PatientGroupKFold(3)
 
 
 @parametrize_with_checks([PneumoniaClassifier()])
-def test_scikit_learns_checks_pass_on_the_classifier(estimator, check):
+def test_classifier_passes_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
-# scikit-learn's suite stops at an estimator that takes no numbers; these of its checks make no X of their own.
+# scikit-learn skips estimators that take no numbers; these checks need no data.
 CHECKS_WITHOUT_DATA = [
     "check_estimator_cloneable",
     "check_estimator_repr",
@@ -62,16 +62,16 @@ CHECKS_WITHOUT_DATA = [
 
 
 @pytest.mark.parametrize("check", CHECKS_WITHOUT_DATA)
-def test_scikit_learns_checks_that_need_no_numbers_pass_on_the_extractor(check):
+def test_extractor_passes_scikit_learn_checks_without_data(check):
     getattr(estimator_checks, check)("VGG19Features", VGG19Features())
 
 
-def test_scikit_learn_checks_the_classifier_on_numbers_not_on_nothing():
+def test_classifier_tags_accept_strings_and_matrices():
     tags = PneumoniaClassifier().__sklearn_tags__().input_tags
     assert (tags.string, tags.two_d_array, tags.one_d_array) == (True, True, False)
 
 
-# The checks once more, on paths
+# The same checks on paths
 
 
 @pytest.fixture(params=[PROBE, DENSE], ids=["probe", "dense"])
@@ -99,7 +99,7 @@ def as_containers(paths):
     }
 
 
-def test_every_container_of_paths_gives_the_same_model(model, paths, y):
+def test_fit_does_not_depend_on_the_container_of_paths(model, paths, y):
     expected = clone(model).fit(paths, y).predict_proba(paths)
     for name, X in as_containers(paths).items():
         fitted = clone(model).fit(X, pd.Series(y))
@@ -110,25 +110,25 @@ def test_every_container_of_paths_gives_the_same_model(model, paths, y):
         )
 
 
-def test_a_clone_has_the_parameters_and_nothing_fitted(model, paths, y):
+def test_clone_copies_parameters_only(model, paths, y):
     copy = clone(model.fit(paths, y))
     assert copy.get_params() == model.get_params()
     assert not [name for name in vars(copy) if name.endswith("_")]
 
 
-def test_fit_changes_no_parameter(model, paths, y):
+def test_fit_does_not_change_parameters(model, paths, y):
     before = joblib.hash(model.get_params())
     model.fit(paths, y)
     assert joblib.hash(model.get_params()) == before
 
 
-def test_a_pickle_predicts_the_same(model, paths, y):
+def test_pickled_copy_predicts_the_same(model, paths, y):
     model.fit(paths, y)
     copy = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(copy.predict_proba(paths), model.predict_proba(paths))
 
 
-def test_a_repeated_fit_gives_the_same_and_forgets_the_first(model, paths, y):
+def test_fit_is_repeatable_and_replaces_previous_state(model, paths, y):
     model.fit(paths, y)
     expected, names = model.predict_proba(paths), set(vars(model))
     model.fit(paths[:30], np.array(["a", "b", "c"])[np.arange(30) % 3])
@@ -138,7 +138,7 @@ def test_a_repeated_fit_gives_the_same_and_forgets_the_first(model, paths, y):
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba", "decision_function"])
-def test_predictions_do_not_depend_on_order_or_company(model, paths, y, method):
+def test_predictions_do_not_depend_on_order_or_other_images(model, paths, y, method):
     predict = getattr(model.fit(paths, y), method)
     whole, order = predict(paths), np.random.RandomState(0).permutation(len(paths))
     np.testing.assert_allclose(predict(np.array(paths)[order]), whole[order], atol=1e-9)
@@ -146,7 +146,7 @@ def test_predictions_do_not_depend_on_order_or_company(model, paths, y, method):
     np.testing.assert_allclose(one_by_one, whole, atol=1e-9)
 
 
-def test_read_only_input_is_enough_and_stays_as_it_is(model, paths, y):
+def test_fit_accepts_read_only_input_and_does_not_change_it(model, paths, y):
     X, labels, weight = np.array(paths, dtype=object), y.copy(), np.ones(40)
     for array in (X, labels, weight):
         array.setflags(write=False)
@@ -154,35 +154,35 @@ def test_read_only_input_is_enough_and_stays_as_it_is(model, paths, y):
     assert X.tolist() == paths
 
 
-def test_an_unfitted_model_says_so(model, features, paths):
+def test_unfitted_model_raises_not_fitted_error(model, features, paths):
     for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
         with pytest.raises(NotFittedError):
             getattr(model, method)(paths)
-    for ask in (lambda: features.transform(paths), features.get_feature_names_out):
+    for call in (lambda: features.transform(paths), features.get_feature_names_out):
         with pytest.raises(NotFittedError):
-            ask()
+            call()
 
 
-def test_one_class_is_an_error(model, paths):
+def test_fit_raises_on_a_single_class(model, paths):
     with pytest.raises(ValueError, match="only one class"):
         model.fit(paths, np.zeros(40))
 
 
-def test_a_bare_string_and_an_empty_list_are_errors(model, features, paths, y):
+def test_fit_raises_on_bare_string_and_empty_list(model, features, paths, y):
     for X, message in [(paths[0], "single str"), ([], "empty")]:
         for call in (lambda X=X: model.fit(X, []), lambda X=X: features.fit(X)):
             with pytest.raises(ValueError, match=message):
                 call()
 
 
-def test_weights_are_repetitions(paths, y):
+def test_sample_weight_equals_repetition(paths, y):
     weight = np.random.RandomState(0).randint(0, 3, 40)
     weighted = PneumoniaClassifier(**TINY).fit(paths, y, sample_weight=weight)
     repeated = PneumoniaClassifier(**TINY).fit(np.repeat(paths, weight), np.repeat(y, weight))
     np.testing.assert_allclose(weighted.predict_proba(paths), repeated.predict_proba(paths), atol=1e-3)
 
 
-# Meta-estimators on paths: the table of the user guide
+# Meta-estimators on paths, as listed in the user guide
 
 
 def proba_of(estimator, X, y):
@@ -214,7 +214,7 @@ META_ESTIMATORS = {
 
 @pytest.mark.parametrize("name", META_ESTIMATORS)
 @pytest.mark.parametrize("container", ["list", "Series", "DataFrame", "column"])
-def test_meta_estimators_take_paths(name, container, clf, paths, y):
+def test_meta_estimators_accept_paths(name, container, clf, paths, y):
     proba = proba_of(META_ESTIMATORS[name](clf), as_containers(paths)[container], y)
     assert proba.shape == (40, 2)
     np.testing.assert_allclose(proba.sum(axis=1), 1)
@@ -235,25 +235,25 @@ COLUMN_META_ESTIMATORS = {
 
 
 @pytest.mark.parametrize("name", COLUMN_META_ESTIMATORS)
-def test_meta_estimators_that_need_two_dimensions_take_a_column(name, clf, xrays):
+def test_meta_estimators_that_need_2d_input_accept_a_column(name, clf, xrays):
     keep = np.flatnonzero((xrays.target == 1) | (np.cumsum(xrays.target == 0) <= 8))
     proba = proba_of(COLUMN_META_ESTIMATORS[name](clf), xrays.data[keep], xrays.target[keep])
     assert proba.shape == (len(keep), 2)
 
 
-def test_a_column_transformer_takes_films_beside_other_columns(xrays):
-    frame = pd.DataFrame({"film": xrays.data.ravel(), "age": np.arange(40.0)})
-    both = make_column_transformer((VGG19Features(**TINY), ["film"]), ("passthrough", ["age"]))
+def test_column_transformer_accepts_images_beside_other_columns(xrays):
+    frame = pd.DataFrame({"image": xrays.data.ravel(), "age": np.arange(40.0)})
+    both = make_column_transformer((VGG19Features(**TINY), ["image"]), ("passthrough", ["age"]))
     assert both.fit_transform(frame).shape == (40, 4 * 64 + 1)
 
 
-def test_meta_estimators_take_three_classes(clf, xrays):
+def test_meta_estimators_accept_three_classes(clf, xrays):
     kinds = xrays.etiology
     for estimator in (OneVsRestClassifier(clf), CalibratedClassifierCV(clf, cv=2)):
         assert set(estimator.fit(xrays.data, kinds).predict(xrays.data)) <= set(kinds)
 
 
-def test_cross_validation_tools_take_paths(clf, paths, y):
+def test_cross_validation_tools_accept_paths(clf, paths, y):
     scores = cross_validate(clf, paths, y, cv=FOLDS, scoring=["roc_auc", "accuracy"], return_train_score=True)
     assert (scores["train_roc_auc"] >= scores["test_roc_auc"] - 0.2).all()
     assert cross_val_predict(clf, paths, y, cv=FOLDS, method="predict_proba").shape == (40, 2)
@@ -265,7 +265,7 @@ def test_cross_validation_tools_take_paths(clf, paths, y):
     assert 0 <= score <= 1
 
 
-def test_cross_validation_in_threads_and_processes_gives_the_same_predictions(clf, paths, y):
+def test_cross_validation_gives_equal_predictions_in_threads_and_processes(clf, paths, y):
     expected = cross_val_predict(clf, paths, y, cv=FOLDS, method="decision_function")
     for backend in ("threading", "loky"):
         with joblib.parallel_config(backend, n_jobs=2):
@@ -273,7 +273,7 @@ def test_cross_validation_in_threads_and_processes_gives_the_same_predictions(cl
         np.testing.assert_array_equal(there, expected)
 
 
-def test_displays_take_a_fitted_model_and_paths(clf, paths, y):
+def test_scikit_learn_displays_accept_a_fitted_model_and_paths(clf, paths, y):
     import matplotlib
 
     matplotlib.use("agg")
@@ -289,7 +289,7 @@ def test_displays_take_a_fitted_model_and_paths(clf, paths, y):
     matplotlib.pyplot.close("all")
 
 
-def test_sample_weights_are_routed(clf, paths, y):
+def test_sample_weight_is_routed(clf, paths, y):
     from sklearn import config_context
 
     weight = np.where(y == 1, 1.0, 1e-6)
@@ -300,7 +300,7 @@ def test_sample_weights_are_routed(clf, paths, y):
         assert search.fit(paths, y, sample_weight=weight).predict(paths).all()
 
 
-def test_the_html_and_text_of_a_model_are_short(clf, paths, y):
+def test_repr_of_a_model_is_short(clf, paths, y):
     clf.fit(paths, y)
     assert len(repr(clf)) < 300
     assert "PneumoniaClassifier" in clf._repr_html_()

@@ -28,7 +28,7 @@ def write(path, seed=0, side=40):
     return str(path)
 
 
-def test_transform_gives_float32_rows_of_the_promised_width(paths):
+def test_transform_returns_float32_of_the_expected_shape(paths):
     extractor = VGG19Features(weights=None, n_layers=3, image_size=40, pool_grid=3)
     features = extractor.fit_transform(paths)
     assert features.shape == (40, 128 * 3 * 3)
@@ -37,18 +37,18 @@ def test_transform_gives_float32_rows_of_the_promised_width(paths):
     assert len(extractor.get_feature_names_out()) == features.shape[1]
 
 
-def test_feature_names_tell_row_column_and_channel(features, paths):
+def test_feature_names_contain_row_column_and_channel(features, paths):
     names = features.fit(paths).get_feature_names_out()
     assert list(names[[0, 63, 64, -1]]) == ["vgg19_0_0_0", "vgg19_0_0_63", "vgg19_0_1_0", "vgg19_1_1_63"]
 
 
-def test_set_output_gives_a_data_frame(features, paths):
+def test_set_output_returns_a_data_frame(features, paths):
     frame = features.set_output(transform="pandas").fit_transform(pd.DataFrame({"path": paths}, index=range(5, 45)))
     assert list(frame.columns) == list(features.get_feature_names_out())
     assert list(frame.index) == list(range(5, 45))
 
 
-def test_the_grid_is_laid_over_the_image_in_reading_order(tmp_path):
+def test_grid_cells_are_ordered_row_by_row(tmp_path):
     image = np.zeros((64, 64), np.uint8)
     image[:32, 32:] = 255
     Image.fromarray(image).save(tmp_path / "corner.png")
@@ -57,7 +57,7 @@ def test_the_grid_is_laid_over_the_image_in_reading_order(tmp_path):
     assert distinct.argmax() == 1
 
 
-def test_a_second_pass_decodes_nothing_and_runs_no_layer(features, paths, count, tmp_path):
+def test_cached_features_are_not_computed_again(features, paths, count, tmp_path):
     features.set_params(memory=tmp_path)
     first = features.fit_transform(paths)
     assert count == {"decoded": 40, "passed": 40, "networks": 1}
@@ -66,7 +66,7 @@ def test_a_second_pass_decodes_nothing_and_runs_no_layer(features, paths, count,
     np.testing.assert_array_equal(first, again)
 
 
-def test_identical_images_are_computed_once_whatever_their_names(features, count, tmp_path):
+def test_identical_images_are_computed_once(features, count, tmp_path):
     one = write(tmp_path / "one.png")
     shutil.copy(one, tmp_path / "two.png")
     other = write(tmp_path / "other.png", seed=1)
@@ -76,20 +76,20 @@ def test_identical_images_are_computed_once_whatever_their_names(features, count
     assert not np.array_equal(rows[0], rows[1])
 
 
-def test_a_changed_image_under_an_old_name_is_computed_anew(features, tmp_path):
-    path = write(tmp_path / "film.png", seed=0)
+def test_changed_file_is_computed_again(features, tmp_path):
+    path = write(tmp_path / "image.png", seed=0)
     before = features.set_params(memory=tmp_path).fit_transform([path])
     write(path, seed=1)
     assert not np.array_equal(features.transform([path]), before)
 
 
-def test_without_memory_nothing_is_written(features, paths, tmp_path, monkeypatch):
+def test_nothing_is_written_if_memory_is_none(features, paths, tmp_path, monkeypatch):
     monkeypatch.setenv("SKPNEUMO_CACHE", str(tmp_path))
     features.set_params(memory=None).fit_transform(paths[:2])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_that_cannot_be_written_costs_a_warning_not_the_features(features, paths, tmp_path):
+def test_transform_warns_if_the_store_cannot_be_written(features, paths, tmp_path):
     (tmp_path / "file").touch()
     features.set_params(memory=tmp_path / "file")
     with pytest.warns(FeatureStoreWarning, match="computed, but not stored"):
@@ -97,7 +97,7 @@ def test_a_store_that_cannot_be_written_costs_a_warning_not_the_features(feature
     np.testing.assert_array_equal(rows, features.set_params(memory=None).transform(paths[:2]))
 
 
-def test_a_store_that_fails_is_not_tried_again_with_every_batch(features, paths, tmp_path, monkeypatch):
+def test_transform_warns_once_if_the_store_fails(features, paths, tmp_path, monkeypatch):
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
     (tmp_path / "file").touch()
     with pytest.warns(FeatureStoreWarning) as warned:
@@ -105,7 +105,7 @@ def test_a_store_that_fails_is_not_tried_again_with_every_batch(features, paths,
     assert len(warned) == 1
 
 
-def test_what_pillow_lets_through_on_request_is_not_taken_for_a_whole_image(features, paths, tmp_path, monkeypatch):
+def test_truncated_image_is_not_cached_if_pillow_accepts_it(features, paths, tmp_path, monkeypatch):
     content = Path(paths[0]).read_bytes()
     (tmp_path / "cut.jpeg").write_bytes(content[: len(content) // 2])
     features.set_params(memory=tmp_path)
@@ -116,7 +116,7 @@ def test_what_pillow_lets_through_on_request_is_not_taken_for_a_whole_image(feat
         features.transform([tmp_path / "cut.jpeg"])
 
 
-def test_rows_do_not_depend_on_the_company_of_other_images(features, paths):
+def test_features_do_not_depend_on_other_images(features, paths):
     features.set_params(memory=None)
     rows = features.fit_transform(paths)
     order = np.random.RandomState(0).permutation(40)
@@ -124,13 +124,13 @@ def test_rows_do_not_depend_on_the_company_of_other_images(features, paths):
     np.testing.assert_array_equal(features.transform(paths[7:8]), rows[7:8])
 
 
-def test_decoding_threads_change_nothing(features, paths):
+def test_features_do_not_depend_on_n_jobs(features, paths):
     features.set_params(memory=None)
     rows = features.fit_transform(paths)
     np.testing.assert_array_equal(features.set_params(n_jobs=4).transform(paths), rows)
 
 
-# Images that cannot be read
+# Unreadable images
 
 
 def bad_files(folder, good):
@@ -142,7 +142,7 @@ def bad_files(folder, good):
     return [str(folder / name) for name in ["empty.png", "text.png", "cut.png", "folder.png", "none.png"]]
 
 
-def test_one_error_names_every_image_that_cannot_be_read_before_the_pass(features, paths, count, tmp_path):
+def test_one_error_lists_all_unreadable_images_before_extraction(features, paths, count, tmp_path):
     bad = bad_files(tmp_path, write(tmp_path / "good.png"))
     with pytest.raises(ImageReadError) as caught:
         features.set_params(memory=tmp_path).fit_transform([*paths[:3], *bad, paths[4], bad[2]])
@@ -157,7 +157,7 @@ def test_one_error_names_every_image_that_cannot_be_read_before_the_pass(feature
     assert count["passed"] == 0
 
 
-def test_a_failure_seen_only_in_decoding_does_not_cost_the_other_features(features, paths, count, tmp_path):
+def test_features_of_readable_images_are_cached_if_decoding_fails(features, paths, count, tmp_path):
     cut = bad_files(tmp_path, write(tmp_path / "good.png"))[2]
     features.set_params(memory=tmp_path)
     with pytest.raises(ImageReadError, match=r"1 image cannot be read.*\n.*X\[1\].*cut"):
@@ -167,7 +167,7 @@ def test_a_failure_seen_only_in_decoding_does_not_cost_the_other_features(featur
     assert count["passed"] == 40
 
 
-def test_images_that_are_known_are_not_looked_at_again_when_another_is_missing(features, paths, count, tmp_path):
+def test_cached_images_are_not_decoded_again_if_another_is_missing(features, paths, count, tmp_path):
     features.set_params(memory=tmp_path).fit(paths).transform(paths)
     with pytest.raises(ImageReadError, match="no such file"):
         features.transform([*paths, "none.png"])
@@ -176,32 +176,30 @@ def test_images_that_are_known_are_not_looked_at_again_when_another_is_missing(f
 
 @pytest.fixture
 def replaced(monkeypatch, tmp_path):
-    """A file that is replaced just after it has been read for the first time."""
-    path, look = write(tmp_path / "film.png", seed=0), extract.look
+    """Replace a file after its first read."""
+    path, look = write(tmp_path / "image.png", seed=0), extract.look
     monkeypatch.setattr(extract, "look", lambda data: (look(data), write(path, seed=1)))
     return path
 
 
-def test_what_was_read_is_what_is_decoded_and_stored(features, replaced, tmp_path):
+def test_features_belong_to_the_content_that_was_read(features, replaced, tmp_path):
     expected = features.set_params(memory=None).fit_transform([Path(replaced).read_bytes()])
     write(replaced, seed=0)
     np.testing.assert_array_equal(features.set_params(memory=tmp_path).fit_transform([replaced]), expected)
 
 
-def test_a_file_that_changes_before_it_is_read_again_is_never_stored_under_its_old_content(
-    features, replaced, monkeypatch, tmp_path, count
-):
+def test_transform_raises_if_a_file_changes_while_it_is_read(features, replaced, monkeypatch, tmp_path, count):
     path = replaced
-    monkeypatch.setattr(sources.Reads, "keep", lambda *_: None)  # as if there were no room for it
+    monkeypatch.setattr(sources.Reads, "keep", lambda *_: None)  # as if it did not fit in memory
     with pytest.raises(ImageReadError, match="changed while it was being read"):
         features.set_params(memory=tmp_path).fit_transform([path])
     assert count["passed"] == 0
 
 
-# A kill
+# Interruption
 
 
-def test_a_kill_in_mid_extraction_loses_at_most_one_batch(tmp_path, paths, monkeypatch):
+def test_killed_extraction_loses_at_most_one_batch(tmp_path, paths, monkeypatch):
     code = f"""
     import sys
     from skpneumo import VGG19Features, _keras
@@ -239,7 +237,7 @@ def count_rows(store):
     db = sqlite3.connect(store.file, timeout=60)
     try:
         return db.execute("SELECT count(*) FROM features").fetchone()[0]
-    except sqlite3.OperationalError:  # the table is not there yet
+    except sqlite3.OperationalError:  # the table does not exist yet
         return 0
     finally:
         db.close()
@@ -268,25 +266,23 @@ def count_rows(store):
         ("verbose", "yes", TypeError),
     ],
 )
-def test_a_parameter_out_of_range_is_named(features, paths, name, value, error):
+def test_fit_raises_on_invalid_parameter(features, paths, name, value, error):
     with pytest.raises(error, match=name):
         features.set_params(**{name: value}).fit(paths)
 
 
-def test_weights_that_are_missing_are_said_with_the_ways_out(features, paths):
+def test_transform_raises_on_missing_weights(features, paths):
     with pytest.raises(WeightsError, match=r"no such file.*weights=None"):
         features.set_params(weights="none.npz").fit_transform(paths)
 
 
-def test_numbers_are_refused_with_a_sentence(features):
-    with pytest.raises(ValueError, match=r"takes images.*straight to the next step"):
+def test_fit_raises_on_numbers(features):
+    with pytest.raises(ValueError, match=r"expects images.*directly to the next step"):
         features.fit([[1.0, 2.0]])
 
 
 @pytest.mark.parametrize("verbose", [0, 1])
-def test_verbose_shows_a_bar_with_rate_and_time_left_and_silence_is_the_default(
-    features, paths, verbose, capsys, monkeypatch
-):
+def test_verbose_shows_a_progress_bar(features, paths, verbose, capsys, monkeypatch):
     monkeypatch.setattr(progress, "DELAY", 0)
     features.set_params(memory=None, verbose=verbose).fit_transform(paths)
     out, err = capsys.readouterr()

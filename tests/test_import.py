@@ -1,4 +1,4 @@
-"""What is loaded when; what the host application keeps."""
+"""Lazy imports, and isolation from the settings of the application."""
 
 import os
 import pickle
@@ -15,7 +15,7 @@ from skpneumo import PneumoniaClassifier
 from skpneumo._keras.device import _quiet_start
 
 HEAVY = ("keras", "tensorflow", "jax", "torch", "h5py", "matplotlib", "onnx")
-FOREIGN = f"[name for name in {HEAVY} if name in sys.modules]"
+LOADED = f"[name for name in {HEAVY} if name in sys.modules]"
 
 
 def run(code, *arguments, **environment):
@@ -39,43 +39,43 @@ def run(code, *arguments, **environment):
         "skpneumo.serving",
     ],
 )
-def test_importing_loads_neither_keras_nor_other_heavy_packages(module):
-    assert run(f"import sys, {module}; print({FOREIGN})").stdout.strip() == "[]"
+def test_import_loads_no_heavy_packages(module):
+    assert run(f"import sys, {module}; print({LOADED})").stdout.strip() == "[]"
 
 
-def test_a_model_is_fitted_and_used_on_features_without_keras(tmp_path):
+def test_fit_and_predict_on_features_do_not_load_keras(tmp_path):
     code = f"""
     import sys, numpy as np
     from skpneumo import PneumoniaClassifier
     X = np.random.RandomState(0).rand(20, 3)
     PneumoniaClassifier().fit(X, np.arange(20) % 2).predict_proba(X)
-    print({FOREIGN})
+    print({LOADED})
     """
     assert run(code).stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("head", [{}, {"hidden_layer_sizes": (8,), "max_iter": 2}], ids=["probe", "dense"])
-def test_a_saved_model_is_loaded_and_used_on_known_images_without_keras(head, paths, y, tmp_path):
+def test_prediction_on_cached_images_does_not_load_keras(head, paths, y, tmp_path):
     clf = PneumoniaClassifier(**TINY, **head, memory=tmp_path / "store").fit(paths, y)
     joblib.dump(clf, tmp_path / "model.joblib")
     code = f"""
     import sys, joblib
     clf = joblib.load(sys.argv[1])
     logits = clf.decision_function(sys.argv[2:])
-    print(logits.tobytes().hex(), {FOREIGN})
+    print(logits.tobytes().hex(), {LOADED})
     """
     logits, _, loaded = run(code, tmp_path / "model.joblib", *paths).stdout.strip().partition(" ")
     assert loaded == "[]"
     np.testing.assert_array_equal(np.frombuffer(bytes.fromhex(logits)), clf.decision_function(paths))
 
 
-def test_a_pickle_of_default_size_is_under_a_megabyte(random):
+def test_pickle_of_default_size_is_below_1_mb(random):
     X = random.rand(50, 8192).astype(np.float32)
     clf = PneumoniaClassifier().fit(X, np.arange(50) % 2)
     assert len(pickle.dumps(clf)) < 1_000_000
 
 
-def test_fitted_state_is_numpy_and_plain_python(paths, y):
+def test_fitted_attributes_are_numpy_and_plain_python(paths, y):
     parameters = {"hidden_layer_sizes": (4,), "max_iter": 2, "n_trainable_layers": 1, "tune_max_iter": 1}
     clf = PneumoniaClassifier(**TINY, **parameters, random_state=0).fit(paths, y)
 
@@ -94,7 +94,7 @@ PneumoniaClassifier(**{TINY!r}, memory=None, hidden_layer_sizes=(4,), max_iter=2
 """
 
 
-def test_a_fit_prints_nothing_and_warns_of_nothing(paths):
+def test_fit_prints_nothing_and_does_not_warn(paths):
     done = run(SILENT_FIT, *paths[:6])
     assert done.stdout == ""
     assert "Warning" not in done.stderr
@@ -102,7 +102,7 @@ def test_a_fit_prints_nothing_and_warns_of_nothing(paths):
 
 
 @pytest.mark.parametrize("level", [None, "1"])
-def test_the_start_of_keras_leaves_log_level_and_stderr_to_the_host(level, monkeypatch):
+def test_loading_keras_restores_log_level_and_stderr(level, monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     code = """
     import os, sys
@@ -125,7 +125,7 @@ def test_the_start_of_keras_leaves_log_level_and_stderr_to_the_host(level, monke
     assert lines[-1] == str(level)
 
 
-def test_the_log_level_is_restored_after_an_import_that_fails(monkeypatch):
+def test_log_level_is_restored_after_a_failed_import(monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     with pytest.raises(ImportError), _quiet_start():
         raise ImportError
@@ -133,10 +133,10 @@ def test_the_log_level_is_restored_after_an_import_that_fails(monkeypatch):
 
 
 @on_tensorflow
-def test_environment_and_log_levels_and_policies_of_the_host_stay_as_they_were(paths):
+def test_fit_does_not_change_global_settings(paths):
     code = f"""
     import logging, os, sys, warnings
-    import h5py, keras, sklearn, tensorflow as tf  # what these set when they are imported is theirs
+    import h5py, keras, sklearn, tensorflow as tf  # their own imports may change settings
     import skpneumo
     def state():
         return {{
@@ -155,7 +155,7 @@ def test_environment_and_log_levels_and_policies_of_the_host_stay_as_they_were(p
     run(code, *paths[:6])
 
 
-def test_settings_of_keras_by_the_host_change_no_feature_and_no_training(paths):
+def test_global_settings_of_keras_do_not_affect_results(paths):
     code = f"""
     import sys, keras
     from skpneumo import PneumoniaClassifier
@@ -172,7 +172,7 @@ def test_settings_of_keras_by_the_host_change_no_feature_and_no_training(paths):
 
 
 @on_tensorflow
-def test_many_shapes_of_dense_heads_bring_no_warning_of_tensorflow():
+def test_many_hidden_layer_sizes_cause_no_tensorflow_warning():
     code = """
     import numpy as np
     from skpneumo import PneumoniaClassifier
@@ -184,7 +184,7 @@ def test_many_shapes_of_dense_heads_bring_no_warning_of_tensorflow():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_fork_after_keras_is_an_error_and_no_hang(paths):
+def test_transform_raises_in_a_process_forked_after_keras_started(paths):
     code = f"""
     import os, sys
     from skpneumo import VGG19Features
@@ -204,7 +204,7 @@ def test_a_fork_after_keras_is_an_error_and_no_hang(paths):
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX warns of every fork, and joblib can hang when it ends such workers")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_joblibs_multiprocessing_backend_after_keras_is_an_error_and_no_hang(paths):
+def test_joblib_multiprocessing_backend_raises_after_keras_started(paths):
     code = f"""
     import sys
     import joblib
@@ -222,7 +222,7 @@ def test_joblibs_multiprocessing_backend_after_keras_is_an_error_and_no_hang(pat
 
 
 @pytest.mark.parametrize("backend", ["numpy", "openvino", "nonsense"])
-def test_keras_on_an_unknown_backend_is_refused_with_a_sentence(backend, paths):
+def test_transform_raises_on_unsupported_keras_backend(backend, paths):
     code = """
     import sys
     from skpneumo import VGG19Features
@@ -231,5 +231,5 @@ def test_keras_on_an_unknown_backend_is_refused_with_a_sentence(backend, paths):
     except RuntimeError as error:
         print(error)
     """
-    said = run(code, *paths[:2], KERAS_BACKEND=backend).stdout
-    assert f"runs Keras on TensorFlow, JAX or PyTorch, but Keras is set to '{backend}'" in said
+    output = run(code, *paths[:2], KERAS_BACKEND=backend).stdout
+    assert f"runs Keras on TensorFlow, JAX or PyTorch, but Keras is set to '{backend}'" in output

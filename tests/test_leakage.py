@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from conftest import TINY
 from skpneumo import PneumoniaClassifier
-from skpneumo._leakage import models_within, names_of, recognise, remember, warn_of_seen
+from skpneumo._leakage import find_seen, models_within, names_of, remember, warn_of_seen
 from skpneumo.exceptions import LeakageWarning
 from skpneumo.model_selection import PatientGroupKFold, patient_ids
 
@@ -25,7 +25,7 @@ CONTENTS = [bytes([i]) * 20 for i in range(6)]
 
 @pytest.fixture
 def split(paths, y):
-    """Positions to fit on, and others, of other patients."""
+    """Split the images into training and test indices without shared patients."""
     return next(PatientGroupKFold(2).split(paths, y))
 
 
@@ -35,8 +35,8 @@ def fitted(clf, paths, y, split):
     return clf.fit([paths[i] for i in train], y[train])
 
 
-def recognised(clf, X):
-    return recognise(clf.seen_, clf._contents(X), names_of(X, None, len(X)))
+def seen_in_training(clf, X):
+    return find_seen(clf.seen_, clf._contents(X), names_of(X, None, len(X)))
 
 
 def silent(estimator, X, groups=None):
@@ -46,36 +46,36 @@ def silent(estimator, X, groups=None):
     return True
 
 
-def test_what_was_seen_is_recognised_and_nothing_else():
+def test_find_seen_finds_only_seen_images_and_patients():
     seen = remember(CONTENTS[:3], ["ann", "bob"])
-    known = recognise(seen, dict(enumerate(CONTENTS)), [{"ann"}, set(), {"eve"}, {"eve", "bob"}, set(), set()])
+    known = find_seen(seen, dict(enumerate(CONTENTS)), [{"ann"}, set(), {"eve"}, {"eve", "bob"}, set(), set()])
     assert known.tolist() == [
         [True, True], [True, False], [True, False], [False, True], [False, False], [False, False],
     ]  # fmt: skip
 
 
-def test_what_cannot_be_read_is_not_recognised():
-    assert not recognise(remember(CONTENTS, []), {}, [set()] * 3).any()
+def test_unreadable_images_are_not_found():
+    assert not find_seen(remember(CONTENTS, []), {}, [set()] * 3).any()
 
 
-def test_later_calls_are_added_to_the_first_under_its_salt():
+def test_remember_adds_later_calls_with_the_same_salt():
     first = remember(CONTENTS[:2], ["ann"])
     both = remember(CONTENTS[2:4], ["bob"], first)
-    assert recognise(both, dict(enumerate(CONTENTS)), [{"ann"}, {"bob"}, *[set()] * 4]).sum(axis=0).tolist() == [4, 2]
+    assert find_seen(both, dict(enumerate(CONTENTS)), [{"ann"}, {"bob"}, *[set()] * 4]).sum(axis=0).tolist() == [4, 2]
     np.testing.assert_array_equal(both["salt"], first["salt"])
 
 
-def test_names_are_salted_by_what_was_seen():
+def test_salt_depends_on_the_images():
     one, other = (remember(contents, ["ann"])["patients"] for contents in (CONTENTS[:1], CONTENTS[1:2]))
     assert one != other
 
 
-def test_patients_are_named_by_files_and_by_groups():
+def test_patients_are_read_from_file_names_and_groups():
     names = names_of(["a/person1_virus_2.jpeg", "scan.png"], np.array([7, 8]), 2)
     assert names == [{"person1_virus", "7"}, {"8"}]
 
 
-def test_a_model_holds_neither_names_nor_whole_digests(fitted, paths, split):
+def test_model_contains_no_patient_names_and_only_short_digests(fitted, paths, split):
     saved = pickle.dumps(fitted)
     for patient in set(patient_ids([paths[i] for i in split[0]])):
         assert patient.encode() not in saved
@@ -84,12 +84,12 @@ def test_a_model_holds_neither_names_nor_whole_digests(fitted, paths, split):
     }  # fmt: skip
 
 
-def test_equal_fits_remember_equally(fitted, paths, y, split):
+def test_equal_fits_have_equal_digests(fitted, paths, y, split):
     again = clone(fitted).fit([paths[i] for i in split[0]], y[split[0]])
     assert joblib.hash(again.seen_) == joblib.hash(fitted.seen_)
 
 
-def test_scores_of_other_patients_bring_no_warning(fitted, paths, y, split):
+def test_score_does_not_warn_for_new_patients(fitted, paths, y, split):
     test = split[1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -97,60 +97,60 @@ def test_scores_of_other_patients_bring_no_warning(fitted, paths, y, split):
     assert score == np.mean(fitted.predict([paths[i] for i in test]) == y[test])
 
 
-def test_scores_of_images_seen_bring_a_warning_that_counts_and_names_them(fitted, paths, y, split):
+def test_score_warns_for_training_images(fitted, paths, y, split):
     train, test = split
     mixed = [paths[i] for i in (*test[:3], *train[:2])]
     with pytest.warns(
-        LeakageWarning, match=r"^2 of 5 images were in the training .* of 2 a patient was \(X\[3\], X\[4\]\)"
+        LeakageWarning, match=r"^2 of 5 images are in the training set, and 2 of 5 .* training set \(X\[3\], X\[4\]\)"
     ):
         fitted.score(mixed, y[[*test[:3], *train[:2]]])
 
 
 @pytest.mark.parametrize("memory", ["auto", None])
-def test_an_image_is_known_by_its_content_under_another_name(fitted, paths, split, tmp_path, memory):
+def test_renamed_image_is_found_by_its_content(fitted, paths, split, tmp_path, memory):
     copy = tmp_path / "renamed.png"
     shutil.copy(paths[split[0][0]], copy)
-    with pytest.warns(LeakageWarning, match=r"^1 of 1 images were in the training .* of 0 a patient was \(X\[0\]\)"):
+    with pytest.warns(LeakageWarning, match=r"^1 of 1 images are .* and 0 of 1 images are .* \(X\[0\]\)"):
         warn_of_seen(fitted.set_params(memory=memory), [copy])
 
 
-def test_a_patient_is_known_by_another_film(fitted, paths, split, tmp_path):
+def test_patient_is_found_by_another_image(fitted, paths, split, tmp_path):
     other = tmp_path / f"{patient_ids([paths[split[0][0]]])[0]}_999.png"
     shutil.copy(paths[split[1][0]], other)
-    with pytest.warns(LeakageWarning, match="^0 of 1 images were .* of 1 a patient was"):
+    with pytest.warns(LeakageWarning, match="^0 of 1 images are .* and 1 of 1 images are"):
         warn_of_seen(fitted, [other])
 
 
-def test_a_patient_is_known_by_the_group_that_somebody_names(clf, paths, y, split):
+def test_patient_is_found_by_group(clf, paths, y, split):
     train, test = split
     clf.fit([paths[i] for i in train], y[train], groups=[f"patient {i}" for i in train])
     X = [paths[i] for i in test]
     assert silent(clf, X, groups=[f"patient {i}" for i in test])
-    with pytest.warns(LeakageWarning, match="of 1 a patient was"):
+    with pytest.warns(LeakageWarning, match=f"and 1 of {len(test)} images are of patients"):
         warn_of_seen(clf, X, groups=[f"patient {train[0]}", *[f"patient {i}" for i in test[1:]]])
 
 
-def test_groups_that_are_named_go_before_names_of_files(clf, paths, y, split):
+def test_groups_take_precedence_over_file_names(clf, paths, y, split):
     train, test = ([paths[i] for i in side] for side in split)
     clf.fit(train, y[split[0]], groups=[f"a{i}" for i in range(len(train))])
     assert silent(clf, test, groups=[f"b{i}" for i in range(len(test))])
 
 
 @pytest.mark.parametrize("as_later", [float, np.int64, "Int64"])
-def test_a_patient_is_known_whatever_container_numbered_it(clf, paths, y, split, as_later):
+def test_patient_is_found_for_any_integer_type_of_groups(clf, paths, y, split, as_later):
     train, test = ([paths[i] for i in side] for side in split)
     clf.fit(train, y[split[0]], groups=list(range(len(train))))
-    with pytest.warns(LeakageWarning, match=f"of {len(test)} a patient was"):
+    with pytest.warns(LeakageWarning, match=f"and {len(test)} of {len(test)} images are of patients"):
         warn_of_seen(clf, test, groups=pd.Series(range(len(test))).astype(as_later))
 
 
-def test_features_are_recognised_row_by_row(matrix, y):
+def test_features_are_found_row_by_row(matrix, y):
     clf = PneumoniaClassifier().fit(matrix[:20], y[:20], groups=np.arange(20))
     assert silent(clf, matrix[20:])
     for X in (matrix[18:24], matrix[18:24].astype(float), pd.DataFrame(matrix[18:24])):
-        with pytest.warns(LeakageWarning, match="^2 of 6 images were .* of 0 a patient was"):
+        with pytest.warns(LeakageWarning, match="^2 of 6 images are .* and 0 of 6 images are"):
             warn_of_seen(clf, X)
-    with pytest.warns(LeakageWarning, match="^20 of 20 images were .* of 20 a patient was"):
+    with pytest.warns(LeakageWarning, match="^20 of 20 images are .* and 20 of 20 images are"):
         warn_of_seen(clf, matrix[:20], groups=np.arange(20))
 
 
@@ -158,38 +158,38 @@ def test_features_are_recognised_row_by_row(matrix, y):
     "X",
     [pd.DataFrame({"path": ["a.png", "b.png"], "age": [1, 2]}), csr_array(np.eye(2)), [["a", "b"], ["c", "d"]], "ab"],
 )
-def test_what_cannot_be_recognised_stops_nothing(clf, paths, y, X):
+def test_unsupported_input_does_not_raise(clf, paths, y, X):
     assert silent(clf.fit(paths, y), X)
 
 
-def test_what_a_search_was_given_but_did_not_use_is_passed_over(clf, paths, y, split):
+def test_unfitted_estimator_inside_a_search_is_ignored(clf, paths, y, split):
     train, test = ([paths[i] for i in side] for side in split)
     clf.fit(test, y[split[1]])
     search = GridSearchCV(clf, {"alpha": [0.1]}, cv=PatientGroupKFold(2)).fit(train, y[split[0]])
     assert silent(search, test)
 
 
-def test_held_out_patients_count_as_seen(paths, y, split):
+def test_held_out_patients_count_as_training_patients(paths, y, split):
     parameters = {"hidden_layer_sizes": (4,), "max_iter": 2, "early_stopping": True, "validation_fraction": 0.3}
     train, test = ([paths[i] for i in side] for side in split)
     clf = PneumoniaClassifier(**TINY, **parameters, n_views=2, random_state=0).fit(train, y[split[0]])
-    assert recognised(clf, train).all()
-    assert not recognised(clf, test).any()
+    assert seen_in_training(clf, train).all()
+    assert not seen_in_training(clf, test).any()
 
 
-def test_images_that_come_in_parts_are_all_remembered(clf, paths, y, split):
+def test_partial_fit_remembers_images_of_all_calls(clf, paths, y, split):
     train, test = ([paths[i] for i in side] for side in split)
     for part in (slice(0, 8), slice(8, None)):
         clf.partial_fit(train[part], y[split[0]][part], classes=[0, 1])
-    assert recognised(clf, train).all()
-    assert not recognised(clf, test).any()
+    assert seen_in_training(clf, train).all()
+    assert not seen_in_training(clf, test).any()
 
 
-def test_images_of_tuned_models_are_remembered(paths, y, split):
+def test_fine_tuned_models_remember_images(paths, y, split):
     train, test = ([paths[i] for i in side] for side in split)
     clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, tune_max_iter=1, n_views=2).fit(train, y[split[0]])
-    assert recognised(clf, train).all()
-    assert not recognised(clf, test).any()
+    assert seen_in_training(clf, train).all()
+    assert not seen_in_training(clf, test).any()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_images_of_tuned_models_are_remembered(paths, y, split):
     ],
     ids=["pipeline", "calibrated", "calibrated, frozen", "threshold", "search"],
 )
-def test_models_are_found_in_whatever_they_are_wrapped_in(wrap, fitted, paths, y, split):
+def test_models_are_found_inside_meta_estimators(wrap, fitted, paths, y, split):
     train, test = ([paths[i] for i in side] for side in split)
     wrapped = wrap(fitted).fit(train, y[split[0]])
     assert len(models_within(wrapped)) >= 1
@@ -212,7 +212,7 @@ def test_models_are_found_in_whatever_they_are_wrapped_in(wrap, fitted, paths, y
         warn_of_seen(wrapped, train)
 
 
-def test_plain_folds_of_a_cross_validation_are_found_out_and_those_of_patients_are_not(clf, paths, y):
+def test_cross_validation_warns_unless_folds_keep_patients_apart(clf, paths, y):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cross_validate(clf, paths, y, cv=PatientGroupKFold(3), error_score="raise")

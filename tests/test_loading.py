@@ -50,30 +50,30 @@ def file(tmp_path):
     return tmp_path / "model"
 
 
-def refused(file, match):
+def check_raises(file, match):
     with pytest.raises(ModelFileError, match=match) as caught:
         load_model(file)
     assert str(file) in str(caught.value)
     return caught.value
 
 
-# What is read
+# Valid files
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
-def test_a_file_of_joblib_is_read_compressed_or_not(probe, X, file, suffix):
+def test_load_model_reads_joblib_files(probe, X, file, suffix):
     joblib.dump(probe, file, compress=LOSSLESS[suffix])
     np.testing.assert_array_equal(load_model(file).predict_proba(X), probe.predict_proba(X))
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_a_pickle_is_read(probe, X, file, protocol):
+def test_load_model_reads_pickles(probe, X, file, protocol):
     file.write_bytes(pickle.dumps(probe, protocol=protocol))
     np.testing.assert_array_equal(load_model(str(file)).predict_proba(X), probe.predict_proba(X))
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_file_of_skops_predicts_the_same(head, clf, paths, y, file):
+def test_load_model_reads_skops_files(head, clf, paths, y, file):
     clf.set_params(**HEADS[head]).fit(paths, y)
     skops.io.dump(clf, file)
     for copy in (skops.io.load(file, trusted=TRUSTED_TYPES), load_model(file)):
@@ -91,7 +91,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("name", LABELS)
-def test_labels_of_every_type_pass_through_skops(name, X, y, file):
+def test_skops_keeps_the_type_of_labels(name, X, y, file):
     clf = PneumoniaClassifier().fit(X, LABELS[name][y])
     skops.io.dump(clf, file)
     predicted = load_model(file).predict(X)
@@ -99,20 +99,20 @@ def test_labels_of_every_type_pass_through_skops(name, X, y, file):
     np.testing.assert_array_equal(predicted, clf.predict(X))
 
 
-def test_an_adapted_copy_and_the_best_of_a_search_pass_through_skops(X, y, file):
+def test_skops_supports_adapted_copies_and_search_results(X, y, file):
     search = GridSearchCV(PneumoniaClassifier(), {"alpha": [0.1, 1.0]}, cv=2).fit(X, y)
     for clf in (search.best_estimator_, search.best_estimator_.adapt(X + 1, prevalence=0.2)):
         skops.io.dump(clf, file)
         np.testing.assert_array_equal(load_model(file).predict_proba(X), clf.predict_proba(X))
 
 
-def test_paths_among_the_parameters_pass_through_skops(X, y, file, tmp_path):
+def test_skops_supports_path_parameters(X, y, file, tmp_path):
     clf = PneumoniaClassifier(weights=tmp_path / "weights.npz", memory=tmp_path).fit(X, y)
     skops.io.dump(clf, file)
     assert load_model(file).weights == str(tmp_path / "weights.npz")
 
 
-def test_a_file_of_skops_holds_no_pickle(clf, paths, y, file):
+def test_skops_file_contains_no_pickle(clf, paths, y, file):
     skops.io.dump(clf.set_params(**HEADS["tuned"]).fit(paths, y), file)
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
@@ -143,7 +143,7 @@ WRAPPERS = [
 
 @pytest.mark.parametrize("dump", [joblib.dump, skops.io.dump], ids=["joblib", "skops"])
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_what_a_model_is_wrapped_in_comes_back(name, dump, X, y, file):
+def test_load_model_reads_meta_estimators(name, dump, X, y, file):
     model = wrapped(name).fit(X, y)
     dump(model, file)
     copy = load_model(file)
@@ -152,7 +152,7 @@ def test_what_a_model_is_wrapped_in_comes_back(name, dump, X, y, file):
     np.testing.assert_array_equal(copy.predict(X), model.predict(X))
 
 
-def test_samplers_in_a_pipeline_come_back(X, y, file):
+def test_load_model_reads_pipelines_with_samplers(X, y, file):
     from imblearn.over_sampling import SMOTE
     from imblearn.pipeline import make_pipeline as make_imblearn_pipeline
 
@@ -161,20 +161,20 @@ def test_samplers_in_a_pipeline_come_back(X, y, file):
     np.testing.assert_array_equal(load_model(file).predict_proba(X), model.predict_proba(X))
 
 
-def test_splits_by_patient_inside_a_calibration_come_back(clf, paths, y, file):
+def test_load_model_reads_calibration_with_patient_folds(clf, paths, y, file):
     model = CalibratedClassifierCV(clf, cv=PatientGroupKFold(2)).fit(paths, y)
     skops.io.dump(model, file)
     np.testing.assert_array_equal(load_model(file).predict_proba(paths), model.predict_proba(paths))
 
 
 @pytest.mark.parametrize("dump", [joblib.dump, skops.io.dump], ids=["joblib", "skops"])
-def test_a_pipeline_of_features_comes_back(dump, paths, y, file):
+def test_load_model_reads_pipelines_of_features(dump, paths, y, file):
     model = make_pipeline(VGG19Features(**TINY), StandardScaler(), LogisticRegression()).fit(paths, y)
     dump(model, file)
     np.testing.assert_array_equal(load_model(file).predict_proba(paths), model.predict_proba(paths))
 
 
-def test_types_of_others_are_named_and_can_be_trusted(X, y, file):
+def test_load_model_trusts_further_types(X, y, file):
     clf = PneumoniaClassifier(sampler=RandomOverSampler(random_state=0)).fit(X, y)
     skops.io.dump(clf, file)
     types = ["imblearn.over_sampling._random_over_sampler.RandomOverSampler"]
@@ -184,7 +184,7 @@ def test_types_of_others_are_named_and_can_be_trusted(X, y, file):
 
 
 @pytest.mark.parametrize("dump", [joblib.dump, skops.io.dump], ids=["joblib", "skops"])
-def test_parameters_that_others_read_wrongly_come_back(dump, X, y, file, tmp_path):
+def test_load_model_restores_bool_keys_and_memory(dump, X, y, file, tmp_path):
     weights = {False: 9.0, True: 1.0}
     clf = PneumoniaClassifier(class_weight=weights, memory=joblib.Memory(str(tmp_path), verbose=0)).fit(X, y > 0)
     dump(clf, file)
@@ -196,24 +196,24 @@ def test_parameters_that_others_read_wrongly_come_back(dump, X, y, file, tmp_pat
 
 
 @pytest.mark.parametrize("path", [None, 3, b"model.joblib", io.BytesIO(b"x")])
-def test_what_is_no_path_is_refused(path):
-    with pytest.raises(TypeError, match=f"path must be a str or a path; got {type(path).__name__}"):
+def test_load_model_raises_if_path_is_not_a_path(path):
+    with pytest.raises(TypeError, match=f"path must be a str or a path, but got {type(path).__name__}"):
         load_model(path)
 
 
-def test_one_name_of_a_type_is_passed_in_a_list(file):
+def test_load_model_raises_if_trusted_is_a_str(file):
     with pytest.raises(TypeError, match="trusted must be a list of names"):
         load_model(file, trusted="a.b")
 
 
-# What is not
+# Invalid files
 
 
-def test_a_missing_file_and_a_folder_and_an_empty_file_are_said(tmp_path, file):
-    refused(file, "no such file")
-    refused(tmp_path, "a folder, not a file")
+def test_load_model_raises_on_missing_file_folder_and_empty_file(tmp_path, file):
+    check_raises(file, "no such file")
+    check_raises(tmp_path, "got a folder")
     file.touch()
-    refused(file, "an empty file")
+    check_raises(file, "file is empty")
 
 
 def jpeg(file):
@@ -234,35 +234,35 @@ def keras_file(file):
         archive.writestr("model.weights.h5", b"")
 
 
-FOREIGN = {
+OTHER_KINDS = {
     "a JPEG image": jpeg,
-    "something else": text,
-    "arrays of numpy": arrays,
-    "a file of Keras": keras_file,
+    "of another kind, or damaged": text,
+    "NumPy arrays": arrays,
+    "a Keras model": keras_file,
     "an HDF5 file": write_keras_vgg19,
-    "an array of numpy": lambda file: file.write_bytes(b"\x93NUMPY\x01\x00"),
+    "a NumPy array": lambda file: file.write_bytes(b"\x93NUMPY\x01\x00"),
     "an object of type dict": lambda file: joblib.dump({"a": 1}, file),
     "an object of type LogisticRegression": lambda file: joblib.dump(LogisticRegression(), file),
-    "has not been fitted": lambda file: joblib.dump(PneumoniaClassifier(), file),
-    "holds a dict around a model": lambda file: joblib.dump({"model": PneumoniaClassifier()}, file),
-    "no predict_proba": lambda file: joblib.dump(make_pipeline(VGG19Features(**TINY)).fit(["a.png"]), file),
+    "that is not fitted": lambda file: joblib.dump(PneumoniaClassifier(), file),
+    "inside an object of type dict": lambda file: joblib.dump({"model": PneumoniaClassifier()}, file),
+    "with predict_proba": lambda file: joblib.dump(make_pipeline(VGG19Features(**TINY)).fit(["a.png"]), file),
     "of type list": lambda file: skops.io.dump([1, 2], file),
 }
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
-def test_a_file_of_another_kind_is_named(kind, file):
-    FOREIGN[kind](file)
-    refused(file, kind)
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_load_model_raises_on_files_of_another_kind(kind, file):
+    OTHER_KINDS[kind](file)
+    check_raises(file, kind)
 
 
-def test_a_pickle_is_not_read_from_a_file_that_is_named_as_one_of_skops(probe, tmp_path):
+def test_load_model_does_not_unpickle_files_named_skops(probe, tmp_path):
     joblib.dump(probe, tmp_path / "model.skops")
-    refused(tmp_path / "model.skops", "is no file of skops")
+    check_raises(tmp_path / "model.skops", "is not a skops file")
 
 
 @pytest.mark.parametrize("kind", ["joblib", "compressed", "skops"])
-def test_a_file_that_is_cut_off_anywhere_is_refused(kind, probe, file):
+def test_load_model_raises_on_truncated_file(kind, probe, file):
     data = written(kind, probe, file)
     for length in np.linspace(1, len(data) - 1, 60).astype(int):
         file.write_bytes(data[:length])
@@ -271,7 +271,7 @@ def test_a_file_that_is_cut_off_anywhere_is_refused(kind, probe, file):
 
 
 @pytest.mark.parametrize("kind", ["joblib", "compressed", "skops"])
-def test_a_file_with_other_bytes_anywhere_is_refused_or_says_the_same(kind, probe, X, file, random):
+def test_damaged_file_raises_or_predicts_the_same(kind, probe, X, file, random):
     data, expected, n_refused = written(kind, probe, file), probe.predict_proba(X), 0
     for position in random.permutation(len(data))[:150]:
         damaged = bytearray(data)
@@ -288,7 +288,7 @@ def test_a_file_with_other_bytes_anywhere_is_refused_or_says_the_same(kind, prob
 
 
 @pytest.mark.parametrize("kind", ["compressed", "skops"])
-def test_other_bytes_around_a_model_are_refused_or_say_the_same(kind, X, y, file, random):
+def test_damaged_meta_estimator_raises_or_predicts_the_same(kind, X, y, file, random):
     model = TunedThresholdClassifierCV(PneumoniaClassifier(), cv=2).fit(X, y)
     data, expected, n_refused = written(kind, model, file), model.predict(X), 0
     for position in random.permutation(len(data))[:100]:
@@ -310,17 +310,17 @@ def written(kind, clf, file):
     return file.read_bytes()
 
 
-def test_joblib_itself_says_that_a_number_has_changed(probe, file):
+def test_joblib_load_detects_a_changed_number(probe, file):
     joblib.dump(probe, file)
     data, number = file.read_bytes(), probe.coefs_[0].tobytes()[:6]
     assert data.count(number) == 1
     file.write_bytes(data.replace(number, number[::-1]))
-    with pytest.raises(ModelFileError, match="what was read is not what was written"):
+    with pytest.raises(ModelFileError, match="content differs from what was saved"):
         joblib.load(file)
-    refused(file, "what was read is not what was written")
+    check_raises(file, "content differs from what was saved")
 
 
-def test_a_label_that_was_changed_in_a_file_of_skops_is_found(probe, tmp_path):
+def test_load_model_detects_a_changed_label_in_a_skops_file(probe, tmp_path):
     probe.classes_ = probe.classes_.astype(object)
     skops.io.dump(probe, tmp_path / "model.skops")
     with zipfile.ZipFile(tmp_path / "model.skops") as archive:
@@ -329,18 +329,18 @@ def test_a_label_that_was_changed_in_a_file_of_skops_is_found(probe, tmp_path):
     with zipfile.ZipFile(tmp_path / "other.skops", "w") as archive:
         for name, data in members.items():
             archive.writestr(name, schema if name == "schema.json" else data)
-    refused(tmp_path / "other.skops", "what was read is not what was written")
+    check_raises(tmp_path / "other.skops", "content differs from what was saved")
 
 
-def test_a_file_of_a_later_version_says_what_to_install(probe, file):
+def test_load_model_raises_on_later_format(probe, file):
     state = probe.__getstate__()
     state["_file"] = {"format": 99, "skpneumo": "9.9"}
     file.write_bytes(pickle.dumps(Written(state)))
-    refused(file, r"install at least skpneumo 9\.9")
+    check_raises(file, r"install skpneumo 9\.9 or later")
 
 
 class Written:
-    """Pickles as a model of a given state."""
+    """Object that is pickled as a model with a given state."""
 
     def __init__(self, state):
         self.state = state
@@ -349,14 +349,14 @@ class Written:
         return object.__new__, (PneumoniaClassifier,), self.state
 
 
-def test_a_package_that_is_not_installed_is_named(file, tmp_path):
+def test_load_model_raises_on_missing_package(file, tmp_path):
     (tmp_path / "elsewhere.py").write_text("class Model:\n    pass\n")
     code = "import elsewhere, pickle, sys; pickle.dump(elsewhere.Model(), open(sys.argv[1], 'wb'))"
     subprocess.run([sys.executable, "-c", code, str(file)], cwd=tmp_path, check=True)
-    refused(file, "needs the module 'elsewhere', which is not installed")
+    check_raises(file, "needs the module 'elsewhere', which is not installed")
 
 
-def test_a_file_of_skops_without_skops_says_how_to_install_it(probe, file, monkeypatch):
+def test_load_model_raises_if_skops_is_not_installed(probe, file, monkeypatch):
     skops.io.dump(probe, file)
     import_as_before = builtins.__import__
 
@@ -366,18 +366,18 @@ def test_a_file_of_skops_without_skops_says_how_to_install_it(probe, file, monke
         return import_as_before(name, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "__import__", without_skops)
-    refused(file, r"pip install 'skpneumo\[skops\]'")
+    check_raises(file, r"pip install 'skpneumo\[skops\]'")
 
 
-def test_a_file_that_may_not_be_read_is_an_error_of_the_file(file, monkeypatch):
+def test_load_model_raises_model_file_error_without_permission(file, monkeypatch):
     def locked(*arguments, **keywords):
         raise PermissionError("Permission denied")
 
     monkeypatch.setattr(builtins, "open", locked)
-    refused(file, "cannot be read: PermissionError: Permission denied")
+    check_raises(file, "cannot be read: PermissionError: Permission denied")
 
 
-def test_a_warning_of_another_version_that_is_made_an_error_stays_what_it_is(probe, file, monkeypatch):
+def test_version_warning_turned_into_error_is_not_wrapped(probe, file, monkeypatch):
     import sklearn
     from sklearn.exceptions import InconsistentVersionWarning
 
@@ -389,7 +389,7 @@ def test_a_warning_of_another_version_that_is_made_an_error_stays_what_it_is(pro
             load_model(file)
 
 
-def test_trusted_types_are_types_of_this_package_that_exist():
+def test_trusted_types_exist_in_this_package():
     import importlib
 
     for name in TRUSTED_TYPES:

@@ -17,26 +17,26 @@ from skpneumo.model_selection import (
 )
 
 
-def test_patients_are_read_from_any_container_of_paths(xrays, paths):
+def test_patient_ids_accepts_any_container_of_paths(xrays, paths):
     expected = np.array(xrays.groups, dtype=object)
     for X in (paths, xrays.data, pd.Series(paths, index=np.arange(40)[::-1]), pd.DataFrame({"path": paths})):
         np.testing.assert_array_equal(patient_ids(X), expected)
 
 
-def test_a_number_is_another_patient_with_another_kind_of_pneumonia():
+def test_patient_number_is_specific_to_the_kind_of_pneumonia():
     names = ["person1_bacteria_1.jpeg", "person1_virus_1.jpeg", "IM-0001-0001.jpeg", "NORMAL2-IM-0001-0001.jpeg"]
     assert len(set(patient_ids(names))) == 4
 
 
-def test_names_that_tell_no_patient_are_all_named():
-    with pytest.raises(ValueError, match=r"X\[1\] 'b/scan.png', X\[2\] 'film.jpg'"):
-        patient_ids(["IM-0001-0001.jpeg", "b/scan.png", "film.jpg"])
-    with pytest.raises(ValueError, match="pass them as groups"):
+def test_patient_ids_raises_on_file_names_without_patient():
+    with pytest.raises(ValueError, match=r"X\[1\] 'b/scan.png', X\[2\] 'image.jpg'"):
+        patient_ids(["IM-0001-0001.jpeg", "b/scan.png", "image.jpg"])
+    with pytest.raises(ValueError, match="pass the patients as groups"):
         patient_ids(np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_folds_keep_patients_apart_and_both_classes_in(paths, y, xrays, shuffle):
+def test_folds_keep_patients_apart_and_contain_both_classes(paths, y, xrays, shuffle):
     folds = PatientGroupKFold(3, shuffle=shuffle, random_state=0 if shuffle else None)
     tested = []
     for train, test in folds.split(paths, y):
@@ -46,18 +46,18 @@ def test_folds_keep_patients_apart_and_both_classes_in(paths, y, xrays, shuffle)
     assert sorted(tested) == list(range(40))
 
 
-def test_groups_that_are_given_are_taken(y):
+def test_folds_use_given_groups(y):
     groups = np.repeat(np.arange(10), 4)
     for train, test in PatientGroupKFold(2).split(np.zeros((40, 3)), y, groups):
         assert not set(groups[train]) & set(groups[test])
 
 
-def test_folds_work_where_no_groups_are_handed_on(clf, paths, y):
+def test_folds_work_without_groups(clf, paths, y):
     assert len(cross_val_score(clf, paths, y, cv=PatientGroupKFold(3))) == 3
     assert len(cross_validate(clf, paths, y, groups=np.arange(40), cv=PatientGroupKFold(3))["test_score"]) == 3
 
 
-def test_a_split_keeps_patients_apart_and_is_stratified(paths, y, xrays):
+def test_split_keeps_patients_apart_and_is_stratified(paths, y, xrays):
     train, test, y_train, y_test = patient_train_test_split(paths, y, test_size=0.3, random_state=0)
     assert not set(patient_ids(train)) & set(patient_ids(test))
     assert sorted([*train, *test]) == sorted(paths)
@@ -67,7 +67,7 @@ def test_a_split_keeps_patients_apart_and_is_stratified(paths, y, xrays):
     assert len(y_train) == len(train)
 
 
-def test_a_split_depends_on_the_random_state_alone(paths, y):
+def test_split_depends_on_random_state_only(paths, y):
     def split(seed):
         return patient_train_test_split(paths, y, random_state=seed)[1]
 
@@ -78,7 +78,7 @@ def test_a_split_depends_on_the_random_state_alone(paths, y):
     assert split(2) != first
 
 
-def test_a_split_hands_back_the_containers_it_was_given(paths, y):
+def test_split_keeps_the_types_of_containers(paths, y):
     frame, labels = pd.DataFrame({"path": paths}, index=range(100, 140)), pd.Series(y, index=range(100, 140))
     train, test, y_train, y_test = patient_train_test_split(frame, labels, random_state=0)
     assert isinstance(test, pd.DataFrame)
@@ -92,12 +92,12 @@ def kinds(overlaps):
     return [(overlap.kind, Path(overlap.train).name, Path(overlap.test).name) for overlap in overlaps]
 
 
-def test_a_split_by_patient_is_clean(paths, y):
+def test_check_splits_finds_nothing_in_a_split_by_patient(paths, y):
     train, test, _, _ = patient_train_test_split(paths, y, random_state=0)
     assert check_splits(train, np.array(test, dtype=object).reshape(-1, 1)) == []
 
 
-def test_each_overlap_is_listed_once_under_the_strongest_kind(paths, tmp_path):
+def test_check_splits_lists_each_pair_under_the_strongest_kind(paths, tmp_path):
     other, third = (Image.open(path) for path in paths[1:3])
     copied, lossless, again = tmp_path / "copied.jpg", tmp_path / "lossless.png", tmp_path / "again.jpg"
     shutil.copy(paths[0], copied)
@@ -115,7 +115,7 @@ def test_each_overlap_is_listed_once_under_the_strongest_kind(paths, tmp_path):
     assert list(pd.DataFrame(found).columns) == list(Overlap._fields)
 
 
-def test_shared_patients_are_listed_by_pair(paths, y, xrays):
+def test_check_splits_lists_shared_patients_by_pair(paths, y, xrays):
     shared = set(xrays.groups[:20]) & set(xrays.groups[20:])
     found = [each for each in check_splits(paths[:20], paths[20:], near=False) if each.kind == "shared patient"]
     assert shared
@@ -123,20 +123,20 @@ def test_shared_patients_are_listed_by_pair(paths, y, xrays):
     assert all(each.similarity is None for each in found)
 
 
-def test_patients_that_are_given_come_before_those_of_the_names(paths):
+def test_check_splits_prefers_given_groups_to_file_names(paths):
     train, test = paths[:3], paths[3:6]
     found = check_splits(train, test, train_groups=["a", None, float("nan")], test_groups=[None, "a", float("nan")])
     assert [(each.train, each.test, each.patient) for each in found if each.kind == "shared patient"] == [
         (train[0], test[1], "a")
     ]
-    with pytest.raises(ValueError, match="of both sets"):
+    with pytest.raises(ValueError, match="pass both or neither"):
         check_splits(train, test, train_groups=["a", "b", "c"])
     with pytest.raises(ValueError, match="inconsistent numbers"):
         check_splits(train, test, train_groups=["a"], test_groups=["b"])
 
 
 @pytest.mark.parametrize("near", [False, True])
-def test_images_that_cannot_be_read_are_named_with_their_set(paths, near, tmp_path):
+def test_check_splits_raises_on_unreadable_images_of_both_sets(paths, near, tmp_path):
     note = tmp_path / "note.png"
     note.write_text("no image")
     with pytest.raises(ImageReadError) as caught:
@@ -146,12 +146,12 @@ def test_images_that_cannot_be_read_are_named_with_their_set(paths, near, tmp_pa
     assert [position for position, _, _ in caught.value.failures] == [1, 4]
 
 
-def test_numbers_are_no_splits_of_images(paths):
-    with pytest.raises(ValueError, match="test must hold paths of images, but ndarray holds none"):
+def test_check_splits_raises_on_numbers(paths):
+    with pytest.raises(ValueError, match="test must contain paths of images, but ndarray contains none"):
         check_splits(paths, np.eye(3))
 
 
 @pytest.mark.parametrize(("train", "test", "name"), [([], ["a.png"], "train"), (["a.png"], [], "test")])
-def test_a_set_without_images_cannot_be_compared(train, test, name):
-    with pytest.raises(ValueError, match=f"^{name} must hold paths of images"):
+def test_check_splits_raises_on_empty_set(train, test, name):
+    with pytest.raises(ValueError, match=f"^{name} must contain paths of images"):
         check_splits(train, test)

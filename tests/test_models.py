@@ -1,4 +1,4 @@
-"""Models of every version are read by all later ones, and say the same."""
+"""Saved models of earlier versions load and give the same predictions."""
 
 import json
 from pathlib import Path
@@ -26,29 +26,29 @@ def expected(file):
 
 
 @pytest.fixture
-def films(file):
-    return sorted((file.parent / "films").iterdir())
+def images(file):
+    return sorted((file.parent / "images").iterdir())
 
 
 @pytest.mark.parametrize("read", [load_model, joblib.load])
-def test_a_model_of_an_earlier_version_says_the_same_of_films(read, file, expected, films):
+def test_earlier_model_predicts_the_same_on_images(read, file, expected, images):
     clf = read(file)
     assert clf.classes_.tolist() == expected["classes"]
-    np.testing.assert_allclose(clf.predict_proba(films), expected["of films"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(clf.decision_function(films), expected["logits of films"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(clf.predict_proba(images), expected["of images"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(clf.decision_function(images), expected["logits of images"], rtol=0, atol=1e-4)
 
 
-def test_a_model_of_an_earlier_version_says_the_same_of_features(file, expected):
+def test_earlier_model_predicts_the_same_on_features(file, expected):
     with np.load(file.parent / "features.npz") as archive:
         probabilities = load_model(file).predict_proba(archive["features"])
     np.testing.assert_allclose(probabilities, expected["of features"], rtol=0, atol=1e-5)
 
 
-def test_novelty_of_an_earlier_version_stays(file, expected, films):
-    np.testing.assert_allclose(load_model(file).novelty(films), expected["novelty of films"], rtol=0, atol=0.05)
+def test_earlier_model_gives_the_same_novelty(file, expected, images):
+    np.testing.assert_allclose(load_model(file).novelty(images), expected["novelty of images"], rtol=0, atol=0.05)
 
 
-def test_there_are_files_of_each_head():
+def test_there_is_a_file_for_each_head():
     assert {"probe", "dense", "tuned"} <= {file.stem for file in FILES}
 
 

@@ -1,4 +1,4 @@
-"""Searches other than a grid, on paths, with what each of them needs of an estimator."""
+"""Randomized, halving and Optuna searches on paths of images."""
 
 import warnings
 
@@ -15,7 +15,7 @@ DISTRIBUTIONS = {"alpha": loguniform(1e-3, 10), "class_weight": [None, "balanced
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-def test_a_random_search_draws_from_distributions(clf, paths, y, n_jobs, tmp_path):
+def test_randomized_search_samples_from_distributions(clf, paths, y, n_jobs, tmp_path):
     search = RandomizedSearchCV(
         clf.set_params(memory=tmp_path), DISTRIBUTIONS, n_iter=4, cv=FOLDS, random_state=0, n_jobs=n_jobs
     )
@@ -26,7 +26,7 @@ def test_a_random_search_draws_from_distributions(clf, paths, y, n_jobs, tmp_pat
 
 
 @pytest.mark.parametrize("kind", [HalvingGridSearchCV, HalvingRandomSearchCV])
-def test_halving_gives_more_images_to_fewer_candidates(clf, paths, y, kind, tmp_path):
+def test_halving_search_gives_more_images_to_fewer_candidates(clf, paths, y, kind, tmp_path):
     choices = {"alpha": [0.01, 0.1, 1.0, 10.0]} if kind is HalvingGridSearchCV else {"alpha": loguniform(1e-3, 10)}
     search = kind(clf.set_params(memory=tmp_path), choices, cv=3, factor=2, min_resources=20, random_state=0)
     search.fit(paths, y)
@@ -35,7 +35,7 @@ def test_halving_gives_more_images_to_fewer_candidates(clf, paths, y, kind, tmp_
     assert search.predict(paths).shape == (40,)
 
 
-def test_halving_over_epochs(clf, paths, y, tmp_path):
+def test_halving_search_over_epochs(clf, paths, y, tmp_path):
     clf.set_params(memory=tmp_path, hidden_layer_sizes=(8,), random_state=0)
     search = HalvingGridSearchCV(
         clf, {"alpha": [0.01, 1.0]}, cv=FOLDS, factor=2, resource="max_iter", min_resources=2, max_resources=4
@@ -44,9 +44,9 @@ def test_halving_over_epochs(clf, paths, y, tmp_path):
     assert search.best_estimator_.n_iter_ == 4
 
 
-def test_optuna_searches_on_the_same_estimator(clf, paths, y, tmp_path):
+def test_optuna_search_works(clf, paths, y, tmp_path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Optuna's own making
+        warnings.simplefilter("ignore")  # from Optuna itself
         optuna = pytest.importorskip("optuna")
         integration = pytest.importorskip("optuna_integration")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -62,9 +62,9 @@ def test_optuna_searches_on_the_same_estimator(clf, paths, y, tmp_path):
     assert search.score(paths, y) > 0.8
 
 
-def test_optuna_prunes_what_lags_behind_after_some_epochs(clf, paths, y, tmp_path):
+def test_optuna_search_prunes_poor_trials(clf, paths, y, tmp_path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Optuna's own making
+        warnings.simplefilter("ignore")  # from Optuna itself
         optuna = pytest.importorskip("optuna")
         integration = pytest.importorskip("optuna_integration")
         optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,4 +1,4 @@
-"""Concurrent calls in batches: who gets what, who waits for whom, and what is left behind."""
+"""Dynamic batching: batches, errors, limits, threads and cleanup."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from skpneumo import PneumoniaClassifier
 from skpneumo.exceptions import ImageReadError
 from skpneumo.serving import DynamicBatcher
 
-LONG = 60  # seconds that no test lasts: what waits so long hangs
+LONG = 60  # timeout in seconds; no test takes this long unless it hangs
 
 
 def lengths(images):
@@ -32,23 +32,23 @@ def lengths(images):
 
 
 class Gate:
-    """A function whose calls wait until they are let through, and which notes what they brought."""
+    """Function that records its batches and blocks until it is released."""
 
     def __init__(self, function=lengths):
         self.function = function
         self.batches = []
-        self.begun = threading.Semaphore(0)
-        self.let = threading.Semaphore(0)
+        self.started = threading.Semaphore(0)
+        self.let_through = threading.Semaphore(0)
 
     def __call__(self, images):
         self.batches.append(images)
-        self.begun.release()
-        assert self.let.acquire(timeout=LONG)
+        self.started.release()
+        assert self.let_through.acquire(timeout=LONG)
         return self.function(images)
 
 
 def unreadable(images):
-    """Read all but what begins with "bad"."""
+    """Fail for images that begin with "bad"."""
     failures = [(i, image, "is bad") for i, image in enumerate(images) if image.startswith("bad")]
     if failures:
         raise ImageReadError(failures)
@@ -62,41 +62,41 @@ def gate():
 
 @pytest.fixture
 def batcher(gate):
-    """A batcher that is at work on one call; what is asked meanwhile waits."""
+    """Return a batcher that computes one call, so that further calls wait."""
     with DynamicBatcher(gate, max_batch_size=4, max_delay=0, max_queue=6) as batcher:
         first = batcher.submit(["first"])
-        assert gate.begun.acquire(timeout=LONG)
+        assert gate.started.acquire(timeout=LONG)
         yield batcher
-        gate.let.release(1_000)
+        gate.let_through.release(1_000)
         assert first.result(LONG).tolist() == [[5]]
 
 
 def results(gate, futures):
-    gate.let.release(1_000)
+    gate.let_through.release(1_000)
     return [future.result(LONG).tolist() for future in futures]
 
 
-def test_calls_that_come_while_a_batch_is_computed_make_the_next_one(gate, batcher):
+def test_calls_during_a_batch_form_the_next_batch(gate, batcher):
     futures = [batcher.submit(images) for images in (["a"], ["bb", "ccc"], ["dddd"])]
     assert results(gate, futures) == [[[1]], [[2], [3]], [[4]]]
     assert gate.batches == [["first"], ["a", "bb", "ccc", "dddd"]]
 
 
-def test_a_batch_holds_no_more_than_its_size_and_calls_keep_their_order(gate, batcher):
+def test_batches_respect_max_batch_size_and_the_order_of_calls(gate, batcher):
     futures = [batcher.submit(images) for images in (["a"] * 3, ["b"] * 2, ["c"])]
     results(gate, futures)
     assert gate.batches[1:] == [["a"] * 3, ["b", "b", "c"]]
 
 
-def test_a_call_above_the_size_makes_a_batch_of_its_own():
+def test_call_above_max_batch_size_forms_its_own_batch():
     gate = Gate()
-    gate.let.release()
+    gate.let_through.release()
     with DynamicBatcher(gate, max_batch_size=2) as batcher:
         assert batcher(["a", "bb", "ccc"]).tolist() == [[1], [2], [3]]
     assert gate.batches == [["a", "bb", "ccc"]]
 
 
-def test_many_threads_get_their_own_rows():
+def test_each_thread_gets_its_own_rows():
     n_threads, n_calls, wrong = 8, 25, []
     together = threading.Barrier(n_threads)
 
@@ -116,37 +116,37 @@ def test_many_threads_get_their_own_rows():
     assert not wrong
 
 
-def test_rows_do_not_keep_those_of_others_alive(gate, batcher):
+def test_rows_are_copies(gate, batcher):
     futures = [batcher.submit(["a"]), batcher.submit(["b"])]
     results(gate, futures)
     assert [future.result().base for future in futures] == [None, None]
 
 
-def test_an_idle_batcher_waits_for_as_many_calls_as_the_last_batch_held(gate):
+def test_idle_batcher_waits_for_as_many_calls_as_in_the_last_batch(gate):
     with DynamicBatcher(gate, max_delay=LONG) as batcher:
         first = batcher.submit(["first"])  # starts at once, or the test would take a minute
-        assert gate.begun.acquire(timeout=LONG)
+        assert gate.started.acquire(timeout=LONG)
         second = [batcher.submit(["a"]), batcher.submit(["b"])]
-        gate.let.release(2)
+        gate.let_through.release(2)
         [future.result(LONG) for future in (first, *second)]
         third = [batcher.submit(["c"]), batcher.submit(["d"])]
         results(gate, third)
     assert gate.batches == [["first"], ["a", "b"], ["c", "d"]]
 
 
-def test_an_idle_batcher_that_waits_in_vain_goes_on_after_the_delay(gate):
+def test_idle_batcher_continues_after_max_delay(gate):
     with DynamicBatcher(gate, max_delay=1e-3) as batcher:
         first = batcher.submit(["first"])
-        assert gate.begun.acquire(timeout=LONG)
+        assert gate.started.acquire(timeout=LONG)
         results(gate, [first, batcher.submit(["a"]), batcher.submit(["b"])])
         assert batcher(["alone"]).tolist() == [[5]]
 
 
-def test_an_unreadable_image_is_told_to_its_caller_alone_by_its_position():
+def test_unreadable_image_raises_only_in_its_own_call():
     gate = Gate(unreadable)
     with DynamicBatcher(gate, max_delay=0) as batcher:
         first = batcher.submit(["first"])
-        assert gate.begun.acquire(timeout=LONG)
+        assert gate.started.acquire(timeout=LONG)
         good, bad, also_good = batcher.submit(["a"]), batcher.submit(["b", "bad1", "bad2"]), batcher.submit(["cc"])
         assert results(gate, [first, good, also_good]) == [[[5]], [[1]], [[2]]]
         with pytest.raises(ImageReadError) as caught:
@@ -156,7 +156,7 @@ def test_an_unreadable_image_is_told_to_its_caller_alone_by_its_position():
 
 
 @pytest.mark.parametrize("error", [ValueError("mixed"), MemoryError(), SystemExit(1)])
-def test_calls_that_fail_together_alone_are_answered(error):
+def test_calls_of_a_failed_batch_are_repeated_alone(error):
     def alone(images):
         if len(images) > 1:
             raise error
@@ -165,12 +165,12 @@ def test_calls_that_fail_together_alone_are_answered(error):
     gate = Gate(alone)
     with DynamicBatcher(gate, max_delay=0) as batcher:
         first = batcher.submit(["first"])
-        assert gate.begun.acquire(timeout=LONG)
+        assert gate.started.acquire(timeout=LONG)
         assert results(gate, [first, batcher.submit(["a"]), batcher.submit(["bb"])]) == [[[5]], [[1]], [[2]]]
     assert gate.batches[1:] == [["a", "bb"], ["a"], ["bb"]]
 
 
-def test_any_other_error_too_reaches_its_own_caller_alone(gate, batcher):
+def test_other_errors_raise_only_in_their_own_call(gate, batcher):
     good, bad, also_bad = batcher.submit(["a"]), batcher.submit([None]), batcher.submit([1.5])
     assert results(gate, [good]) == [[[1]]]
     with pytest.raises(TypeError, match="NoneType"):
@@ -179,18 +179,18 @@ def test_any_other_error_too_reaches_its_own_caller_alone(gate, batcher):
         also_bad.result(LONG)
 
 
-def test_an_array_of_two_axes_and_paths_of_others_are_both_answered(paths, y):
+def test_nested_lists_and_paths_in_one_batch_are_both_computed(paths, y):
     clf = PneumoniaClassifier(**TINY, memory=None).fit(paths, y)
     gate = Gate(clf.predict_proba)
     with DynamicBatcher(gate, max_delay=0) as batcher:
         first = batcher.submit(paths[:1])
-        assert gate.begun.acquire(timeout=LONG)
+        assert gate.started.acquire(timeout=LONG)
         futures = [batcher.submit(np.array(paths[:2], object).reshape(-1, 1).tolist()), batcher.submit(paths[2:4])]
         rows = results(gate, [first, *futures])
     np.testing.assert_allclose(np.concatenate(rows[1:]), clf.predict_proba(paths[:4]), atol=1e-4)
 
 
-def test_a_call_in_the_thread_of_the_batcher_is_an_error_not_a_deadlock(gate):
+def test_call_in_the_thread_of_the_batcher_raises(gate):
     raised = queue.Queue()
 
     def call(_):
@@ -201,12 +201,12 @@ def test_a_call_in_the_thread_of_the_batcher_is_an_error_not_a_deadlock(gate):
 
     with DynamicBatcher(gate) as batcher:
         batcher.submit(["a"]).add_done_callback(call)
-        gate.let.release(9)
+        gate.let_through.release(9)
         assert "own thread" in raised.get(timeout=LONG)
         assert batcher(["bb"]).tolist() == [[2]]
 
 
-def test_unreadable_images_that_are_nobodys_are_an_error_of_all():
+def test_unreadable_image_outside_the_batch_raises_in_all_calls():
     def broken(images):
         raise ImageReadError([(len(images), "elsewhere", "no such file")])
 
@@ -215,12 +215,12 @@ def test_unreadable_images_that_are_nobodys_are_an_error_of_all():
 
 
 @pytest.mark.parametrize("rows", [np.zeros((3, 1)), np.float64(1), []])
-def test_a_function_without_a_row_for_each_image_is_refused(rows):
-    with DynamicBatcher(lambda images: rows) as batcher, pytest.raises(ValueError, match="a row an image: 2, but"):
+def test_batcher_raises_on_wrong_number_of_rows(rows):
+    with DynamicBatcher(lambda images: rows) as batcher, pytest.raises(ValueError, match="one row per image: expected"):
         batcher(["a", "b"])
 
 
-def test_the_batcher_goes_on_after_an_error():
+def test_batcher_works_after_an_error():
     with DynamicBatcher(unreadable) as batcher:
         for _ in range(2):
             with pytest.raises(ImageReadError):
@@ -228,19 +228,19 @@ def test_the_batcher_goes_on_after_an_error():
             assert batcher(["good"]).tolist() == [[4]]
 
 
-def test_a_full_queue_refuses_calls_and_takes_them_again_when_it_has_emptied(gate, batcher):
+def test_full_queue_raises_until_it_is_empty(gate, batcher):
     waiting = [batcher.submit(["a"] * 4), batcher.submit(["b"] * 2)]
-    with pytest.raises(queue.Full, match="6 images wait already, and 1 more would be above max_queue=6"):
+    with pytest.raises(queue.Full, match="holds 6 images, and 1 more would exceed max_queue=6"):
         batcher.submit(["c"])
     results(gate, waiting)
     assert batcher(["c"]).tolist() == [[1]]
 
 
-def test_an_empty_queue_takes_any_call(gate, batcher):
+def test_empty_queue_accepts_any_call(gate, batcher):
     assert results(gate, [batcher.submit(["a"] * 7)]) == [[[1]] * 7]
 
 
-def test_a_call_that_is_cancelled_in_time_is_left_out(gate, batcher):
+def test_cancelled_call_is_skipped(gate, batcher):
     cancelled, kept = batcher.submit(["a"]), batcher.submit(["b"])
     assert cancelled.cancel()
     results(gate, [kept])
@@ -248,23 +248,23 @@ def test_a_call_that_is_cancelled_in_time_is_left_out(gate, batcher):
 
 
 def test_coroutines_share_a_batch(gate, batcher):
-    async def ask(images):
+    async def predict(images):
         return await asyncio.wrap_future(batcher.submit(images))
 
     async def both():
-        asked = asyncio.gather(ask(["a"]), ask(["bb"]))
-        await asyncio.sleep(0)  # both have asked now
-        gate.let.release(2)
-        return await asyncio.wait_for(asked, LONG)
+        gathered = asyncio.gather(predict(["a"]), predict(["bb"]))
+        await asyncio.sleep(0)  # both calls are submitted now
+        gate.let_through.release(2)
+        return await asyncio.wait_for(gathered, LONG)
 
     assert [rows.tolist() for rows in asyncio.run(both())] == [[[1]], [[2]]]
     assert gate.batches == [["first"], ["a", "bb"]]
 
 
-def test_closing_waits_for_what_was_asked_and_refuses_the_rest(gate):
+def test_close_waits_for_pending_calls_and_rejects_new_ones(gate):
     batcher = DynamicBatcher(gate)
     futures = [batcher.submit(["a"])]
-    assert gate.begun.acquire(timeout=LONG)
+    assert gate.started.acquire(timeout=LONG)
     futures.append(batcher.submit(["b"]))
     closing = threading.Thread(target=batcher.close)
     closing.start()
@@ -275,7 +275,7 @@ def test_closing_waits_for_what_was_asked_and_refuses_the_rest(gate):
         batcher(["c"])
 
 
-def test_no_thread_is_started_before_the_first_call_and_none_is_left_after_the_last():
+def test_thread_starts_with_the_first_call_and_ends_with_close():
     before = set(threading.enumerate())
     with DynamicBatcher(lengths) as batcher:
         assert set(threading.enumerate()) == before
@@ -284,7 +284,7 @@ def test_no_thread_is_started_before_the_first_call_and_none_is_left_after_the_l
     assert set(threading.enumerate()) == before
 
 
-def test_a_batcher_that_nobody_has_any_more_ends_its_thread():
+def test_deleted_batcher_ends_its_thread():
     before = set(threading.enumerate())
     batcher = DynamicBatcher(lengths)
     batcher(["a"])
@@ -297,24 +297,24 @@ def test_a_batcher_that_nobody_has_any_more_ends_its_thread():
     assert not thread.is_alive()
 
 
-def test_an_error_keeps_no_images_alive():
-    class Film(str):
+def test_error_does_not_keep_images_in_memory():
+    class ImageStr(str):
         __slots__ = ("__weakref__",)
 
-    film = Film("bad")
-    gone = weakref.ref(film)
+    image = ImageStr("bad")
+    gone = weakref.ref(image)
     gc.disable()
     try:
         with DynamicBatcher(unreadable) as batcher:
             with contextlib.suppress(ImageReadError):
-                batcher([film])
-            del film
+                batcher([image])
+            del image
         assert gone() is None
     finally:
         gc.enable()
 
 
-def test_python_ends_after_calls_were_answered_where_nobody_closes():
+def test_python_exits_after_pending_calls_without_close():
     code = """
 from skpneumo.serving import DynamicBatcher
 DynamicBatcher(lambda images: print("answered") or [0]).submit(["a"])
@@ -325,7 +325,7 @@ batcher(["a"])
     assert (done.stdout, done.stderr, done.returncode) == ("answered\n", "", 0)
 
 
-def test_a_pickled_copy_starts_anew():
+def test_pickled_copy_has_its_own_thread():
     with DynamicBatcher(lengths, max_batch_size=3, max_delay=0.5, max_queue=7) as batcher:
         batcher(["a"])
         data = pickle.dumps(batcher)
@@ -335,7 +335,7 @@ def test_a_pickled_copy_starts_anew():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_process_that_is_forked_after_the_first_call_is_told():
+def test_call_in_a_process_forked_after_the_first_call_raises():
     code = """
 import os
 from skpneumo.serving import DynamicBatcher
@@ -354,7 +354,7 @@ print(used(["a"]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG, check=False)
     assert done.stdout.splitlines() == [
         "[0]",
-        "This batcher was used before this process was forked: make one in each process.",
+        "This batcher was used before the process was forked: create one in each process.",
         "[0]",
     ]
 
@@ -374,14 +374,14 @@ print(used(["a"]))
         {"max_delay": "1"},
     ],
 )
-def test_impossible_parameters_are_named(parameters):
+def test_batcher_raises_on_invalid_parameters(parameters):
     (name,) = parameters
     with pytest.raises(ValueError, match=f"^{name} must be"):
         DynamicBatcher(**{"function": lengths} | parameters)
 
 
 @pytest.mark.parametrize("images", ["a.png", b"bytes", memoryview(b"bytes"), Path("a.png")])
-def test_one_image_that_is_in_no_list_is_refused(images):
+def test_submit_raises_on_a_single_image(images):
     with DynamicBatcher(lengths) as batcher, pytest.raises(ValueError, match=r"pass \[image\]"):
         batcher(images)
 
@@ -400,31 +400,31 @@ def test_one_image_that_is_in_no_list_is_refused(images):
     ],
     ids=lambda images: type(images).__name__,
 )
-def test_what_is_no_sequence_of_one_axis_is_refused(images):
+def test_submit_raises_on_anything_but_a_one_dimensional_sequence(images):
     with DynamicBatcher(lengths) as batcher, pytest.raises(ValueError, match="pass a list of images"):
         batcher(images)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, deque, np.array, pd.Series])
-def test_sequences_of_one_axis_are_taken(kind):
+def test_submit_accepts_one_dimensional_sequences(kind):
     with DynamicBatcher(lengths) as batcher:
         assert batcher(kind(["a", "bb"])).tolist() == [[1], [2]]
 
 
 @pytest.mark.parametrize("images", [[], np.array([])])
-def test_no_image_at_all_is_refused(images):
+def test_submit_raises_on_empty_list(images):
     with DynamicBatcher(lengths) as batcher, pytest.raises(ValueError, match="at least one"):
         batcher(images)
 
 
-def test_probabilities_are_those_of_one_call(paths, y, tmp_path):
+def test_probabilities_equal_those_of_a_single_call(paths, y, tmp_path):
     clf = PneumoniaClassifier(**TINY, memory=None).fit(paths, y)
-    no_film = tmp_path / "no_film.png"
-    no_film.write_bytes(b"<html>")
+    not_an_image = tmp_path / "not_an_image.png"
+    not_an_image.write_bytes(b"<html>")
     with DynamicBatcher(clf.predict_proba) as batcher:
         futures = [batcher.submit([path]) for path in paths[:6]]
-        wrong = batcher.submit([paths[0], no_film])
+        wrong = batcher.submit([paths[0], not_an_image])
         rows = np.concatenate([future.result(LONG) for future in futures])
-        with pytest.raises(ImageReadError, match=r"X\[1\] .*no_film.png"):
+        with pytest.raises(ImageReadError, match=r"X\[1\] .*not_an_image.png"):
             wrong.result(LONG)
     np.testing.assert_allclose(rows, clf.predict_proba(paths[:6]), atol=1e-4)

@@ -1,7 +1,7 @@
-"""Write the models that every later version has to read: ``PYTHONPATH=.:tests python tests/models/write.py``.
+"""Write the models that all later versions must read: ``PYTHONPATH=.:tests python tests/models/write.py``.
 
-They go into a folder named after the version of the package, beside the films and features that they are asked about,
-and the probabilities that they give. A folder is written once, before its version is released, and never again.
+The models are saved in a folder named after the version of the package, with images, features and the expected
+predictions. Each folder is written once, before the release of its version.
 """
 
 import json
@@ -22,18 +22,18 @@ MODELS = {
     "dense": {"hidden_layer_sizes": (8,), "max_iter": 10},
     "tuned": {"n_trainable_layers": 1, "n_views": 2, "tune_max_iter": 1},
 }
-N_TRAINING, N_ASKED = 24, 4
+N_TRAINING, N_TEST = 24, 4
 
 
 def main():
     release = ".".join(skpneumo.__version__.split(".")[:2])
     folder = Path(__file__).parent / release
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "films").mkdir(parents=True)
-    films = write_films(folder)
+    (folder / "images").mkdir(parents=True)
+    images = write_images(folder)
     drawn = make_chest_xrays(N_TRAINING, folder / "drawn", image_size=48, random_state=0)
     labels = np.array(["normal", "pneumonia"])[drawn.target]
-    features = VGG19Features(**BACKBONE).fit_transform(films)
+    features = VGG19Features(**BACKBONE).fit_transform(images)
     np.savez_compressed(folder / "features.npz", features=features)
     expected = {}
     for name, parameters in MODELS.items():
@@ -41,23 +41,23 @@ def main():
         joblib.dump(clf, folder / f"{name}.joblib", compress=3)
         expected[name] = {
             "classes": clf.classes_.tolist(),
-            "of films": clf.predict_proba(films).tolist(),
+            "of images": clf.predict_proba(images).tolist(),
             "of features": clf.predict_proba(features).tolist(),
-            "novelty of films": clf.novelty(films).tolist(),
-            "logits of films": clf.decision_function(films).tolist(),
+            "novelty of images": clf.novelty(images).tolist(),
+            "logits of images": clf.decision_function(images).tolist(),
         }
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
     shutil.rmtree(folder / "drawn")
 
 
-def write_films(folder):
-    """Films of PNG, which is read alike by every version of Pillow, at the size that the network sees."""
-    drawn = make_chest_xrays(N_ASKED, folder / "drawn", image_size=32, random_state=1)
+def write_images(folder):
+    """Write PNG images, which all versions of Pillow decode identically, in the size of the network input."""
+    drawn = make_chest_xrays(N_TEST, folder / "drawn", image_size=32, random_state=1)
     paths = []
     for i, path in enumerate(drawn.data.ravel()):
-        paths.append(folder / "films" / f"{i}.png")
-        with Image.open(path) as film:
-            film.convert("L").save(paths[-1])
+        paths.append(folder / "images" / f"{i}.png")
+        with Image.open(path) as image:
+            image.convert("L").save(paths[-1])
     shutil.rmtree(folder / "drawn")
     return paths
 

@@ -151,7 +151,7 @@ def test_partial_fits_need_all_classes_at_first_and_the_same_ones_later(clf, mat
         clf.partial_fit(matrix, y + 1)
     with pytest.raises(ValueError, match="7 features"):
         clf.partial_fit(matrix[:, :7], y)
-    with pytest.raises(ValueError, match="warm_start=True goes on with the classes of the last fit"):
+    with pytest.raises(ValueError, match="same classes as in the previous call to fit"):
         clf.set_params(warm_start=True).fit(matrix, np.arange(40) % 3)
 
 
