@@ -105,7 +105,7 @@ def test_predict_raises_if_the_backbone_differs_from_fit(clf, paths, y, tmp_path
     expected = clf.predict_proba(paths)
     np.testing.assert_array_equal(clf.set_params(precision="auto", memory=None).predict_proba(paths), expected)
     for changes in ({"aspect": "pad"}, {"image_size": 48}, {"contrast": "equalize"}):
-        with pytest.raises(ValueError, match="others than in fit"):
+        with pytest.raises(ValueError, match="differ from those of fit"):
             copy.deepcopy(clf).set_params(**changes).predict(paths)
     np.savez(tmp_path / "w.npz", **{name: array + 1 for name, array in arrays.items()})
     with pytest.raises(WeightsError, match="other weights"):

@@ -1,1 +1,1 @@
-"""The encoder: from images to features, each image read, decoded and passed through the network once."""
+"""Compute the features of images: each image is read, decoded and passed through the network once."""

@@ -1,4 +1,4 @@
-"""Images through decoding, the network and storing, all three at once, in bounded memory."""
+"""Decode images, pass them through the network and store the features, all at the same time in bounded memory."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -11,10 +11,10 @@ from skpneumo._feature_store.store import Rows
 from skpneumo._images.sources import reason
 from skpneumo._utils.executor import ahead, chunks, threads
 
-Reasons = dict[bytes, str]  # items that cannot be decoded, and why
+Reasons = dict[bytes, str]  # why items cannot be decoded
 
 
-def passed(
+def compute_batches(
     items: Iterable[bytes],
     load: Callable[[bytes], bytes],
     spec: FeatureSpec,
@@ -23,64 +23,64 @@ def passed(
     put: Callable[[Rows], None] = lambda rows: None,
     is_useful: Callable[[], bool] = lambda: True,
 ) -> Iterator[tuple[Rows, Reasons]]:
-    """Decode, pass and put, each some steps ahead of the next.
+    """Decode, encode and store images; each step works ahead of the next one.
 
     Parameters
     ----------
     items : iterable of bytes
-        Views of images, drawn as they are needed; those of one image are decoded together where they are neighbours.
+        Views of images, consumed lazily. Consecutive views of one image are decoded together.
     load : callable
-        Returns the bytes of an image by its digest; raises OSError or ValueError where it cannot.
+        Returns the bytes of an image by its digest; raises OSError or ValueError if they cannot be read.
     spec : FeatureSpec
-        What is made of them.
+        Preprocessing, network and views.
     n_threads : int
-        Threads that decode; 0: everything is done in this one.
+        Number of decoding threads. If 0, everything runs in the calling thread.
     put : callable
-        Called with the rows of each batch, in a thread of its own.
+        Called with the rows of each batch, in a separate thread.
     is_useful : callable
-        Asked before each batch: whether it shall pass the network. It is decoded in any case.
+        Called before each batch. If it returns False, the batch is decoded but not passed through the network.
 
     Yields
     ------
     list of (bytes, ndarray), dict
-        What has been put, batch by batch; and all that could not be decoded so far, with the reason.
+        The rows of a batch after `put`; all items that could not be decoded so far, with the reasons.
     """
-    unfit: Reasons = {}
+    unreadable: Reasons = {}
 
-    def squares(images: Iterable[tuple[bytes, np.ndarray | str]]) -> Iterator[tuple[bytes, np.ndarray]]:
-        for item, square in images:
-            if isinstance(square, str):
-                unfit[item] = square
+    def readable(images: Iterable[tuple[bytes, np.ndarray | str]]) -> Iterator[tuple[bytes, np.ndarray]]:
+        for item, image in images:
+            if isinstance(image, str):
+                unreadable[item] = image
             else:
-                yield item, square
+                yield item, image
 
     def forward(batch: list[tuple[bytes, np.ndarray]]) -> Rows:
         if not is_useful():
             return []
-        rows = spec.backbone.forward()(np.stack([square for _, square in batch]))
+        rows = spec.backbone.forward()(np.stack([image for _, image in batch]))
         return [(item, row) for (item, _), row in zip(batch, rows, strict=True)]
 
-    def keep(rows: Rows) -> Rows:
+    def store_rows(rows: Rows) -> Rows:
         put(rows)
         return rows
 
     size = spec.backbone.batch_size
-    n_calls = 2 if spec.backbone.device == "gpu" else 1  # the next one waits on the GPU itself, not for Python
+    n_calls = 2 if spec.backbone.device == "gpu" else 1  # the second call waits on the GPU itself, not for Python
     with (
         threads(min(1, n_threads), finishes=True) as disk,
         threads(min(n_calls, n_threads)) as device,
-        closing(decoded(items, load, spec, n_threads=n_threads, n_ahead=2 * size)) as images,
+        closing(preprocess_images(items, load, spec, n_threads=n_threads, n_ahead=2 * size)) as images,
     ):
-        batches = ahead(device, forward, chunks(squares(images), size), n_calls + 1)
-        for rows in ahead(disk, keep, batches, 2):
-            yield rows, unfit
-    yield [], unfit
+        batches = ahead(device, forward, chunks(readable(images), size), n_calls + 1)
+        for rows in ahead(disk, store_rows, batches, 2):
+            yield rows, unreadable
+    yield [], unreadable
 
 
-def decoded(
+def preprocess_images(
     items: Iterable[bytes], load: Callable[[bytes], bytes], spec: FeatureSpec, *, n_threads: int, n_ahead: int
 ) -> Generator[tuple[bytes, np.ndarray | str], None, None]:
-    """Yield items, each with its square, or with the reason why there is none."""
+    """Yield each item with its preprocessed image, or with the reason why it cannot be decoded."""
 
     def decode(items: list[bytes]) -> list[tuple[bytes, np.ndarray | str]]:
         try:
@@ -90,5 +90,5 @@ def decoded(
 
     images = (list(views) for _, views in groupby(items, content_of))
     with threads(n_threads) as pool:
-        for squares in ahead(pool, decode, images, -(-n_ahead // len(spec.views))):
-            yield from squares
+        for preprocessed in ahead(pool, decode, images, -(-n_ahead // len(spec.views))):
+            yield from preprocessed

@@ -1,4 +1,4 @@
-"""Features computed by other machines, through whatever backend joblib has been given: Dask, Ray."""
+"""Compute features on other machines, through the active joblib backend, such as Dask or Ray."""
 
 import platform
 import sys
@@ -8,18 +8,18 @@ from dataclasses import replace
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
-from skpneumo._encoder.batches import Reasons, passed
+from skpneumo._encoder.batches import Reasons, compute_batches
 from skpneumo._encoder.spec import FeatureSpec, content_of
 from skpneumo._feature_store.store import Rows
 from skpneumo._images.sources import Source, read_content
 from skpneumo._keras import n_cores
 from skpneumo._utils.executor import chunks
 
-_BATCHES_A_CHUNK = 4  # at most; a chunk is what is lost with a worker
+_BATCHES_PER_CHUNK = 4  # at most; a worker that dies loses one chunk
 
 
 def is_cluster(n_jobs: int | None) -> bool:
-    """Tell whether joblib is to use a backend that is not its own, and this is not one of its tasks already."""
+    """Whether joblib uses a third-party backend and this code does not already run in one of its tasks."""
     backend, n_jobs_here = get_active_backend()
     if type(backend).__module__ == "joblib._parallel_backends" or _is_task_of_dask():
         return False
@@ -29,8 +29,8 @@ def is_cluster(n_jobs: int | None) -> bool:
 def spread(
     items: Sequence[bytes], sources: Mapping[bytes, Source], spec: FeatureSpec, *, device: str, n_jobs: int | None
 ) -> Iterator[tuple[Rows, Reasons]]:
-    """Spread chunks of images over the workers, and yield what they bring back, by value."""
-    size = min(_BATCHES_A_CHUNK * spec.backbone.batch_size, -(-len(items) // (2 * effective_n_jobs(n_jobs))))
+    """Distribute chunks of images over the workers, and yield the features that they return, by value."""
+    size = min(_BATCHES_PER_CHUNK * spec.backbone.batch_size, -(-len(items) // (2 * effective_n_jobs(n_jobs))))
     backend, _ = get_active_backend()
     parallel = Parallel(n_jobs, batch_size=1, return_as="generator" if backend.supports_return_generator else "list")
     yield from parallel(
@@ -42,7 +42,7 @@ def spread(
 def compute(
     items: Sequence[bytes], sources: Mapping[bytes, Source], spec: FeatureSpec, device: str
 ) -> tuple[Rows, Reasons]:
-    """Compute features of images on the machine where this is called; say also what cannot be decoded, and why."""
+    """Compute features of images on the current machine; return also why items cannot be decoded."""
     spec = replace(spec, backbone=spec.backbone.here(device))
     rows: Rows = []
     reasons: Reasons = {}
@@ -50,9 +50,9 @@ def compute(
     def load(content: bytes) -> bytes:
         return read_content(sources[content], content)
 
-    for some, unfit in passed(items, load, spec, n_threads=n_cores()):
+    for some, unreadable in compute_batches(items, load, spec, n_threads=n_cores()):
         rows += some
-        reasons |= {item: f"{why} (on {platform.node()})" for item, why in unfit.items()}
+        reasons |= {item: f"{why} (on {platform.node()})" for item, why in unreadable.items()}
     return rows, reasons
 
 
@@ -60,5 +60,5 @@ def _is_task_of_dask() -> bool:
     distributed = sys.modules.get("distributed")
     try:
         return distributed is not None and distributed.get_worker() is not None
-    except ValueError:  # not in a worker
+    except ValueError:  # raised outside a worker
         return False

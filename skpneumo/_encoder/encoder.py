@@ -1,4 +1,4 @@
-"""The encoder of an estimator: from its parameters to what shapes features, and from images to rows of them."""
+"""Encoder of an estimator: turns images into features as its parameters specify."""
 
 import os
 import warnings
@@ -46,16 +46,16 @@ PARAMETER_CONSTRAINTS = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """Features of images, row by row, and what each row is of.
+    """Features of images, with the item of each row.
 
     Parameters
     ----------
     features : ndarray of shape (n_rows, n_features)
-        One row a view of an image; the views of an image are neighbours.
+        One row per view; the views of an image are consecutive.
     items : list of bytes
-        The digest of the image and the name of the view of each row.
+        The digest of the image and the name of the view, for each row.
     maps : FeatureMaps or None
-        What trainable layers made the features of. None: there are no such layers.
+        Feature maps that the trainable layers computed the features from. None without trainable layers.
     """
 
     features: np.ndarray
@@ -65,20 +65,20 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Frozen layers, whose rows are stored, and trainable layers above them.
+    """Frozen layers, whose output is stored, and trainable layers on top of them.
 
     Parameters
     ----------
     preprocessing : Preprocessing
-        From an image to what the network sees.
+        Preprocessing of an image.
     weights : str, path, Bundle or None
-        As the parameter of the estimators; or what a model carries.
+        As in the estimators, or the weights bundled with a model.
     n_layers, pool_grid, memory, device, precision, n_jobs, verbose
-        As the parameters of the estimators.
+        As in the estimators.
     n_trainable_layers : int
-        How many of the last layers are not frozen in training.
+        Number of last layers that are not frozen in training.
     layers : mapping of str to ndarray
-        Weights of these, once there are any. Empty: all layers are frozen.
+        Weights of the trainable layers. If empty, all layers are frozen.
     """
 
     preprocessing: Preprocessing
@@ -95,14 +95,14 @@ class Encoder:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any], owner: str) -> "Encoder":
-        """Make the encoder of the parameters of an estimator, whose class is `owner`.
+        """Create the encoder from the parameters of an estimator of class `owner`.
 
         Other parameters are ignored: ``vars(estimator)`` is faster than its `get_params`.
 
         Raises
         ------
         ValueError
-            A parameter is invalid.
+            If a parameter is invalid.
         """
         validate_parameter_constraints(
             PARAMETER_CONSTRAINTS, {name: params[name] for name in PARAMETER_CONSTRAINTS}, owner
@@ -110,9 +110,9 @@ class Encoder:
         n_layers, n_trainable_layers = params["n_layers"], params.get("n_trainable_layers", 0)
         for name in ("weights", "memory"):
             if params[name] == "":
-                raise ValueError(f"The '{name}' parameter of {owner} must not be an empty string.")
+                raise ValueError(f"The '{name}' parameter of {owner} must not be an empty string: pass a path or None.")
         if n_trainable_layers > n_layers:
-            raise ValueError(f"n_trainable_layers={n_trainable_layers} must not be larger than n_layers={n_layers}.")
+            raise ValueError(f"n_trainable_layers={n_trainable_layers} must not be greater than n_layers={n_layers}.")
         return cls(
             preprocessing=Preprocessing(params["image_size"], params["aspect"], params["contrast"]),
             weights=params["weights"],
@@ -127,16 +127,16 @@ class Encoder:
         )
 
     def with_layers(self, layers: Layers) -> "Encoder":
-        """Return the same with these weights of the trainable layers; with none of them, all layers are frozen."""
+        """Return a copy with these weights of the trainable layers; without any, all layers are frozen."""
         return replace(self, layers=layers)
 
     def located(self, digest: str | None, bundled: Layers) -> "Encoder":
-        """Return the same with the frozen weights of this digest: `bundled` ones, or wherever they are found.
+        """Return a copy with the frozen weights of this digest, either `bundled` or from a file that has them.
 
         Raises
         ------
         WeightsError
-            They are not found; it says where it looked.
+            If the weights are not found. The message lists the places searched.
         """
         if digest is None:
             return self
@@ -146,24 +146,24 @@ class Encoder:
         return replace(self, weights=find_weights(source_of(self.weights), wanted, self._n_frozen, bool(self.verbose)))
 
     def bundled(self, dtype: str) -> "Encoder":
-        """Return the same with a bundle of its frozen weights, "float32" as they are or rounded to "float16"."""
+        """Return a copy that bundles its frozen weights, unchanged ("float32") or rounded ("float16")."""
         return replace(self, weights=Bundle.of(self.spec().backbone.layers(), dtype))
 
     def warm_up(self, progress: Callable[..., Any]) -> None:
-        """Compile the network for one image and for a full batch; nothing is stored."""
+        """Compile the network for one image and for a full batch, without storing anything."""
         encoder = replace(self, memory=None)
         n_images, size = encoder.spec().backbone.batch_size, self.preprocessing.size
         blank = np.zeros((n_images, size, size), np.uint8)
-        blank[:, 0, :4] = np.arange(n_images, dtype=np.uint32).view(np.uint8).reshape(-1, 4)  # all different
+        blank[:, 0, :4] = np.arange(n_images, dtype=np.uint32).view(np.uint8).reshape(-1, 4)  # no duplicates
         for some in (blank[:1], blank):
             encoder.extract(as_images(some) or Images([]), progress=progress)
 
     def at_full_resolution(self) -> "Encoder":
-        """Return the same with a grid as fine as the maps: features are the last maps themselves."""
+        """Return a copy whose grid is as fine as the feature maps, so that the features are the last maps."""
         return replace(self, pool_grid=map_side(self.n_layers, self.preprocessing.size))
 
     def spec(self, n_views: int = 1, augmentation: Augmentation = XRAY) -> FeatureSpec:
-        """Return what shapes the features of views, or the maps from which `layers` make them."""
+        """Return the specification of the features of views, or of the maps that enter the trainable layers."""
         pool_grid = None if self.layers else self.pool_grid
         return FeatureSpec(
             self.preprocessing, self._backbone(self._n_frozen, pool_grid), tuple(range(n_views)), augmentation
@@ -185,16 +185,17 @@ class Encoder:
         images : Images
             The images.
         n_views, augmentation : int, Augmentation
-            Which views of them.
+            Number and kind of the views of each image.
         progress : callable
-            Opens a task of a total, a description and a unit.
+            Opens a task from a total, a description and a unit.
         maps_store : FeatureStore, default=None
-            Where the maps of trainable layers lie. None: those that are stored are used, and no others are kept.
+            Store of the maps that enter the trainable layers. If None, stored maps are read and new ones are not
+            stored.
 
         Raises
         ------
         ImageReadError
-            Names every image that cannot be read.
+            If images cannot be read. It lists all of them.
         """
         spec = self.spec(n_views, augmentation)
         if not self.layers:
@@ -206,11 +207,11 @@ class Encoder:
         return Encoded(features, maps.items, maps)
 
     def digests(self, images: Images) -> dict[int, bytes]:
-        """Return the digests of images by position; there is none of what cannot be read."""
+        """Return the digests of images by position, without those that cannot be read."""
         return contents(images, open_store(self.memory), keep=True)
 
     def features_of_preprocessed(self, images: np.ndarray) -> np.ndarray:
-        """Compute the features of preprocessed images, (n, size, size) uint8; nothing is looked up or stored."""
+        """Compute the features of preprocessed images, (n, size, size) uint8, without the feature store."""
         frozen = self.spec().backbone
         rows = (frozen.forward()(images[some]) for some in gen_batches(len(images), frozen.batch_size))
         if self.layers:
@@ -218,24 +219,24 @@ class Encoder:
         return np.concatenate(list(rows))
 
     def load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
-        """Read the trainable layers, rounded as they will be kept; warn of those that the weights lack."""
-        self.trainable_spec()  # frozen layers that are missing are an error
+        """Read the trainable layers, rounded to float16; warn if the weights lack some of them."""
+        self.trainable_spec()  # raises if frozen layers are missing
         layers, missing = load_trainable(self.weights, self._n_below_trainable, self.n_layers, random)
         if missing:
             warnings.warn(
-                f"weights={self.weights!r} hold no {', '.join(missing)}: these layers are trained from random weights "
-                "(He's initialisation).",
+                f"weights={self.weights!r} does not contain {', '.join(missing)}: these layers are trained from random "
+                "weights (He initialization).",
                 UntrainedLayersWarning,
                 stacklevel=5,
             )
         return {name: half(array) for name, array in layers.items()}
 
     def has_trainable(self, layers: Layers) -> bool:
-        """Tell whether these are the trainable layers, by name."""
+        """Whether the names of `layers` are those of the trainable layers."""
         return set(layers) == set(shapes(self._n_below_trainable, self.n_layers))
 
     def trainable_spec(self) -> TrainableSpec:
-        """Describe the trainable layers."""
+        """Return the specification of the trainable layers."""
         frozen, size = self._backbone(self._n_below_trainable, None), self.preprocessing.size
         return TrainableSpec(
             n_frozen=self._n_below_trainable,

@@ -1,4 +1,4 @@
-"""From images to the matrix of features: each view of each content is looked up, waited for or computed, once."""
+"""Extract the matrix of features: look up, wait for or compute each distinct view once."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 
-from skpneumo._encoder.batches import Reasons, passed
+from skpneumo._encoder.batches import Reasons, compute_batches
 from skpneumo._encoder.distributed import is_cluster, spread
 from skpneumo._encoder.spec import FeatureSpec, content_of
 from skpneumo._feature_store.store import FeatureStore, StoreNamespace
@@ -19,10 +19,10 @@ from skpneumo._keras import n_cores
 from skpneumo._utils.executor import ahead, chunks, threads
 from skpneumo.exceptions import ImageReadError
 
-_FILES_A_TASK = 32
-_MOST_THREADS = 8  # beyond that they wait for each other more than they decode
-_CONTENTS_A_LOOKUP = 256
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between looks at what other processes compute
+_FILES_PER_TASK = 32
+_MAX_THREADS = 8  # more threads spend their time waiting for each other
+_CONTENTS_PER_LOOKUP = 256
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between look-ups of features that other processes compute
 
 
 def extract(
@@ -34,13 +34,13 @@ def extract(
     n_jobs: int | None = None,
     progress: Callable[..., Any],
 ) -> tuple[np.ndarray, list[bytes]]:
-    """Fill the matrix of features; return also what its rows are named by in the store.
+    """Return the matrix of features and the item of each of its rows.
 
     Raises
     ------
     ImageReadError
-        Names every image that cannot be read. Nothing more passes the network once a look at a file tells that there
-        will be an error; what is seen in decoding alone costs the other images nothing, they are stored.
+        If images cannot be read. It lists all of them. After an error in reading a file, no more images pass the
+        network; after an error in decoding an image, the features of the other images are still computed and stored.
     """
     extraction = _Extraction(images, spec, store)
     extraction.look_up()
@@ -55,9 +55,9 @@ def extract(
 
 
 def contents(images: Images, store: FeatureStore | None, *, keep: bool = False) -> dict[int, bytes]:
-    """Return the digests of images by position; there is none of what cannot be read.
+    """Return the digests of images by position, without those that cannot be read.
 
-    With `keep`, bytes that had to be read are kept for an extraction in the same call.
+    With `keep`, the bytes that are read are kept for an extraction in the same call.
     """
     files = _Files(images, store)
     with closing(files.read(_decoding_threads(None) if len(images) > 1 else 0, keep=keep)) as read:
@@ -68,7 +68,7 @@ def contents(images: Images, store: FeatureStore | None, *, keep: bool = False) 
 
 
 class _Extraction:
-    """One call: what its files hold, what the store knows of it, what has come and what cannot come."""
+    """State of one call: its files, its stored features, the rows computed so far and the unreadable images."""
 
     def __init__(self, images: Images, spec: FeatureSpec, store: FeatureStore | None) -> None:
         self.spec = spec
@@ -76,68 +76,68 @@ class _Extraction:
         backbone = spec.backbone
         self.stored = StoreNamespace(store, spec.key(), backbone.n_features, backbone.dtype)
         self.matrix = _Matrix(len(images) * len(spec.views), backbone.n_features, backbone.dtype)
-        self.unfit: Reasons = {}
+        self.unreadable: Reasons = {}
         self._items: dict[int, bytes] = {}
 
     def items(self) -> list[bytes]:
-        """Name the rows of the matrix, once all have come."""
+        """Return the item of each row of the complete matrix."""
         return [self._items[row] for row in range(len(self.matrix.features))]
 
     def look_up(self) -> None:
-        """Take from the store what it knows of files that are remembered, all in one go."""
+        """Read the stored features of all files with a stored digest, in one query."""
         for position, content in self.files.contents.items():
             self._add(position, content)
         self.matrix.place(self.stored.known(list(self.matrix.left), hold=self.spec.backbone.pool_grid is not None))
 
     def compute(self, n_threads: int) -> None:
-        """Compute what no other process computes at this moment, and wait for the rest."""
+        """Compute the features that no other process is computing, and wait for the others."""
         pause = _FIRST_PAUSE
-        with closing(self._arriving(n_threads)) as arriving:
-            items: Iterable[bytes] = arriving
+        with closing(self._missing_items(n_threads)) as missing:
+            items: Iterable[bytes] = missing
             try:
                 while True:
                     n_before, elsewhere = len(self.matrix.left), list[bytes]()
-                    self._pass(self._claimed(items, elsewhere), n_threads)
+                    self._compute(self._leased(items, elsewhere), n_threads)
                     self.matrix.place(self.stored.known(elsewhere))
                     items = [item for item in elsewhere if item in self.matrix.left]
                     if not items:
                         return
-                    self.stored.release_all()  # what is not stored by now never will be, and others may wait for it
+                    self.stored.release_all()  # other processes may wait for features that could not be stored
                     pause = _FIRST_PAUSE if len(self.matrix.left) < n_before else min(2 * pause, _LONGEST_PAUSE)
                     time.sleep(pause)
             finally:
                 self.stored.release_all()
 
     def compute_on_cluster(self, device: str, n_jobs: int | None) -> None:
-        """Let workers compute, and store what they bring back as it comes."""
+        """Compute features on the workers of a cluster, and store each result as it arrives."""
         n_threads = _decoding_threads(None)
-        with closing(self._arriving(n_threads, keep=False)) as arriving:
-            items = list(arriving)
+        with closing(self._missing_items(n_threads, keep=False)) as missing:
+            items = list(missing)
         if self.files.failures:
-            self._pass(items, n_threads)  # is only decoded, so that one error names all
+            self._compute(items, n_threads)  # decodes only, so that one error lists all unreadable images
         elif items:
-            for rows, unfit in spread(items, self.files.source_of, self.spec, device=device, n_jobs=n_jobs):
+            for rows, unreadable in spread(items, self.files.source_of, self.spec, device=device, n_jobs=n_jobs):
                 self.stored.put(rows)
                 self.matrix.place(rows)
-                self.unfit |= unfit
+                self.unreadable |= unreadable
 
     def result(self) -> np.ndarray:
-        """Return the matrix, or raise the one error that names all that is missing in it."""
+        """Return the matrix, or raise one error that lists all unreadable images."""
         n_views = len(self.spec.views)
-        unfit = {i // n_views: why for item, why in self.unfit.items() for i in self.matrix.where(item)}
+        unreadable = {i // n_views: why for item, why in self.unreadable.items() for i in self.matrix.rows_of(item)}
         self.stored.remember(self.files.digests)
-        self.stored.forget([state for i in unfit if (state := self.files.stamps[i])])  # may be wrong about these
+        self.stored.forget([state for i in unreadable if (state := self.files.stamps[i])])  # may be wrong
         self.files.drop(self.files.source_of)
-        images, failures = self.files.images, self.files.failures | unfit
+        images, failures = self.files.images, self.files.failures | unreadable
         if failures:
             raise ImageReadError([(images.positions[i], label_of(images[i]), why) for i, why in failures.items()])
         return self.matrix.features
 
-    def _arriving(self, n_threads: int, *, keep: bool = True) -> Generator[bytes, None, None]:
-        """Yield items that have no features yet: at first those that are remembered, then as files are read."""
+    def _missing_items(self, n_threads: int, *, keep: bool = True) -> Generator[bytes, None, None]:
+        """Yield items without features: first those with a stored digest, then the others as files are read."""
         yield from list(self.matrix.left)
         with closing(self.files.read(n_threads, keep=keep)) as read:
-            for some in chunks(read, _CONTENTS_A_LOOKUP):
+            for some in chunks(read, _CONTENTS_PER_LOOKUP):
                 new = [item for position, content in some for item in self._add(position, content)]
                 self.matrix.place(self.stored.known(new))
                 left = [item for item in new if item in self.matrix.left]
@@ -145,21 +145,21 @@ class _Extraction:
                 yield from left
 
     def _add(self, position: int, content: bytes) -> list[bytes]:
-        """Note what an image is and where its rows belong; return those of its views that are new."""
+        """Register the digest of an image and its rows; return those of its items that are new."""
         items = dict(enumerate(self.spec.items(content), position * len(self.spec.views)))
         self._items |= items
         return [item for row, item in items.items() if self.matrix.add(row, item)]
 
-    def _claimed(self, items: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
-        """Yield those of `items` that nobody else computes; the others go to `elsewhere`."""
+    def _leased(self, items: Iterable[bytes], elsewhere: list[bytes]) -> Iterator[bytes]:
+        """Yield the items whose lease this call obtains; append the others to `elsewhere`."""
         for some in chunks(items, self.spec.backbone.batch_size):
             mine = self.stored.take(some) if self._is_useful() else some
             elsewhere += set(some).difference(mine)
-            self.matrix.place(self.stored.known(mine))  # what another has stored since it was looked up
+            self.matrix.place(self.stored.known(mine))  # another process may have stored them since the look-up
             yield from (item for item in mine if item in self.matrix.left)
 
-    def _pass(self, items: Iterable[bytes], n_threads: int) -> None:
-        for rows, unfit in passed(
+    def _compute(self, items: Iterable[bytes], n_threads: int) -> None:
+        for rows, unreadable in compute_batches(
             items,
             self.files.load,
             self.spec,
@@ -168,15 +168,15 @@ class _Extraction:
             is_useful=self._is_useful,
         ):
             self.matrix.place(rows)
-            self.unfit |= unfit
+            self.unreadable |= unreadable
 
     def _is_useful(self) -> bool:
-        """Tell whether what passes the network will be of use: returned, or at least stored."""
-        return not self.files.failures and (self.stored.is_writable or not self.unfit)
+        """Whether features computed from now on are returned, or at least stored."""
+        return not self.files.failures and (self.stored.is_writable or not self.unreadable)
 
 
 class _Files:
-    """What the files of one call hold: as remembered where a file has not changed, by reading it otherwise."""
+    """Contents of the files of one call: from stored digests for unchanged files, read otherwise."""
 
     def __init__(self, images: Images, store: FeatureStore | None) -> None:
         self.images = images
@@ -186,13 +186,13 @@ class _Files:
         known |= {images[i]: remembered[state] for i, state in enumerate(self.stamps) if state in remembered}
         self.contents = {i: known[image] for i, image in enumerate(images) if image in known}
         self.source_of = {content: images[i] for i, content in self.contents.items()}
-        self.failures: dict[int, str] = {}  # why a file cannot be read, by position
-        self.digests: dict[bytes, bytes] = {}  # content by state of the file, of those that were read
+        self.failures: dict[int, str] = {}  # reasons why files cannot be read, by position
+        self.digests: dict[bytes, bytes] = {}  # digests of the files that were read, by the state of the file
 
     def read(self, n_threads: int, *, keep: bool) -> Generator[tuple[int, bytes], None, None]:
-        """Yield position and content of the files that are not known; all are read as soon as can be.
+        """Yield position and digest of the files without a stored digest, reading all of them ahead.
 
-        With `keep`, their bytes are kept for `load`, as far as there is room.
+        With `keep`, their bytes are kept for `load` as far as memory allows.
         """
         unread: dict[Source, list[int]] = {}
         for position, image in enumerate(self.images):
@@ -200,15 +200,15 @@ class _Files:
                 unread.setdefault(image, []).append(position)
         read = partial(self._read, keep=keep)
         with threads(n_threads) as pool:
-            for some in ahead(pool, read, chunks(unread.items(), _FILES_A_TASK), len(unread)):
+            for some in ahead(pool, read, chunks(unread.items(), _FILES_PER_TASK), len(unread)):
                 yield from some
 
     def load(self, content: bytes) -> bytes:
-        """Return the bytes of an image: those that were kept, or else what its file holds."""
+        """Return the bytes of an image, kept from an earlier read or read from its file."""
         return self.images.reads.take(content) or read_content(self.source_of[content], content)
 
     def drop(self, contents: Iterable[bytes]) -> None:
-        """Keep bytes no longer that will not be decoded."""
+        """Free the bytes of images that will not be decoded."""
         self.images.reads.drop(contents)
 
     def _read(self, files: Sequence[tuple[Source, list[int]]], *, keep: bool) -> list[tuple[int, bytes]]:
@@ -233,29 +233,29 @@ class _Files:
 
 
 class _Matrix:
-    """The features of one call as they come."""
+    """Matrix of features of one call, filled row by row."""
 
     def __init__(self, n_rows: int, n_features: int, dtype: str) -> None:
         self.features = np.empty((n_rows, n_features), dtype)
-        self.left: dict[bytes, list[int]] = {}  # where the items belong that have no features yet
+        self.left: dict[bytes, list[int]] = {}  # rows of the items that have no features yet
         self.n_placed = 0
         self.on_place: Callable[[int], object] = lambda n_rows: None
-        self._placed: dict[bytes, int] = {}  # where the others are found
+        self._placed: dict[bytes, int] = {}  # first rows of the other items
 
     def add(self, row: int, item: bytes) -> bool:
-        """Note what belongs in `row`; tell whether it is new."""
+        """Register the item of `row`; return whether it is new."""
         if item in self._placed:
             self._copy(self.features[self._placed[item]], [row])
             return False
         self.left.setdefault(item, []).append(row)
         return len(self.left[item]) == 1
 
-    def where(self, item: bytes) -> list[int]:
-        """Return the rows where an item belongs, or the first one where it is."""
+    def rows_of(self, item: bytes) -> list[int]:
+        """Return the rows of an item without features, or the first row of an item with features."""
         return self.left[item] if item in self.left else [self._placed[item]]
 
     def place(self, rows: Iterable[tuple[bytes, np.ndarray]]) -> None:
-        """Put features in the rows where their item belongs."""
+        """Write features into all rows of their item."""
         for item, features in rows:
             places = self.left.pop(item)
             self._placed[item] = places[0]
@@ -268,6 +268,6 @@ class _Matrix:
 
 
 def _decoding_threads(n_jobs: int | None) -> int:
-    """As many as asked for; by default one a core, as long as Python lets them run side by side."""
+    """Return `n_jobs`, or by default one thread per core up to a maximum."""
     n_threads = effective_n_jobs(n_jobs)
-    return min(n_cores(), _MOST_THREADS) if n_jobs is None and n_threads == 1 else n_threads
+    return min(n_cores(), _MAX_THREADS) if n_jobs is None and n_threads == 1 else n_threads

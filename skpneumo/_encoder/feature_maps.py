@@ -1,4 +1,4 @@
-"""The maps that enter the first trainable layer, one row a view of an image: on disk, and read as they are needed."""
+"""Feature maps that enter the first trainable layer: stored on disk, one row per view, and read batch by batch."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,27 +15,27 @@ from skpneumo._images.sources import Images, label_of
 from skpneumo._utils.executor import ahead, threads
 from skpneumo.exceptions import ImageReadError
 
-_BYTES_AT_ONCE = 2**26  # of maps in memory while they are computed
+_BYTES_AT_ONCE = 2**26  # of maps held in memory during the first pass
 _READ_AHEAD = 2
 _TRIAL = b"can this be written?"
 
 
 class FeatureMaps:
-    """Rows of maps of the views of images, never all of them in memory.
+    """Feature maps of the views of images, never all of them in memory.
 
-    Where no layer is frozen the rows are squares, which are cut out of the images anew each time, and a new epoch
-    draws new views.
+    If no layer is frozen, the rows are preprocessed images, which are computed again each time, and each epoch has new
+    views.
 
     Parameters
     ----------
     images : Images
         The images.
     spec : FeatureSpec
-        From them to the maps of each of their views.
+        Specification of the maps of each view.
     store : FeatureStore or None
-        Where they lie. None: they are computed each time.
+        Store of the maps. If None, they are computed each time.
     settings : dict
-        Of `extract`: device, n_jobs.
+        Keyword arguments of `extract`: device, n_jobs.
     """
 
     def __init__(self, images: Images, spec: FeatureSpec, store: FeatureStore | None, **settings: Any) -> None:
@@ -48,12 +48,12 @@ class FeatureMaps:
         return len(self.images) * len(self.spec.views)
 
     def first_pass(self, progress: Callable[..., Any]) -> Iterator[np.ndarray]:
-        """Compute what is not there yet; yield all rows in order, some at a time.
+        """Compute the maps that are not stored; yield all rows in order, in blocks.
 
         Raises
         ------
         ImageReadError
-            Names every image that cannot be read.
+            If images cannot be read. It lists all of them.
         """
         n_views, row_bytes = (
             len(self.spec.views),
@@ -67,7 +67,7 @@ class FeatureMaps:
                 some = self.images.take(range(start, min(start + size, len(self.images))))
                 spec, store = (_only_decoded(self.spec), None) if failures else (self.spec, self.store)
                 try:
-                    rows, items = extract(some, spec, store, progress=_silent, **self.settings)
+                    rows, items = extract(some, spec, store, progress=_no_progress, **self.settings)
                 except ImageReadError as error:
                     failures += error.failures
                 if not failures:
@@ -78,7 +78,7 @@ class FeatureMaps:
             raise ImageReadError(failures)
 
     def batches(self, batches: Iterable[np.ndarray], epoch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield numbers of rows, as given, and the rows; the next ones are read meanwhile."""
+        """Yield each batch of row numbers with its rows, reading the next batches ahead."""
         with threads(1) as pool:
             yield from ahead(pool, lambda numbers: (numbers, self._read(numbers, epoch)), batches, _READ_AHEAD)
 
@@ -98,14 +98,14 @@ class FeatureMaps:
         return rows
 
     def _extract(self, chosen: np.ndarray, spec: FeatureSpec, numbers: np.ndarray) -> np.ndarray:
-        """Compute one view of some images, which may have gone or changed since the first pass."""
+        """Compute one view of some images; raise if an image is missing or changed since the first pass."""
         images = self.images.take(chosen).anew()
         try:
-            rows, items = extract(images, spec, self.store, progress=_silent, **self.settings)
+            rows, items = extract(images, spec, self.store, progress=_no_progress, **self.settings)
         except ImageReadError as error:
             raise ImageReadError(list(dict.fromkeys(error.failures))) from None
         changed = [
-            (position, label_of(image), "changed while the model was trained")
+            (position, label_of(image), "changed during training")
             for position, image, item, number in zip(images.positions, images, items, numbers, strict=True)
             if content_of(item) != content_of(self.items[number])
         ]
@@ -114,20 +114,20 @@ class FeatureMaps:
         return rows
 
     def _view_number(self, view: int, epoch: int) -> int:
-        """Keep the plain image in each epoch; draw the other views anew where nothing is stored."""
+        """Return the plain image in each epoch, and new other views in each epoch if nothing is stored."""
         number = self.spec.views[view]
         n_others = sum(other > 0 for other in self.spec.views)
         return number + epoch * n_others if number and self.store is None else number
 
 
 def _only_decoded(spec: FeatureSpec) -> FeatureSpec:
-    """Return what tells at little cost whether the rest of the images can be read."""
+    """Return a cheap specification that only decodes images, to find the other unreadable ones."""
     return replace(spec, backbone=replace(spec.backbone, n_layers=0))
 
 
 @contextmanager
 def maps_store(store: FeatureStore | None) -> Iterator[FeatureStore]:
-    """Lend `store`, or a temporary one where there is none that can be written."""
+    """Yield `store` if it is writable, otherwise a temporary store."""
     with ExitStack() as stack:
         if store is not None and store.put([(_TRIAL, np.zeros(0))]):
             yield store
@@ -136,10 +136,10 @@ def maps_store(store: FeatureStore | None) -> Iterator[FeatureStore]:
 
 
 @contextmanager
-def _silent(*_: Any) -> Iterator[Any]:
-    yield _Nobody()
+def _no_progress(*_: Any) -> Iterator[Any]:
+    yield _NoTask()
 
 
-class _Nobody:
+class _NoTask:
     def update(self, n: int) -> None:
-        """Say nothing: the pass as a whole has a bar."""
+        """Do nothing, since the whole pass has a progress bar."""

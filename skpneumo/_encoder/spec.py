@@ -1,4 +1,4 @@
-"""What shapes features: preprocessing, the frozen network, and the views of an image."""
+"""Specification of features: preprocessing, frozen network and views of an image."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from skpneumo._vgg19.backbone import Backbone
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What shapes the rows of features, or maps, that are made of an image: one for each of its views.
+    """Everything that determines the features, or feature maps, of an image: one row per view.
 
-    An item is what makes one row: the digest of an image, followed by the name of a view if it is not the plain one.
+    An item identifies a row: the digest of an image, followed by the name of the view unless it is the plain one.
     """
 
     preprocessing: Preprocessing
@@ -24,29 +24,29 @@ class FeatureSpec:
     augmentation: Augmentation = XRAY
 
     def key(self) -> bytes:
-        """Name everything that shapes the features of an item."""
+        """Return a digest of everything that determines the features of an item."""
         return digest(self.preprocessing.key() + self.backbone.key())
 
     def fingerprint(self) -> str:
-        """Name everything that shapes the features but rounding: models are fitted on those of one name."""
+        """Return a digest of everything that determines the features except rounding; a model needs the same one."""
         return digest(self.preprocessing.key() + self.backbone.identity()).hex()
 
     def items(self, content: bytes) -> list[bytes]:
-        """Name the views of an image."""
+        """Return the items of all views of an image."""
         return [self.augmentation.item(content, number) for number in self.views]
 
     def preprocess(self, data: bytes, items: Iterable[bytes]) -> list[np.ndarray]:
-        """Decode an image once, and cut all of `items` out of it.
+        """Decode an image once, and return the preprocessed image of each of `items`.
 
         Raises
         ------
         ValueError
-            The reason why it cannot be done.
+            If the image cannot be decoded.
         """
         gray = self.preprocessing.gray(data)
         return [self.preprocessing.resize(gray, self.augmentation.view(item, content_of(item))) for item in items]
 
 
 def content_of(item: bytes) -> bytes:
-    """Return the digest of the image that an item is a view of."""
+    """Return the digest of the image of an item."""
     return item[:DIGEST_SIZE]

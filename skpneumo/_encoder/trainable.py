@@ -1,4 +1,4 @@
-"""The trainable layers of VGG19 with the head behind them: the features that they make, and a step of training."""
+"""Trainable layers of VGG19 followed by the head: their features and their training step."""
 
 import threading
 from collections.abc import Iterable, Mapping
@@ -15,25 +15,25 @@ from skpneumo._keras.model_pool import Pool
 from skpneumo._vgg19.layers import LayerRange, map_side, n_channels
 
 _CLIP_NORM = 1.0
-_MAX_IDLE = 2  # their weights and moments take some 100 MB each
+_MAX_IDLE = 2  # weights and moments take about 100 MB per network
 
 
 @dataclass(frozen=True)
 class TrainableSpec:
-    """What makes one compiled network different from another.
+    """Specification of compiled trainable layers.
 
     Parameters
     ----------
     n_frozen, n_layers : int
-        It begins after the first and ends after the second number of layers.
+        The trainable layers are those from `n_frozen` up to `n_layers`.
     image_size, grid : int
-        Side of the squares in pixels; side of the grid that the last maps are averaged over.
+        Side of the preprocessed images in pixels; side of the grid over which the last maps are averaged.
     device, precision : str
-        Where and how it computes.
+        Device and precision of the computation.
     sizes : tuple of int
-        Features, units of the hidden layers, logits of a head to train. (): no training.
+        Numbers of features, hidden units and logits of the head to train. If empty, nothing is trained.
     dropout : float
-        Of the head.
+        Dropout rate of the head.
     """
 
     n_frozen: int
@@ -47,23 +47,23 @@ class TrainableSpec:
 
     @property
     def signature(self) -> tuple[tuple[int | None, ...], str]:
-        """Shape and type of the rows that enter."""
+        """Shape and type of the input rows."""
         n_numbers = map_side(self.n_frozen, self.image_size) ** 2 * n_channels(self.n_frozen)
         return (None, n_numbers), "float16" if self.n_frozen else "uint8"
 
     @property
     def batch_size(self) -> int:
-        """Rows a call."""
+        """Number of rows per call."""
         return _keras.batch_size(self.image_size, self.device)
 
 
 class TrainableLayers:
-    """Compiled trainable layers of one shape; its weights are set before each use.
+    """Compiled trainable layers, whose weights are set before each use.
 
     Parameters
     ----------
     shape : TrainableSpec
-        What it is compiled for.
+        Specification of the layers.
     """
 
     def __init__(self, shape: TrainableSpec) -> None:
@@ -84,11 +84,11 @@ class TrainableLayers:
                 [*self.head.states, self.mean, self.scale],
                 [shape.signature, ((None,), "int32"), ((None,), "float32"), ((), "float32")],
                 shape.device,
-                clip_norm=_CLIP_NORM,  # no decay: at such a rate it is lost in rounding, and averaging pulls back
+                clip_norm=_CLIP_NORM,  # no weight decay: rounding absorbs it, and averaging regularizes
             )
 
     def start(self, head: Head, random: np.random.RandomState, optimizer_state: list[np.ndarray] | None = None) -> None:
-        """Set what training begins with: layers, head, and the state of Adam."""
+        """Set the initial layers, head and state of Adam."""
         with _keras.place(self.shape.device):
             self.load(head.layers)
             self.head.reset(random, (head.coefs, head.intercepts))
@@ -97,7 +97,7 @@ class TrainableLayers:
             self.step.restore(optimizer_state)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Set the weights of the layers, keyed "block1_conv1/kernel" and so on."""
+        """Set the weights of the layers, with keys such as "block1_conv1/kernel"."""
         self.layer_range.load(arrays)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -105,7 +105,7 @@ class TrainableLayers:
         return self.layer_range.arrays()
 
     def features(self, rows: np.ndarray) -> np.ndarray:
-        """Return the features of maps, (n, n_features) float32; batch by batch, so that no row depends on others."""
+        """Return the features of maps, (n, n_features) float32, in batches, so that no row depends on others."""
         size = self.shape.batch_size
         with _keras.place(self.shape.device):
             return np.concatenate([self._forward(rows[i : i + size]) for i in range(0, len(rows), size)])
@@ -115,13 +115,13 @@ class TrainableLayers:
 
 
 TRAINABLE = Pool(TrainableLayers, _MAX_IDLE)
-_predicting = threading.Lock()  # threads that predict share one: each takes the whole device anyway
+_predicting = threading.Lock()  # one prediction at a time, since each one uses the whole device
 
 
 def trainable_features(
     shape: TrainableSpec, layers: Mapping[str, np.ndarray], maps: Iterable[np.ndarray]
 ) -> np.ndarray:
-    """Compute the features that `layers` make of maps, which come some rows at a time."""
+    """Compute the features of maps by `layers`, for maps that arrive in blocks of rows."""
     parts = []
     for rows in maps:
         with _predicting, TRAINABLE.borrow(shape) as trainable:
@@ -133,13 +133,13 @@ def trainable_features(
 def features_of_maps(
     shape: TrainableSpec, layers: Mapping[str, np.ndarray], maps: FeatureMaps, numbers: np.ndarray
 ) -> np.ndarray:
-    """Compute the features that `layers` make of some rows of `maps`, whose first pass is done."""
+    """Compute the features of some rows of `maps` by `layers`, after the first pass."""
     with TRAINABLE.borrow(shape) as trainable:
         trainable.load(layers)
         return features_of_rows(trainable, maps, numbers)
 
 
 def features_of_rows(trainable: TrainableLayers, maps: FeatureMaps, numbers: np.ndarray) -> np.ndarray:
-    """Compute the features of some rows of `maps` with the layers as they are."""
+    """Compute the features of some rows of `maps` with the current weights of the layers."""
     batches = np.array_split(numbers, -(-len(numbers) // trainable.shape.batch_size))
     return np.concatenate([trainable.features(rows) for _, rows in maps.batches(batches)])

@@ -1,1 +1,1 @@
-"""Heads on features, in numpy: what is trained, and what else is known of the features of training images."""
+"""Heads on features, and what else is computed from features: resampling, domain adaptation and novelty."""

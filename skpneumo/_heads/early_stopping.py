@@ -1,4 +1,4 @@
-"""Early stopping: a score an epoch, the best weights kept."""
+"""Early stopping on one score per epoch, keeping the best weights."""
 
 from typing import Generic, TypeVar
 
@@ -6,14 +6,14 @@ T = TypeVar("T")
 
 
 class EarlyStopping(Generic[T]):
-    """Keeps the best state and says when the score has ceased to rise.
+    """Keep the best state and stop when the score stops improving.
 
     Parameters
     ----------
     n_iter_no_change : int
-        Epochs without a rise after which it is over.
+        Maximum number of epochs without an improvement of at least `tol`.
     tol : float
-        What counts as a rise of the score.
+        Minimum increase of the score that counts as an improvement.
 
     Examples
     --------
@@ -33,7 +33,7 @@ class EarlyStopping(Generic[T]):
         self._waited = 0
 
     def add(self, score: float, state: T, accuracy: float = float("nan")) -> bool:
-        """Note the score of an epoch, the state that has it and its accuracy; tell whether to stop by the score."""
+        """Record the score, state and accuracy of an epoch; return whether to stop."""
         best = self.scores[self.best_iter] if self.scores else -float("inf")
         self.scores.append(score)
         self.accuracies.append(accuracy)

@@ -1,4 +1,4 @@
-"""A head with the history of its training, and what its optimizer goes on with."""
+"""A fitted head with its training history and the state of its optimizer."""
 
 from dataclasses import dataclass, field, replace
 
@@ -10,18 +10,18 @@ from skpneumo._heads.head import Head
 
 @dataclass(frozen=True)
 class History:
-    """How a training went.
+    """Training history.
 
     Parameters
     ----------
     n_iter : int
-        Passes of a solver, or epochs.
+        Number of passes of the solver, or epochs.
     loss_curve, accuracy_curve : list of float
-        One an epoch.
+        Loss and accuracy of each epoch.
     validation_scores, validation_accuracies : list of float or None
-        One an epoch, with early stopping.
+        Validation score and accuracy of each epoch. None without early stopping.
     best_iter : int or None
-        The epoch whose weights were kept, with early stopping.
+        Epoch whose weights were kept. None without early stopping.
     """
 
     n_iter: int = 0
@@ -34,14 +34,14 @@ class History:
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A head, its history, and the state of the optimizer that trained it; None where a solver did."""
+    """A head, its history, and the state of its optimizer; None if a solver fitted it."""
 
     head: Head
     history: History = field(default_factory=History)
     optimizer_state: list[np.ndarray] | None = None
 
     def stopped(self, stopping: EarlyStopping[Head] | None, first: int) -> "FittedHead":
-        """Return the weights of the best epoch; `first` is the number of the first epoch."""
+        """Return a copy with the weights of the best epoch; `first` is the number of the first epoch."""
         if stopping is None:
             return self
         history = replace(

@@ -1,4 +1,4 @@
-"""The head in numpy: standardised features, layers, logits and their gradients."""
+"""The head in numpy: standardization, layers, logits and their gradients."""
 
 from dataclasses import dataclass, field
 
@@ -11,9 +11,9 @@ from skpneumo._utils.blas import row_blocks, single_blas_thread
 
 @dataclass(frozen=True)
 class Head:
-    """Standardisation, then layers: each maps ``h`` to ``relu(h @ coef + intercept)``, the last without relu.
+    """Standardization, then layers: each maps ``h`` to ``relu(h @ coef + intercept)``, the last without relu.
 
-    With `layers`, these are the tuned layers of VGG19 that its features come from.
+    `layers` are the trained layers of VGG19 that compute the features, if there are any.
     """
 
     mean: np.ndarray
@@ -23,12 +23,15 @@ class Head:
     layers: dict[str, np.ndarray] = field(default_factory=dict)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return (n_samples, 1) for two classes, (n_samples, n_classes) for more."""
+        """Return the logits, (n_samples, 1) for two classes or (n_samples, n_classes) for more."""
         with single_blas_thread():
             return np.concatenate([self._logits(features[rows]) for rows in row_blocks(features)])
 
     def gradients(self, features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Differentiate weighted sums of logits by the features: `weights` are (n_samples, n_outputs)."""
+        """Return the gradients of weighted sums of logits with respect to the features.
+
+        `weights` has shape (n_samples, n_outputs).
+        """
         with single_blas_thread():
             return np.concatenate([self._gradients(features[rows], weights[rows]) for rows in row_blocks(features)])
 
@@ -42,7 +45,7 @@ class Head:
         return gradients / self.scale
 
     def _hidden(self, features: np.ndarray) -> list[np.ndarray]:
-        """Return what enters each layer."""
+        """Return the inputs of each layer."""
         hidden = [(features - self.mean) / self.scale]
         for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
             hidden.append(np.maximum(hidden[-1] @ coef + intercept, 0))
@@ -52,11 +55,11 @@ class Head:
 def standardize(
     features: np.ndarray, sample_weight: np.ndarray, *, overwrite: bool, start: Head | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bring each feature to mean 0 and standard deviation 1; return the features, the means and the deviations.
+    """Scale each feature to mean 0 and standard deviation 1; return the features, the means and the deviations.
 
-    With `start`, its means and deviations are used, which its weights were trained for.
+    With `start`, use its means and deviations, for which its weights were trained.
     """
-    # By blocks of rows, since StandardScaler takes several times the matrix that it is given, and longer.
+    # StandardScaler needs several times the memory of the matrix, and more time.
     mean, scale = (start.mean, start.scale) if start else mean_and_scale(features, sample_weight)
     standardized = features if overwrite else np.empty(features.shape, features.dtype)
     for rows in row_blocks(features):
@@ -65,23 +68,23 @@ def standardize(
 
 
 def mean_and_scale(features: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weighted mean and standard deviation of each feature; 1 for the deviation of a constant one."""
-    share = sample_weight / sample_weight.sum()
+    """Return the weighted mean and standard deviation of each feature; the latter is 1 for constant features."""
+    weight = sample_weight / sample_weight.sum()
     mean, variance = np.zeros((2, features.shape[1]))
     with single_blas_thread():
         for rows in row_blocks(features):
-            mean += share[rows] @ features[rows].astype(np.float64, copy=False)
+            mean += weight[rows] @ features[rows].astype(np.float64, copy=False)
         for rows in row_blocks(features):
-            variance += share[rows] @ (features[rows] - mean) ** 2
-    # What StandardScaler takes for constant too: a variance that rounding alone explains.
+            variance += weight[rows] @ (features[rows] - mean) ** 2
+    # Like StandardScaler, treat a variance within rounding error as that of a constant feature.
     variance[np.sqrt(variance) <= len(features) * np.finfo(np.float64).eps * np.abs(mean)] = 1
     return mean, np.sqrt(variance)
 
 
 def prior_shift(logits: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
-    """Solve the intercepts anew on images as they are, with all else held: what has to be added to the logits.
+    """Fit the intercepts without class weights and resampling, at fixed coefficients; return the shift of the logits.
 
-    Nothing where some class has no image of any weight: there is no such intercept.
+    The shift is 0 if a class has no image of positive weight, since its intercept is not finite.
     """
     present, n_outputs = np.unique(codes[sample_weight > 0]), logits.shape[1]
     if len(present) < max(n_outputs, 2):
@@ -94,8 +97,8 @@ def prior_shift(logits: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray
         return (weight * (proba - targets)).sum(axis=0)
 
     if n_outputs == 1:
-        furthest = np.abs(logits).max() + 50
-        return np.array([brentq(lambda shift: gradient(np.array([shift]))[0], -furthest, furthest)])
+        bound = np.abs(logits).max() + 50
+        return np.array([brentq(lambda shift: gradient(np.array([shift]))[0], -bound, bound)])
 
     def loss(shift: np.ndarray) -> float:
         return -float((weight * targets * log_softmax(logits + shift, axis=1)).sum())
@@ -105,9 +108,9 @@ def prior_shift(logits: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray
 
 
 def check_finite(head: Head, name: str, rate: float) -> None:
-    """Refuse weights that training has driven to infinity; `name` is the parameter that set its rate."""
+    """Raise if the weights are not finite; `name` is the parameter of the learning rate."""
     if not all(np.isfinite(array).all() for array in [*head.coefs, *head.intercepts, *head.layers.values()]):
         raise ValueError(
-            f"training has left the finite numbers: choose a {name} below {rate}, or check that the features are of a "
-            "reasonable scale."
+            f"Training diverged, and the weights are not finite: choose a {name} below {rate}, or check the scale of "
+            "the features."
         )

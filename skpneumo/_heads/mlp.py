@@ -1,4 +1,4 @@
-"""Dense layers in Keras and their training, compiled once a process for each shape."""
+"""Dense layers in Keras and their training, compiled once per process for each shape."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,29 +11,29 @@ from skpneumo import _keras
 from skpneumo._heads.early_stopping import EarlyStopping
 from skpneumo._heads.fitted_head import FittedHead, History
 from skpneumo._heads.head import Head, check_finite
-from skpneumo._heads.resampling import Drawn
+from skpneumo._heads.resampling import TrainingRows
 from skpneumo._keras.model_pool import Pool
 
 _IDLE_NETWORKS = 8
-_MAX_LEARNING_RATE = 1e38  # that float32 holds
+_MAX_LEARNING_RATE = 1e38  # limit of float32
 
 Weights = tuple[list[np.ndarray], list[np.ndarray]]  # kernels and biases
 
 
 class DenseLayers:
-    """Dense ReLU layers up to one logit (two classes) or one a class.
+    """Dense ReLU layers with one logit for two classes, otherwise one per class.
 
     Parameters
     ----------
     sizes : tuple of int
-        Features, units of each hidden layer, logits.
+        Numbers of features, units of each hidden layer, and logits.
     dropout : float
-        Share of the hidden units that a step of training leaves out.
+        Fraction of the hidden units to drop in a training step.
     """
 
     def __init__(self, sizes: tuple[int, ...], dropout: float) -> None:
         layers = _keras.keras().layers
-        # Keras's default initializer draws its seed from Python's random numbers.
+        # Keras's default initializer would change the state of Python's random numbers.
         self.dense = [layers.Dense(units, kernel_initializer="zeros", dtype="float32") for units in sizes[1:]]
         hidden = sizes[1:-1] if dropout else ()
         self.dropouts = [layers.Dropout(dropout, seed=0, dtype="float32") for _ in hidden]
@@ -47,11 +47,11 @@ class DenseLayers:
 
     @property
     def states(self) -> list[Any]:
-        """What training changes besides: the random generators of dropout."""
+        """States of the random generators of dropout."""
         return [dropout.seed_generator.state for dropout in self.dropouts]
 
     def reset(self, random: np.random.RandomState, start: Weights | None) -> None:
-        """Start from given weights, or from drawn kernels (Glorot) and zero biases."""
+        """Set the weights to `start`, or to random kernels (Glorot) and zero biases."""
         glorot = _keras.keras().initializers.GlorotUniform
         for layer, *given in zip_longest(self.dense, *start or ()):
             if given:
@@ -63,12 +63,12 @@ class DenseLayers:
             state.assign(np.array([_seed(random), 0], np.uint32))
 
     def weights(self) -> Weights:
-        """Return kernels and biases as numpy."""
+        """Return the kernels and biases as arrays."""
         kernels, biases = zip(*(layer.get_weights() for layer in self.dense), strict=True)
         return list(kernels), list(biases)
 
     def objective(self, features: Any, codes: Any, weights: Any, alpha: Any) -> tuple[Any, list[Any]]:
-        """Return the loss with its penalty, alpha / 2 * n_inputs * ||kernel||^2 of each layer, and the accuracy."""
+        """Return the loss, with the penalty alpha / 2 * n_inputs * ||kernel||^2 of each layer, and the accuracy."""
         ops, hidden = _keras.keras().ops, features
         for layer, dropout in zip_longest(self.dense[:-1], self.dropouts):
             hidden = ops.relu(layer(hidden))
@@ -76,18 +76,18 @@ class DenseLayers:
         logits = self.dense[-1](hidden)
         if logits.shape[-1] == 1:
             losses = ops.binary_crossentropy(ops.cast(codes, "float32")[:, None], logits, from_logits=True)[:, 0]
-            called = ops.cast(logits[:, 0] > 0, "int32")
+            predicted = ops.cast(logits[:, 0] > 0, "int32")
         else:
             losses = ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
-            called = ops.cast(ops.argmax(logits, axis=-1), "int32")
+            predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
         penalty = alpha * sum(layer.kernel.shape[0] * _keras.l2_loss(layer.kernel) for layer in self.dense)
         loss = ops.mean(weights * losses) + penalty
-        return loss, [loss, ops.mean(ops.cast(called == codes, "float32"))]
+        return loss, [loss, ops.mean(ops.cast(predicted == codes, "float32"))]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What makes one compiled network different from another: sizes and dropout of its layers, and its device."""
+    """Specification of a compiled network: sizes and dropout of its layers, and its device."""
 
     sizes: tuple[int, ...]
     dropout: float
@@ -113,22 +113,21 @@ _NETWORKS = Pool(DenseNetwork, _IDLE_NETWORKS)
 
 
 def fit_mlp(
-    draws: Iterator[Drawn],
+    epochs: Iterator[TrainingRows],
     mean: np.ndarray,
     scale: np.ndarray,
     *,
     max_iter: int,
     start: FittedHead | None = None,
-    held: Any = None,
+    validation: Any = None,
     stopping: EarlyStopping[Head] | None = None,
     progress: Callable[..., Any],
     **parameters: Any,
 ) -> FittedHead:
-    """Train dense ReLU layers by Adam, from random weights and zero biases or from `start`.
+    """Train dense ReLU layers with Adam, from random weights and zero biases or from `start`.
 
-    Each epoch is trained on what `draws` gives for it, standardised.
-    A task of `progress` is told of each epoch with the head as it stands, and may stop the training; so may `stopping`,
-    told how the head does on the rows `held`.
+    `epochs` yields the standardized rows of each epoch. Training stops early if the task of `progress` returns True for
+    an epoch, or by `stopping`, with the scores on the rows `validation`.
     """
     loss_curve: list[float] = []
     accuracy_curve: list[float] = []
@@ -142,15 +141,15 @@ def fit_mlp(
             loss_curve.append(float(loss))
             accuracy_curve.append(float(accuracy))
             task.set_postfix(loss=loss, accuracy=accuracy)
-            is_over = False
+            should_stop = False
             if stopping is not None:
-                now = fitted(weights()).head
-                score, accuracy = held.examples.judge(now.logits(held.features))
-                is_over = stopping.add(score, now, accuracy)
-            return task.update(state=lambda: fitted(weights())) or is_over
+                head = fitted(weights()).head
+                score, accuracy = validation.examples.evaluate(head.logits(validation.features))
+                should_stop = stopping.add(score, head, accuracy)
+            return task.update(state=lambda: fitted(weights())) or should_stop
 
         weights, moments = train_dense(
-            draws,
+            epochs,
             max_iter=max_iter,
             on_epoch=on_epoch,
             start=(start.head.coefs, start.head.intercepts) if start else None,
@@ -163,7 +162,7 @@ def fit_mlp(
 
 
 def train_dense(
-    draws: Iterator[Drawn],
+    epochs: Iterator[TrainingRows],
     *,
     n_classes: int,
     hidden_layer_sizes: Sequence[int],
@@ -178,32 +177,32 @@ def train_dense(
     start: Weights | None = None,
     state: list[np.ndarray] | None = None,
 ) -> tuple[Weights, list[np.ndarray]]:
-    """Train for `max_iter` epochs on what `draws` gives for each, or until `on_epoch`, told loss and accuracy, says so.
+    """Train for `max_iter` epochs on the rows that `epochs` yields, or until `on_epoch` returns True.
 
-    Start from drawn weights, or from those of `start` and from what the steps that led to them have gathered, `state`.
-    Return the weights and this state.
+    `on_epoch` gets the loss, the accuracy and a function that returns the weights. Training starts from random weights,
+    or from `start` with the optimizer state `state`. Return the weights and the optimizer state.
     """
-    drawn, epoch = next(draws), None
+    resampled, epoch = next(epochs), None
     learning_rate = min(float(learning_rate_init), _MAX_LEARNING_RATE)
-    sizes = (drawn.features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
+    sizes = (resampled.features.shape[1], *hidden_layer_sizes, 1 if n_classes == 2 else n_classes)
     with _NETWORKS.borrow(Shape(sizes, float(dropout), device)) as network, _keras.place(device):
         network.layers.reset(random, start)
         network.step.restore(state)
         in_memory = _keras.InMemory()
 
         for number in range(max_iter):
-            drawn = next(draws) if number else drawn
-            if epoch is None or drawn is not epoch.drawn:
-                epoch = _Epoch(drawn, alpha)
+            resampled = next(epochs) if number else resampled
+            if epoch is None or resampled is not epoch.resampled:
+                epoch = _Epoch(resampled, alpha)
 
             def step(*batch: np.ndarray, penalty: float = epoch.penalty) -> np.ndarray:
                 return network.step(*batch, penalty, learning_rate=learning_rate)
 
-            figures = np.zeros(2)
+            totals = np.zeros(2)
             for batch in epoch.batches(random, batch_size):
-                for n_rows, of_step in in_memory(step, *batch):
-                    figures += n_rows * of_step
-            loss, accuracy = figures / len(drawn.rows)
+                for n_rows, means in in_memory(step, *batch):
+                    totals += n_rows * means
+            loss, accuracy = totals / len(resampled.rows)
             if on_epoch(loss, accuracy, network.layers.weights):
                 break
         trained = network.layers.weights()
@@ -212,21 +211,21 @@ def train_dense(
 
 
 class _Epoch:
-    """Rows as a compiled step takes them, and the penalty that goes with their weights."""
+    """Arrays of the rows of an epoch for the compiled step, and the penalty for the scale of their weights."""
 
-    def __init__(self, drawn: Drawn, alpha: float) -> None:
-        self.drawn = drawn
-        in_all = drawn.weights[drawn.rows]
+    def __init__(self, resampled: TrainingRows, alpha: float) -> None:
+        self.resampled = resampled
+        weights = resampled.weights[resampled.rows]
         self.arrays = (
-            drawn.features.astype(np.float32, copy=False),
-            drawn.codes.astype(np.int32),
-            (drawn.weights / in_all.mean()).astype(np.float32),
+            resampled.features.astype(np.float32, copy=False),
+            resampled.codes.astype(np.int32),
+            (resampled.weights / weights.mean()).astype(np.float32),
         )
-        self.penalty = float(alpha / in_all.sum())
+        self.penalty = float(alpha / weights.sum())
 
     def batches(self, random: np.random.RandomState, size: int) -> Iterator[list[np.ndarray]]:
-        """Yield the rows in random order, some at a time."""
-        order = random.permutation(self.drawn.rows)
+        """Yield batches of the rows in random order."""
+        order = random.permutation(self.resampled.rows)
         for first in range(0, len(order), size):
             yield [array[order[first : first + size]] for array in self.arrays]
 

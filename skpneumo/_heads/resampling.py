@@ -1,4 +1,4 @@
-"""Imbalance: rows drawn anew for a head to be trained on, by imbalanced-learn's samplers."""
+"""Class imbalance: resample the training rows with samplers of imbalanced-learn."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ SAMPLERS = ("over", "under", "smote")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What a head is trained on for a while: `rows` of `features`, some of them more than once."""
+class TrainingRows:
+    """Rows to train a head on: `rows` are indices into `features`, possibly repeated."""
 
     features: np.ndarray
     codes: np.ndarray
@@ -20,116 +20,116 @@ class Drawn:
     rows: np.ndarray
 
     @classmethod
-    def all_of(cls, features: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> "Drawn":
-        """Take each row once."""
+    def all_of(cls, features: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> "TrainingRows":
+        """Return each row once."""
         return cls(features, codes, weights, np.arange(len(codes)))
 
     def class_count(self, n_classes: int) -> np.ndarray:
-        """Sum the weights of each class."""
+        """Return the sum of the weights of each class."""
         return np.bincount(self.codes[self.rows], weights=self.weights[self.rows], minlength=n_classes)
 
 
 class Resampler:
-    """Draws rows by a sampler, or takes all of them as they are.
+    """Resample training rows with a sampler, or return all of them without one.
 
     Parameters
     ----------
     sampler : None, "over", "under", "smote" or sampler of imbalanced-learn
-        What is drawn; it sees plain rows, and all views of an image that it picks are picked.
+        The sampler, which is applied to the plain views. If it selects an image, all views of the image are selected.
     classes : ndarray of shape (n_classes,)
-        The labels that codes stand for.
+        The class labels, indexed by codes.
     n_views : int
-        Rows that stand for an image, one after the other, the plain one first.
+        Number of consecutive rows per image, the plain view first.
     random : RandomState
-        Where each draw takes its seed from.
+        Source of the seed of each resampling.
     """
 
     def __init__(self, sampler: Any, classes: np.ndarray, n_views: int, random: np.random.RandomState) -> None:
         self.name, self.classes, self.n_views, self.random = sampler, classes, n_views, random
         self.sampler = _samplers()[sampler]() if isinstance(sampler, str) else sampler
 
-    def draws(self, rows: Drawn) -> Iterator[Drawn]:
-        """Draw, again and again, some of `rows`; or, by samplers that make new ones, others in their place.
+    def epochs(self, rows: TrainingRows) -> Iterator[TrainingRows]:
+        """Yield the resampled rows of each epoch: a selection of `rows`, or new rows created from them.
 
         Raises
         ------
         ValueError
-            The sampler cannot work with so few rows; or makes new ones, which have no weights.
+            If there are too few rows for the sampler, or it creates new rows although there are sample weights.
         """
         while True:
-            yield rows if self.sampler is None else self._draw(rows)
+            yield rows if self.sampler is None else self._resample_all(rows)
 
-    def _draw(self, rows: Drawn) -> Drawn:
+    def _resample_all(self, rows: TrainingRows) -> TrainingRows:
         seed = int(self.random.randint(2**31 - 1))
         weights = rows.weights[:: self.n_views]
-        known = np.flatnonzero(weights > 0)  # others are as good as absent
-        if len(np.unique(rows.codes[:: self.n_views][known])) < 2:
+        weighted = np.flatnonzero(weights > 0)  # images of weight 0 have no effect
+        if len(np.unique(rows.codes[:: self.n_views][weighted])) < 2:
             return rows
-        images, made = self._resample(rows, 0, known, seed)
-        if images is None:
-            return Drawn.all_of(*self._new_rows(made, rows, known, seed))
-        picked = known[images]
-        return replace(rows, rows=(picked[:, np.newaxis] * self.n_views + np.arange(self.n_views)).ravel())
+        selected, created = self._resample(rows, 0, weighted, seed)
+        if selected is None:
+            return TrainingRows.all_of(*self._new_rows(created, rows, weighted, seed))
+        images = weighted[selected]
+        return replace(rows, rows=(images[:, np.newaxis] * self.n_views + np.arange(self.n_views)).ravel())
 
     def _resample(
-        self, rows: Drawn, view: int, known: np.ndarray, seed: int
+        self, rows: TrainingRows, view: int, images: np.ndarray, seed: int
     ) -> tuple[np.ndarray | None, tuple[np.ndarray, np.ndarray]]:
-        """Resample one view of images; return which it picks, or None, and features and codes that come out."""
+        """Resample one view of images; return the selected indices, or None, and the resulting features and codes."""
         sampler = clone(self.sampler)
         names = sorted(name for name in sampler.get_params() if name.split("__")[-1] == "random_state")
         sampler.set_params(**{name: (seed + i) % 2**31 for i, name in enumerate(names)})
-        numbers = known * self.n_views + view
-        features = np.zeros((len(known), 1), np.float32) if _draws_blindly(sampler) else rows.features[numbers]
+        numbers = images * self.n_views + view
+        features = np.zeros((len(images), 1), np.float32) if _ignores_features(sampler) else rows.features[numbers]
         labels = self.classes[rows.codes[numbers]]
         try:
-            made, made_labels = sampler.fit_resample(features, labels)
+            created, created_labels = sampler.fit_resample(features, labels)
         except ValueError as error:
             counts = dict(zip(*(array.tolist() for array in np.unique(labels, return_counts=True)), strict=True))
-            raise ValueError(f"sampler={self.name!r} cannot work with {counts} images a class: {error}") from error
+            raise ValueError(f"sampler={self.name!r} cannot resample {counts} images per class: {error}") from error
         is_smoothed = getattr(sampler, "shrinkage", None) is not None
-        images = None if is_smoothed else getattr(sampler, "sample_indices_", None)
-        return images, (made, np.searchsorted(self.classes, made_labels))
+        selected = None if is_smoothed else getattr(sampler, "sample_indices_", None)
+        return selected, (created, np.searchsorted(self.classes, created_labels))
 
     def _new_rows(
-        self, made: tuple[np.ndarray, np.ndarray], rows: Drawn, known: np.ndarray, seed: int
+        self, created: tuple[np.ndarray, np.ndarray], rows: TrainingRows, images: np.ndarray, seed: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Put together the rows that were made of plain views, and such of each other view."""
+        """Return the new rows created from the plain view together with those of each other view."""
         parts = []
         for view in range(self.n_views):
-            X, y = made if view == 0 else self._resample(rows, view, known, seed)[1]
-            numbers = known * self.n_views + view
+            X, y = created if view == 0 else self._resample(rows, view, images, seed)[1]
+            numbers = images * self.n_views + view
             parts.append((X, y, self._weights_of(y, rows.codes[numbers], rows.weights[numbers])))
         X, y, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return X.astype(rows.features.dtype, copy=False), y, weights
 
-    def _weights_of(self, made: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _weights_of(self, created: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
         of_class = np.zeros(codes.max() + 1)
         of_class[codes] = weights
         if not np.allclose(of_class[codes], weights):
             raise ValueError(
-                f"sampler={self.name!r} makes new rows, which have no sample_weight: choose one that picks among "
-                'images, such as "over" or "under", or leave sample_weight out.'
+                f"sampler={self.name!r} creates new rows, which have no sample_weight: use a sampler that selects "
+                "images, such as 'over' or 'under', or do not pass sample_weight."
             )
-        return of_class[made]
+        return of_class[created]
 
 
-def refuse_makers(sampler: Any) -> None:
-    """Refuse, before any work, what is known to make new features, which trainable layers cannot do with."""
+def check_sampler_selects_images(sampler: Any) -> None:
+    """Raise if a sampler is known to create new features, which trainable layers cannot use."""
     from imblearn.combine import SMOTEENN, SMOTETomek
     from imblearn.over_sampling import RandomOverSampler
     from imblearn.over_sampling.base import BaseOverSampler
 
-    known = _samplers()[sampler]() if isinstance(sampler, str) else sampler
-    is_picking = isinstance(known, RandomOverSampler) and getattr(known, "shrinkage", None) is None
-    if isinstance(known, (BaseOverSampler, SMOTEENN, SMOTETomek)) and not is_picking:
-        raise ValueError(makes_features(sampler))
+    instance = _samplers()[sampler]() if isinstance(sampler, str) else sampler
+    selects_images = isinstance(instance, RandomOverSampler) and getattr(instance, "shrinkage", None) is None
+    if isinstance(instance, (BaseOverSampler, SMOTEENN, SMOTETomek)) and not selects_images:
+        raise ValueError(new_features_message(sampler))
 
 
-def makes_features(sampler: Any) -> str:
-    """Say why trainable layers cannot do with what a sampler makes."""
+def new_features_message(sampler: Any) -> str:
+    """Return the error message for a sampler that creates new features."""
     return (
-        f"sampler={sampler!r} makes new features, but trainable layers need images: choose one that "
-        'picks among images, such as "over" or "under", or n_trainable_layers=0.'
+        f"sampler={sampler!r} creates new features, but trainable layers require images: use a sampler that selects "
+        "images, such as 'over' or 'under', or set n_trainable_layers=0."
     )
 
 
@@ -140,8 +140,8 @@ def _samplers() -> dict[str, Any]:
     return {"over": RandomOverSampler, "under": RandomUnderSampler, "smote": SMOTE}
 
 
-def _draws_blindly(sampler: Any) -> bool:
-    """Tell whether it never looks at a feature, so that none needs to be copied for it."""
+def _ignores_features(sampler: Any) -> bool:
+    """Whether a sampler does not use the features, so that they need not be copied."""
     from imblearn.over_sampling import RandomOverSampler
     from imblearn.under_sampling import RandomUnderSampler
 

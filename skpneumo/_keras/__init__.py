@@ -1,4 +1,4 @@
-"""The one door to Keras: nothing outside this package imports it or a framework under it."""
+"""Interface to Keras: only this package imports Keras or its backends."""
 
 from skpneumo._keras.compile import InMemory, Step, compile_forward, compile_step, is_out_of_memory, l2_loss
 from skpneumo._keras.device import (

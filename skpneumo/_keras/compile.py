@@ -1,4 +1,4 @@
-"""Passes and training steps, written in Keras's operations, compiled into functions of arrays."""
+"""Compile forward passes and training steps, written with Keras operations, into functions of arrays."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,8 @@ from skpneumo._keras.device import framework, keras, place, refuse_fork
 from skpneumo._keras.optimizer import Optimizer, Signature
 
 _TOO_LARGE = (
-    "the device has no memory for a batch of {} images: it goes on with batches of half the size, and halves them "
-    "again where need be. A smaller batch_size or image_size, or device='cpu', avoids this."
+    "The device does not have enough memory for a batch of {} images: the batch is halved until it fits. Reduce "
+    "batch_size or image_size, or set device='cpu', to avoid this."
 )
 
 R = TypeVar("R")
@@ -25,20 +25,20 @@ def compile_forward(
     *,
     full_batch: int | None = None,
 ) -> Callable[..., np.ndarray]:
-    """Compile `function` of tensors, written in Keras's operations, into one from arrays to an array.
+    """Compile `function` of tensors, written with Keras operations, into a function from arrays to an array.
 
     Parameters
     ----------
     function : callable
-        It takes tensors whose first axis is that of the batch, and so returns one.
+        Takes tensors and returns a tensor; the first axis of each is the batch axis.
     variables : list of keras.Variable
-        What it reads. A value that is assigned to one of them counts from the next call on.
+        Variables that the function reads. A value assigned to one of them takes effect from the next call on.
     signature : list of (shape, dtype)
-        Of each tensor.
+        Shape and dtype of each tensor.
     device : {"cpu", "gpu"}
-        Where it runs.
+        Device of the computation.
     full_batch : int, optional
-        The usual number of rows. JAX, which compiles anew for every other number, pads to this and to powers of two.
+        Usual number of rows. JAX, which compiles once per number of rows, pads to this number or to powers of two.
     """
     with place(device):
         compiled = framework().compile_forward(function, variables, signature, full_batch)
@@ -54,14 +54,14 @@ def compile_forward(
 
 
 class Step:
-    """A compiled step of Adam, with the state that its steps have gathered.
+    """A compiled training step of Adam, with the state of the optimizer.
 
     Parameters
     ----------
     run : callable
-        The step, of arrays.
+        The step as a function of arrays.
     optimizer : Optimizer
-        What it trains and changes.
+        The optimizer and the variables that the step updates.
     """
 
     def __init__(self, run: Callable[..., np.ndarray], optimizer: Optimizer) -> None:
@@ -69,17 +69,17 @@ class Step:
         self._optimizer = optimizer
 
     def __call__(self, *arrays: Any, learning_rate: float) -> np.ndarray:
-        """Take a step on a batch, and return the figures of the objective from before it."""
+        """Take a step on a batch, and return the scalars of the objective before the step."""
         refuse_fork()
         self._optimizer.learning_rate.assign(np.float32(learning_rate))
         return self._run(*arrays)
 
     def state(self) -> list[np.ndarray]:
-        """Return the number of steps and the moments of the gradients."""
+        """Return the state of Adam: the number of steps and the moments of the gradients."""
         return [np.array(variable.numpy()) for variable in self._optimizer.adam.variables]
 
     def restore(self, state: Sequence[np.ndarray] | None) -> None:
-        """Go on from such a state; forget all steps where it is None."""
+        """Set the state of Adam; if None, reset it."""
         variables = self._optimizer.adam.variables
         if state is None:
             state = [np.zeros(variable.shape, variable.dtype) for variable in variables]
@@ -96,25 +96,25 @@ def compile_step(
     *,
     clip_norm: float | None = None,
 ) -> Step:
-    """Compile a step of Adam, for every number of rows in a batch.
+    """Compile a training step of Adam for any number of rows per batch.
 
     Parameters
     ----------
     objective : callable
-        It takes tensors and returns the loss and a list of scalars to be told of it.
+        Takes tensors and returns the loss and a list of scalars to report.
     trained : list of keras.Variable
-        What is trained.
+        Variables to train.
     others : list of keras.Variable
-        What the objective changes besides: the states of random generators.
+        Other variables that the objective changes: states of random generators.
     signature : list of (shape, dtype)
-        Of each tensor.
+        Shape and dtype of each tensor.
     device : {"cpu", "gpu"}
-        Where the variables are. The step is to be taken within ``place(device)``.
+        Device of the variables. The step must be called within ``place(device)``.
     clip_norm : float, optional
-        Gradients of a greater global norm are scaled down to it.
+        Maximum global norm of the gradients; larger gradients are scaled down to it.
     """
     with place(device):
-        # Keras's own learning rate would take the type of floats that the host application has chosen.
+        # Keras's own learning rate would have the float type that the host application configured.
         rate = keras().Variable(np.float32(0), dtype="float32", trainable=False)
         adam = keras().optimizers.Adam(lambda: rate.value, global_clipnorm=clip_norm, name="adam")
         adam.build(list(trained))
@@ -128,15 +128,15 @@ def l2_loss(variable: Any) -> Any:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether a computation has ended with this error for want of memory."""
+    """Whether the error means that the device is out of memory."""
     return isinstance(error, MemoryError) or framework().is_out_of_memory(error)
 
 
 class InMemory:
-    """Calls functions of batches that the device may lack the memory for: such a batch is halved and tried again."""
+    """Call functions on batches; halve and retry a batch that does not fit in the memory of the device."""
 
     def __init__(self) -> None:
-        self.largest: int | None = None  # rows that have turned out to fit
+        self.largest: int | None = None  # maximum number of rows after an out-of-memory error
 
     def __call__(self, function: Callable[..., R], *arrays: np.ndarray) -> Iterator[tuple[int, R]]:
         """Yield the number of rows and the result of each part of a batch."""

@@ -1,4 +1,4 @@
-"""Keras itself: its import, the device and the precision that it runs on, the size of a batch."""
+"""Import Keras, and choose its device, precision and batch size."""
 
 import functools
 import json
@@ -21,12 +21,12 @@ from skpneumo._keras import gpu_lock, jax, tensorflow, torch
 DEVICES = ("auto", "cpu", "gpu")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
-# Without one of these TensorFlow finds no GPU, and need not be imported to be asked.
-_GPU_TRACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+# Without one of these files there is no GPU, and TensorFlow need not be imported to detect one.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
-# The name that Keras gives a backend, and what it leaves to it.
+# Backend-specific code by Keras's name of the backend.
 _FRAMEWORKS = {"tensorflow": tensorflow, "jax": jax, "torch": torch}
 _OTHER_BACKEND = (
     "skpneumo runs Keras on TensorFlow, JAX or PyTorch, but Keras is set to {!r} in this process: unset KERAS_BACKEND, "
@@ -34,11 +34,11 @@ _OTHER_BACKEND = (
 )
 
 _lock = threading.RLock()
-_process: list[int] = []  # the one that imported Keras
+_process: list[int] = []  # id of the process that imported Keras
 
 
 def keras() -> ModuleType:
-    """Import Keras on the backend that it is set to, once, and return it."""
+    """Import Keras with its configured backend, once, and return it."""
     refuse_fork()
     with _lock:
         return _import_keras()
@@ -50,7 +50,7 @@ def _import_keras() -> ModuleType:
     if "keras" not in sys.modules and backend not in _FRAMEWORKS:
         raise RuntimeError(_OTHER_BACKEND.format(backend))
     _process.append(os.getpid())
-    is_ours = "tensorflow" not in sys.modules  # else its threads are the host application's
+    is_ours = "tensorflow" not in sys.modules  # otherwise the host application configures its threads
     with _quiet_start():
         import keras
 
@@ -62,7 +62,7 @@ def _import_keras() -> ModuleType:
 
 
 def backend_name() -> str:
-    """Name the framework that Keras runs on, or is set to, without importing either."""
+    """Return the name of Keras's backend, active or configured, without importing Keras."""
     loaded = getattr(sys.modules.get("keras"), "backend", None)
     if loaded is not None and hasattr(loaded, "backend"):
         return str(loaded.backend())
@@ -75,35 +75,35 @@ def backend_name() -> str:
 
 
 def framework() -> ModuleType:
-    """Return the module of the framework that Keras runs on."""
+    """Return the module of the backend of Keras."""
     return _FRAMEWORKS[keras().backend.backend()]
 
 
 def place(device: str) -> AbstractContextManager[Any]:
-    """Return a context in which Keras creates and computes on `device`; for one use.
+    """Return a single-use context in which Keras creates variables and computes on `device`.
 
-    On JAX these are all devices of the kind, on other frameworks the first: Keras distributes on JAX alone.
+    With JAX, these are all devices of this kind; with other backends, on which Keras does not distribute, the first.
 
     Raises
     ------
     RuntimeError
-        It is a GPU that another worker of the same search has.
+        If another worker of the same search uses the GPU.
     """
     if device == "gpu":
-        gpu_lock.hold()
-    chosen = framework()
-    first = keras().device(chosen.CPU if device == "cpu" else "gpu:0")
-    return jax.spread(device, first) if chosen is jax else first
+        gpu_lock.acquire()
+    backend = framework()
+    first = keras().device(backend.CPU if device == "cpu" else "gpu:0")
+    return jax.spread(device, first) if backend is jax else first
 
 
 def n_cores() -> int:
-    """Processors that this process may keep busy: all, or what joblib and Dask grant a worker by OMP_NUM_THREADS."""
-    granted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return min(int(granted), cpu_count()) if granted.isdigit() and int(granted) else cpu_count()
+    """Return the number of cores for this process: all, or the limit of joblib and Dask in OMP_NUM_THREADS."""
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return min(int(limit), cpu_count()) if limit.isdigit() and int(limit) else cpu_count()
 
 
 def refuse_fork() -> None:
-    """Raise in the child of a fork, where the threads of its parent are missing."""
+    """Raise in a forked child process, which lacks the threads of its parent."""
     if _process and _process[-1] != os.getpid():
         raise RuntimeError(
             "This process was forked after Keras had started, and Keras could hang in it: use joblib's 'loky' or "
@@ -113,10 +113,10 @@ def refuse_fork() -> None:
 
 @contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Set ``TF_CPP_MIN_LOG_LEVEL`` to 3 where the host has not set it, and unset it afterwards.
+    """Set ``TF_CPP_MIN_LOG_LEVEL`` to 3 unless it is set, and unset it afterwards.
 
-    At 3 TensorFlow does not report as an error that a machine without a GPU has none. A few lines are written before
-    TensorFlow reads the level; these stay on stderr.
+    At level 3, TensorFlow does not report a missing GPU as an error. It writes a few lines before it reads the level;
+    these remain on stderr.
     """
     if _LOG_LEVEL in os.environ:
         yield
@@ -134,7 +134,7 @@ def resolve_device(device: str) -> str:
     Raises
     ------
     ValueError
-        A GPU is asked for where the framework under Keras finds none.
+        If `device` is "gpu" and the backend of Keras finds no GPU.
     """
     if device == "cpu" or (device == "auto" and not _may_have_gpu()):
         return "cpu"
@@ -142,18 +142,17 @@ def resolve_device(device: str) -> str:
         return "gpu"
     if device == "gpu":
         raise ValueError(
-            f"device='gpu', but {framework().NAME} finds no GPU: pass device='auto' or 'cpu', or install its CUDA "
-            "build."
+            f"device='gpu', but {framework().NAME} finds no GPU: set device='auto' or 'cpu', or install its CUDA build."
         )
     return "cpu"
 
 
 def _may_have_gpu() -> bool:
-    return platform.system() == "Darwin" or any(os.path.exists(trace) for trace in _GPU_TRACES)
+    return platform.system() == "Darwin" or any(os.path.exists(path) for path in _GPU_FILES)
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """Return what "auto" means: bfloat16 where `device` has it natively, else float16 on a GPU with tensor cores."""
+    """Resolve "auto": bfloat16 if `device` supports it natively, else float16 on a GPU with tensor cores."""
     if precision != "auto":
         return precision
     if device == "cpu":
@@ -173,6 +172,6 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def batch_size(image_size: int, device: str) -> int:
-    """Images a batch: as many as hold the activations of the first block within some 0.4 GB (CPU) or 1.6 GB (GPU)."""
+    """Return the batch size whose activations of the first block need about 0.4 GB (CPU) or 1.6 GB (GPU)."""
     at_224 = 64 if device == "gpu" else 16
     return int(np.clip(at_224 * 224**2 // image_size**2, 1, 512))

@@ -1,4 +1,4 @@
-"""One process a GPU: its memory is given back only when the process ends, so workers of a search cannot share it."""
+"""Lock of the GPU for one process: a process frees GPU memory only when it ends, so workers cannot share a GPU."""
 
 import hashlib
 import multiprocessing
@@ -9,50 +9,50 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_TAKEN = (
-    "Another process of this machine computes on the GPU, and its memory is not enough for two for sure. Ways out: "
-    "n_jobs=1 in the search, whose images are computed once on the GPU all the same; one fit before the search, so "
-    "that all features are stored; device='cpu'; or a GPU for each worker, by CUDA_VISIBLE_DEVICES."
+_IN_USE = (
+    "Another process on this machine uses the GPU, whose memory may not suffice for two processes. Set n_jobs=1 in the "
+    "search, which still computes each image only once; or fit once before the search, so that all features are "
+    "stored; or set device='cpu'; or give each worker its own GPU by CUDA_VISIBLE_DEVICES."
 )
 
 _lock = threading.Lock()
-_held: list[FileLock] = []
-_asked: list[bool] = []  # a process that is no worker asks once
+_locks: list[FileLock] = []
+_tried: list[bool] = []  # a process that is not a worker tries once
 
 
-def hold() -> None:
-    """Take the visible GPUs for this process until it ends.
+def acquire() -> None:
+    """Lock the visible GPUs for this process until it ends.
 
     Raises
     ------
     RuntimeError
-        This process is a worker of another one, and a third has them.
+        If this process is a worker and another process has the lock.
     """
     is_worker = multiprocessing.parent_process() is not None
     with _lock:
-        if _held or (not is_worker and _asked):
+        if _locks or (not is_worker and _tried):
             return
-        _asked.append(True)
-        # The operating system frees it when the process ends, however that ends. It belongs to all threads, since the
-        # one that takes it may end before the others have computed.
+        _tried.append(True)
+        # The operating system releases the lock when the process ends for any reason. All threads share it, since the
+        # thread that acquires it may end before the others.
         lock = FileLock(_file(), timeout=0, thread_local=False)
         try:
             lock.acquire()
         except Timeout:
             if is_worker:
-                raise RuntimeError(_TAKEN) from None
-        except (OSError, NotImplementedError):  # where no lock can be made, every process may use the GPU
+                raise RuntimeError(_IN_USE) from None
+        except (OSError, NotImplementedError):  # without file locks, every process may use the GPU
             pass
         else:
-            _held.append(lock)
+            _locks.append(lock)
 
 
 def release() -> None:
-    """Let others have them; only for a process that has not used them."""
+    """Release the lock, which requires that this process has not used the GPUs."""
     with _lock:
-        _asked.clear()
-        while _held:
-            _held.pop().release()
+        _tried.clear()
+        while _locks:
+            _locks.pop().release()
 
 
 def _file() -> Path:

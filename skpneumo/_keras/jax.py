@@ -1,4 +1,4 @@
-"""What Keras leaves to JAX: its GPUs, compiled passes and steps of training."""
+"""Backend-specific code for JAX: its GPUs, compiled passes and training steps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,10 +11,10 @@ from skpneumo._keras.optimizer import Optimizer, Signature
 NAME = "JAX"
 CPU = "cpu:0"
 
-_distributions: dict[str, Any] = {}  # Keras's, over all devices of a kind
+_distributions: dict[str, Any] = {}  # over all devices of each kind
 
 
-def start(n_cores: int | None) -> None:  # JAX has no setting for it
+def start(n_cores: int | None) -> None:  # JAX has no setting of the number of cores
     """Import JAX."""
     import jax  # noqa: F401
 
@@ -25,25 +25,25 @@ def gpus() -> list[Any]:
 
     try:
         return list(jax.devices("gpu"))
-    except RuntimeError:  # its way of saying that there is none
+    except RuntimeError:  # raised if there is none
         return []
 
 
 def gpu_capability() -> tuple[int, int]:
-    """Return the compute capability of the first GPU, zeros where it has none."""
+    """Return the compute capability of the first GPU, zeros if it has none."""
     major, _, minor = str(getattr(gpus()[0], "compute_capability", "0")).partition(".")
-    return (int(major), int(minor or 0)) if major.isdigit() else (0, 0)  # of AMD "gfx90a" and the like
+    return (int(major), int(minor or 0)) if major.isdigit() else (0, 0)  # AMD has names such as "gfx90a"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether the error is JAX's way of running out of memory."""
+    """Whether the error means that JAX is out of memory."""
     return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
 
 
 def spread(device: str, first: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
-    """Return a context in which Keras spreads over all devices of a kind; of one device, `first`, its own context.
+    """Return a context in which Keras distributes over all devices of a kind, or `first` if there is only one.
 
-    A distribution that the host application has set for this thread stays, and `first` is all there is.
+    If the host application has set a distribution for this thread, return `first` and keep that distribution.
     """
     import jax
     import keras
@@ -64,7 +64,7 @@ def _within(distribution: Any, first: AbstractContextManager[Any]) -> Iterator[N
 
 
 def _ours() -> Any:
-    """Return the distribution of this thread if it comes from `spread`."""
+    """Return the distribution of this thread if `spread` has set it."""
     import keras
 
     current = keras.distribution.distribution()
@@ -84,7 +84,7 @@ def compile_forward(
     signature: Signature,
     full_batch: int | None,
 ) -> Callable[..., np.ndarray]:
-    """Compile `function` for a few lengths of the first axis, to which shorter batches are padded."""
+    """Compile `function` for a few batch sizes, to which smaller batches are padded."""
     import jax
     import keras
 
@@ -94,7 +94,7 @@ def compile_forward(
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
             return function(*arrays)
 
-    # Else XLA rounds to bfloat16 at some places for one length and at others for another.
+    # Otherwise XLA rounds to bfloat16 in different places for different batch sizes.
     compiled = jax.jit(stateless, compiler_options={"xla_allow_excess_precision": False})
 
     def forward(*arrays: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def compile_forward(
 
 
 def _padded_length(n_rows: int, full_batch: int | None) -> int:
-    """Return the next power of two, or the length of a full batch where that is nearer."""
+    """Return the next power of two, or the size of a full batch if that is closer."""
     power = 1 << (n_rows - 1).bit_length()
     return full_batch if full_batch is not None and n_rows <= full_batch < power else power
 
@@ -117,37 +117,37 @@ def _padded_length(n_rows: int, full_batch: int | None) -> int:
 def compile_step(
     objective: Callable[..., tuple[Any, list[Any]]], optimizer: Optimizer, signature: Signature
 ) -> Callable[..., np.ndarray]:
-    """Compile a step, once for each length of the first axis."""
+    """Compile a training step, once for each batch size."""
     import jax
     import jax.numpy as jnp
     import keras
 
     distribution = _ours()
     trained, others = list(optimizer.trained), list(optimizer.others)
-    gathered = list(optimizer.adam.variables)
-    changed, rate = [*trained, *others, *gathered], optimizer.learning_rate
+    moments = list(optimizer.adam.variables)
+    changed, rate = [*trained, *others, *moments], optimizer.learning_rate
 
     def losses(values: list[Any], other_values: list[Any], arrays: tuple[Any, ...]) -> Any:
         mapping = [*zip(trained, values, strict=True), *zip(others, other_values, strict=True)]
         with keras.StatelessScope(mapping) as scope:
-            loss, figures = objective(*arrays)
-        return loss, (jnp.stack(figures), [scope.get_current_value(variable) for variable in others])
+            loss, scalars = objective(*arrays)
+        return loss, (jnp.stack(scalars), [scope.get_current_value(variable) for variable in others])
 
     @jax.jit
     def compiled(state: list[list[Any]], learning_rate: Any, *arrays: Any) -> Any:
-        values, other_values, gathered_values = state
-        gradients, (figures, other_values) = jax.grad(losses, has_aux=True)(values, other_values, arrays)
-        before = [*values, *other_values, *gathered_values, learning_rate]
+        values, other_values, moment_values = state
+        gradients, (scalars, other_values) = jax.grad(losses, has_aux=True)(values, other_values, arrays)
+        before = [*values, *other_values, *moment_values, learning_rate]
         with keras.StatelessScope(list(zip([*changed, rate], before, strict=True))) as scope:
             optimizer.adam.apply(gradients, trained)
-        return figures, [scope.get_current_value(variable) for variable in changed]
+        return scalars, [scope.get_current_value(variable) for variable in changed]
 
     def run(*arrays: Any) -> np.ndarray:
-        state = [[variable.value for variable in kind] for kind in (trained, others, gathered)]
-        figures, values = compiled(state, rate.value, *_split(_cast(arrays, signature), distribution))
+        state = [[variable.value for variable in kind] for kind in (trained, others, moments)]
+        scalars, values = compiled(state, rate.value, *_split(_cast(arrays, signature), distribution))
         for variable, value in zip(changed, values, strict=True):
             variable.assign(value)
-        return np.array(figures)
+        return np.array(scalars)
 
     return run
 
@@ -157,7 +157,7 @@ def _cast(arrays: Sequence[Any], signature: Signature) -> list[np.ndarray]:
 
 
 def _split(arrays: list[np.ndarray], distribution: Any) -> list[Any]:
-    """Lay the rows of arrays on the devices, as many on each; all on each where that does not come out even."""
+    """Distribute the rows of arrays evenly over the devices, or copy them to each if they do not divide evenly."""
     if distribution is None:
         return arrays
     import keras

@@ -1,4 +1,4 @@
-"""Networks that wait to be used again: what has been compiled for one fit serves the next."""
+"""Pool of compiled networks, to be used again by later fits."""
 
 import threading
 from collections import OrderedDict
@@ -11,14 +11,14 @@ N = TypeVar("N")
 
 
 class Pool(Generic[S, N]):
-    """Idle networks by shape, least recently used ones first to go.
+    """Pool of idle networks by shape, which drops the least recently used ones first.
 
     Parameters
     ----------
     make : callable
-        Makes a network of a shape.
+        Creates a network of a shape.
     max_idle : int
-        How many are kept.
+        Maximum number of idle networks.
     """
 
     def __init__(self, make: Callable[[S], N], max_idle: int) -> None:
@@ -28,7 +28,7 @@ class Pool(Generic[S, N]):
 
     @contextmanager
     def borrow(self, shape: S) -> Iterator[N]:
-        """Lend an idle network of this shape, or a new one; one borrower at a time has it, and after an error none."""
+        """Yield an idle or new network of this shape, exclusively; after an error it does not return to the pool."""
         with self._lock:
             idle = self._idle.pop(shape, [])
             network = idle.pop() if idle else None

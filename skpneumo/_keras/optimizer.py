@@ -1,27 +1,27 @@
-"""What a step of training changes, said once for every framework that takes its steps."""
+"""The optimizer and the variables of a training step, common to all backends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# The shape and the dtype of each array that a compiled function takes; None for the axis of the batch.
+# Shape and dtype of each array that a compiled function takes; the batch axis is None.
 Signature = Sequence[tuple[tuple[int | None, ...], str]]
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What a compiled step changes.
+    """Adam and the variables that a compiled step changes.
 
     Parameters
     ----------
     trained : list of keras.Variable
-        What Adam trains.
+        Variables that Adam trains.
     others : list of keras.Variable
-        What the objective changes besides, the states of random generators.
+        Other variables that the objective changes: states of random generators.
     adam : keras.optimizers.Adam
-        Built for `trained`.
+        The optimizer, built for `trained`.
     learning_rate : keras.Variable
-        Of the next step.
+        Learning rate of the next step.
     """
 
     trained: Sequence[Any]

@@ -1,4 +1,4 @@
-"""What Keras leaves to TensorFlow: its start, its GPUs, compiled passes and steps of training."""
+"""Backend-specific code for TensorFlow: its start, its GPUs, compiled passes and training steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ CPU = "cpu:0"
 
 
 def start(n_cores: int | None) -> None:
-    """Import TensorFlow and settle what it settles at its first use, on so many cores where they are given."""
+    """Import and initialize TensorFlow, with at most `n_cores` cores unless None."""
     import tensorflow as tf
 
     if n_cores is not None:
@@ -20,9 +20,9 @@ def start(n_cores: int | None) -> None:
     for gpu in gpus():
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # the host application uses it already, in its own way
+        except RuntimeError:  # the host application has initialized the GPU
             break
-    tf.constant(0)  # the devices speak once, when they are first used
+    tf.constant(0)  # the first use of the devices writes log messages
 
 
 def gpus() -> list[Any]:
@@ -33,21 +33,21 @@ def gpus() -> list[Any]:
 
 
 def gpu_capability() -> tuple[int, int]:
-    """Return the compute capability of the first GPU, zeros where it has none."""
+    """Return the compute capability of the first GPU, zeros if it has none."""
     import tensorflow as tf
 
     return tuple(tf.config.experimental.get_device_details(gpus()[0]).get("compute_capability", (0, 0)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether the error is TensorFlow's way of running out of memory."""
+    """Whether the error means that TensorFlow is out of memory."""
     import tensorflow as tf
 
     return isinstance(error, tf.errors.ResourceExhaustedError)
 
 
 def l2_loss(variable: Any) -> Any:
-    """Return half the sum of squares; here in one operation, whose gradient takes one product."""
+    """Return half the sum of squares, by a single operation with a cheap gradient."""
     import tensorflow as tf
 
     return tf.nn.l2_loss(variable.value)
@@ -55,14 +55,14 @@ def l2_loss(variable: Any) -> Any:
 
 def compile_forward(
     function: Callable[..., Any],
-    variables: Sequence[Any],  # the function finds them by itself
+    variables: Sequence[Any],  # not needed by TensorFlow
     signature: Signature,
     full_batch: int | None,
 ) -> Callable[..., np.ndarray]:
-    """Compile `function` once for all lengths of the first axis."""
+    """Compile `function` once for all batch sizes."""
     import tensorflow as tf
 
-    # One concrete function: TensorFlow counts calls to others and warns when it takes them for too many.
+    # A concrete function avoids TensorFlow's warnings about retracing.
     compiled = tf.function(function, input_signature=_spec(signature)).get_concrete_function()
 
     def forward(*arrays: np.ndarray, _alive: Any = function) -> np.ndarray:
@@ -74,15 +74,15 @@ def compile_forward(
 def compile_step(
     objective: Callable[..., tuple[Any, list[Any]]], optimizer: Optimizer, signature: Signature
 ) -> Callable[..., np.ndarray]:
-    """Compile a step once for all lengths of the first axis."""
+    """Compile a training step once for all batch sizes."""
     import tensorflow as tf
 
     def step(*tensors: Any) -> Any:
         with tf.GradientTape() as tape:
-            loss, figures = objective(*tensors)
+            loss, scalars = objective(*tensors)
         gradients = tape.gradient(loss, [variable.value for variable in optimizer.trained])
         optimizer.adam.apply(gradients, optimizer.trained)
-        return tf.stack(figures)
+        return tf.stack(scalars)
 
     compiled = tf.function(step, input_signature=_spec(signature)).get_concrete_function()
 

@@ -1,4 +1,4 @@
-"""What Keras leaves to PyTorch: its GPUs, passes and steps of training, computed as they are called."""
+"""Backend-specific code for PyTorch: its GPUs, and passes and training steps in eager mode."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,10 +8,10 @@ import numpy as np
 from skpneumo._keras.optimizer import Optimizer, Signature
 
 NAME = "PyTorch"
-CPU = "cpu"  # "cpu:0" is another device, to which PyTorch copies
+CPU = "cpu"  # PyTorch copies to "cpu:0", which is another device
 
 
-def start(n_cores: int | None) -> None:  # PyTorch reads OMP_NUM_THREADS by itself
+def start(n_cores: int | None) -> None:  # PyTorch itself reads OMP_NUM_THREADS
     """Import PyTorch."""
     import torch  # noqa: F401
 
@@ -31,7 +31,7 @@ def gpu_capability() -> tuple[int, int]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether the error is PyTorch's way of running out of memory, on a GPU or not."""
+    """Whether the error means that PyTorch is out of memory, on a GPU or a CPU."""
     import torch
 
     return isinstance(error, torch.cuda.OutOfMemoryError) or (
@@ -46,11 +46,11 @@ def l2_loss(variable: Any) -> Any:
 
 def compile_forward(
     function: Callable[..., Any],
-    variables: Sequence[Any],  # the function finds them by itself
+    variables: Sequence[Any],  # not needed by PyTorch
     signature: Signature,
     full_batch: int | None,
 ) -> Callable[..., np.ndarray]:
-    """Return `function` from arrays to an array."""
+    """Return `function` as a function from arrays to an array."""
     import torch
 
     def forward(*arrays: np.ndarray) -> np.ndarray:
@@ -63,15 +63,15 @@ def compile_forward(
 def compile_step(
     objective: Callable[..., tuple[Any, list[Any]]], optimizer: Optimizer, signature: Signature
 ) -> Callable[..., np.ndarray]:
-    """Return a step."""
+    """Return a training step."""
     import torch
 
     def run(*arrays: Any) -> np.ndarray:
-        loss, figures = objective(*_tensors(arrays, signature))
+        loss, scalars = objective(*_tensors(arrays, signature))
         gradients = torch.autograd.grad(loss, [variable.value for variable in optimizer.trained])
         with torch.no_grad():
             optimizer.adam.apply(gradients, optimizer.trained)
-            return torch.stack(figures).cpu().numpy()
+            return torch.stack(scalars).cpu().numpy()
 
     return run
 
@@ -79,6 +79,6 @@ def compile_step(
 def _tensors(arrays: Sequence[Any], signature: Signature) -> list[Any]:
     import keras
 
-    # Written to by nobody, but PyTorch warns of arrays that forbid it.
+    # Nothing writes to the arrays, but PyTorch warns about read-only ones.
     writeable = [np.require(array, dtype, "W") for array, (_, dtype) in zip(arrays, signature, strict=True)]
     return [keras.ops.convert_to_tensor(array, dtype=str(array.dtype)) for array in writeable]

@@ -1,1 +1,1 @@
-"""A fit: its checks, the data it begins with, what is held out, the head and the layers that are trained."""
+"""Training: checks of the input, validation split, fit of the head and fine-tuning."""

@@ -1,4 +1,4 @@
-"""What a fit is given, checked: the parameters of a classifier, and its examples."""
+"""Checks of the parameters of a classifier and of its training data."""
 
 from numbers import Integral
 from typing import Any
@@ -10,26 +10,27 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
-from skpneumo._heads.resampling import refuse_makers
+from skpneumo._heads.resampling import check_sampler_selects_images
 from skpneumo._images.inputs import as_images, check_column, patients_by_name
+from skpneumo._images.sources import some_of
 from skpneumo._training.dataset import Examples
 
 FLOATS = (np.float64, np.float32)
 
 
 def check_parameters(clf: Any) -> None:
-    """Check the parameters of a classifier, each for itself and then together."""
+    """Check each parameter of a classifier, then combinations of them."""
     clf._validate_params()
     for size in hidden_layer_sizes(clf):
         check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
     if isinstance(clf.sampler, type):
-        raise ValueError(f"sampler must be an object, not a class: pass {clf.sampler.__name__}().")
+        raise ValueError(f"sampler must be an instance, but it is a class: pass {clf.sampler.__name__}().")
     if clf.n_trainable_layers and clf.sampler is not None:
-        refuse_makers(clf.sampler)
+        check_sampler_selects_images(clf.sampler)
 
 
 def hidden_layer_sizes(clf: Any) -> tuple[int, ...]:
-    """Return the sizes as a tuple; what they may be is checked elsewhere."""
+    """Return `hidden_layer_sizes` as a tuple, without checking the values."""
     sizes = clf.hidden_layer_sizes
     if isinstance(sizes, Integral):
         return (int(sizes),)
@@ -39,7 +40,7 @@ def hidden_layer_sizes(clf: Any) -> tuple[int, ...]:
 def check_examples(
     clf: Any, X: Any, y: Any, sample_weight: Any, groups: Any = None, classes: np.ndarray | None = None
 ) -> Examples:
-    """Check what `fit` is given; `classes` are those to come, None: those of `y`."""
+    """Check the training data. `classes` are all classes of later calls; if None, those of `y`."""
     given, images = X, as_images(X)
     is_first = classes is None or not hasattr(clf, "coefs_")
     if images is None:
@@ -50,13 +51,13 @@ def check_examples(
         check_consistent_length(images, y)
     if images is None and clf.n_trainable_layers:
         raise ValueError(
-            f"n_trainable_layers={clf.n_trainable_layers} needs images, but X holds features already extracted: "
-            "pass images, or n_trainable_layers=0."
+            f"n_trainable_layers={clf.n_trainable_layers} requires images, but X contains extracted features: pass "
+            "images or set n_trainable_layers=0."
         )
     check_classification_targets(y)
     encoder = LabelEncoder().fit(y if classes is None else classes)
     if len(encoder.classes_) < 2:
-        raise ValueError(f"Needs samples of at least 2 classes, but y contains only one class: {encoder.classes_[0]}.")
+        raise ValueError(f"y must contain at least 2 classes, but it contains only one class: {encoder.classes_[0]}.")
     metadata = {
         name: value for name, value in (("sample_weight", sample_weight), ("groups", groups)) if value is not None
     }
@@ -72,7 +73,9 @@ def check_examples(
         raise ValueError("Sample weights must contain at least one non-zero number.")
     loss_weight = sample_weight * compute_sample_weight(clf.class_weight, y)
     if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
-        raise ValueError(f"class_weight must be finite, not negative, and not 0 for all; got {clf.class_weight!r}.")
+        raise ValueError(
+            f"class_weight must give finite, non-negative weights, not all of them 0; got {clf.class_weight!r}."
+        )
     return Examples(
         X if images is None else images,
         is_images=images is not None,
@@ -87,11 +90,16 @@ def check_examples(
 
 
 def check_groups(groups: Any, n: int) -> np.ndarray:
-    """Return a patient for each of `n` images."""
+    """Return `groups` as an array of one patient for each of `n` samples."""
     groups = column_or_1d(groups)
     if len(groups) != n:
-        raise ValueError(f"groups must name a patient for each image, but there are {len(groups)} for {n} images.")
-    unknown = np.flatnonzero([group is None or group != group for group in groups.tolist()])  # noqa: PLR0124
-    if len(unknown):
-        raise ValueError(f"groups must name a patient for each image, but has none for X{unknown.tolist()}.")
+        raise ValueError(
+            f"groups must contain one patient per sample, but it has {len(groups)} values for {n} samples."
+        )
+    missing = np.flatnonzero([group is None or group != group for group in groups.tolist()])  # noqa: PLR0124
+    if len(missing):
+        raise ValueError(
+            "groups must contain one patient per sample, but values are missing at positions "
+            f"{some_of(list(map(str, missing)))}: pass an identifier for each patient."
+        )
     return groups

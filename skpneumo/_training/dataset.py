@@ -1,4 +1,4 @@
-"""Images or features with what is known of each: what a fit begins with, and what it holds out."""
+"""Training data: images or features with labels, weights and patients, and the validation split."""
 
 import os
 from collections.abc import Mapping
@@ -12,34 +12,34 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import log_expit, log_softmax
 
 from skpneumo._encoder.feature_maps import FeatureMaps
-from skpneumo._images.sources import label_of
+from skpneumo._images.sources import label_of, some_of
 from skpneumo.model_selection import patient_train_test_split
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows that belong together.
+    """Images or features with labels, weights and patients.
 
     Parameters
     ----------
     X : Images, or ndarray of shape (n_samples, n_features)
         Images, or features.
     is_images : bool
-        Which of these.
+        Whether `X` contains images.
     classes : ndarray of shape (n_classes,)
-        The labels, sorted.
+        The sorted class labels.
     codes : ndarray of int, shape (n_samples,)
-        Positions of the labels in `classes`.
+        Indices of the labels in `classes`.
     sample_weight, loss_weight : ndarray of float64, shape (n_samples,)
-        In the standardisation; in the loss.
+        Weights in the standardization; weights in the loss.
     groups : ndarray of shape (n_samples,)
         Patients.
     n_views : int
-        Rows an image, one after the other; but `X` and `groups` have one an image in any case.
+        Number of consecutive rows per image. `X` and `groups` always have one row per image.
     are_groups_given : bool
-        Whether somebody named the patients, beside what file names tell.
+        Whether the user passed the patients; otherwise they come from the file names.
     for_callbacks : dict
-        Keywords of scikit-learn's callbacks: X, y, metadata, as they were given.
+        Keyword arguments of scikit-learn's callbacks, as the user passed them: X, y, metadata.
     """
 
     X: Any
@@ -57,7 +57,7 @@ class Examples:
         return len(self.codes)
 
     def take(self, rows: np.ndarray) -> "Examples":
-        """Return some of them."""
+        """Return the examples of some rows."""
         return replace(
             self,
             X=self.X.take(rows) if self.is_images else self.X[rows],
@@ -71,52 +71,52 @@ class Examples:
         self,
         fraction: float,
         random: np.random.RandomState,
-        before: np.ndarray | None = None,
+        previous: np.ndarray | None = None,
         contents: Mapping[int, bytes] = MappingProxyType({}),
     ) -> tuple["Examples", "Examples"]:
-        """Split off a share of the patients, stratified; return the others and these.
+        """Split the examples by patient, stratified, into a training and a validation set.
 
-        `before` are patients held out of a fit that this one goes on from: they are held out again, and no others.
-        `contents` are digests of images by position: patients who share an image stay on one side.
+        `previous` are the patients held out by the fit that this one continues: they alone are held out again.
+        `contents` are digests of images by position: patients who share an image stay in the same set.
 
         Raises
         ------
         ValueError
-            There are too few of a class for that.
+            If a class has too few patients.
         """
         rows, groups = np.arange(len(self)), self._joined_groups(contents)
-        is_held = (
-            np.isin(groups, groups[np.isin(self.groups, before)]) if before is not None else np.zeros(len(self), bool)
-        )
-        if not is_held.any():
+        is_held_out = np.zeros(len(self), bool)
+        if previous is not None:
+            is_held_out = np.isin(groups, groups[np.isin(self.groups, previous)])
+        if not is_held_out.any():
             try:
-                _, held, *_ = patient_train_test_split(
+                _, validation, *_ = patient_train_test_split(
                     rows, self.codes, groups=groups, test_size=fraction, random_state=random
                 )
             except ValueError as error:
                 raise ValueError(
                     f"early_stopping=True cannot hold out validation_fraction={fraction} of {len(np.unique(groups))} "
-                    f"patients so that every class is on both sides: {error}"
+                    f"patients with every class in both the training and the validation set: {error}"
                 ) from error
-            is_held[held] = True
-        kept, held = rows[~is_held], rows[is_held]
-        on_both_sides = set(self.codes[kept]) & set(self.codes[held])
-        missing = [name for code, name in enumerate(self.classes.tolist()) if code not in on_both_sides]
-        if missing or not self.loss_weight[kept].any() or not self.loss_weight[held].any():
+            is_held_out[validation] = True
+        train, validation = rows[~is_held_out], rows[is_held_out]
+        in_both_sets = set(self.codes[train]) & set(self.codes[validation])
+        missing = [repr(name) for code, name in enumerate(self.classes.tolist()) if code not in in_both_sets]
+        if missing or not self.loss_weight[train].any() or not self.loss_weight[validation].any():
+            cause = f"one of the classes {some_of(missing)}" if missing else "any image of positive weight"
             raise ValueError(
-                f"early_stopping=True with validation_fraction={fraction} leaves one side without images that weigh "
-                f"anything{f', or without the classes {missing}' if missing else ''}: choose another fraction or "
-                "random_state, or pass early_stopping=False."
+                f"early_stopping=True with validation_fraction={fraction} leaves the training or the validation set "
+                f"without {cause}: choose another validation_fraction or random_state, or set early_stopping=False."
             )
-        return self.take(kept), self.take(held)
+        return self.take(train), self.take(validation)
 
     def _joined_groups(self, contents: Mapping[int, bytes]) -> np.ndarray:
-        """Take patients for one who share an image, byte by byte."""
+        """Return groups in which patients who share an identical image are one group."""
         _, groups = np.unique(self.groups, return_inverse=True)
         if not self.is_images:
             return groups
         numbers: dict[Any, int] = {}
-        # An image that cannot be read is named where it is needed.
+        # Unreadable images, which have no digest, raise later.
         keys = [contents.get(i) or os.path.abspath(label_of(image)) for i, image in enumerate(self.X)]
         of_image = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
         n = max(groups.max(), of_image.max()) + 1
@@ -124,27 +124,27 @@ class Examples:
         return connected_components(shared, directed=False)[1][groups]
 
     def repeat(self, n_views: int) -> "Examples":
-        """Repeat each as often as it has views: half of its weights is the plain one's, the others share the rest."""
-        shares = np.r_[0.5, np.full(n_views - 1, 0.5 / (n_views - 1))] if n_views > 1 else np.ones(1)
+        """Repeat each row per view: the plain view gets half of its weight, the other views share the rest."""
+        fractions = np.r_[0.5, np.full(n_views - 1, 0.5 / (n_views - 1))] if n_views > 1 else np.ones(1)
         return replace(
             self,
             n_views=n_views,
             codes=np.repeat(self.codes, n_views),
-            sample_weight=np.outer(self.sample_weight, shares).ravel(),
-            loss_weight=np.outer(self.loss_weight, shares).ravel(),
+            sample_weight=np.outer(self.sample_weight, fractions).ravel(),
+            loss_weight=np.outer(self.loss_weight, fractions).ravel(),
         )
 
     def class_count(self, weights: np.ndarray) -> np.ndarray:
-        """Sum weights of each class."""
+        """Return the sum of the weights of each class."""
         return np.bincount(self.codes, weights=weights, minlength=len(self.classes))
 
-    def weighted_like(self, class_count: np.ndarray, drawn_count: np.ndarray) -> "Examples":
-        """Weigh classes in the loss as a sampler has them drawn, out of those that it drew from."""
-        ratio = np.divide(drawn_count, class_count, out=np.zeros_like(class_count), where=class_count > 0)
+    def reweighted(self, class_count: np.ndarray, resampled_count: np.ndarray) -> "Examples":
+        """Reweight the classes in the loss by the ratio of their counts after and before resampling."""
+        ratio = np.divide(resampled_count, class_count, out=np.zeros_like(class_count), where=class_count > 0)
         return replace(self, loss_weight=self.loss_weight * ratio[self.codes])
 
     def score(self, logits: np.ndarray) -> float:
-        """Return minus the weighted mean log loss: the higher, the better."""
+        """Return the negative weighted mean log loss."""
         if logits.shape[1] == 1:
             losses = -log_expit(np.where(self.codes == 1, logits[:, 0], -logits[:, 0]))
         else:
@@ -152,33 +152,33 @@ class Examples:
         return -float(np.average(losses, weights=self.loss_weight))
 
     def accuracy(self, logits: np.ndarray) -> float:
-        """Return the share that is called rightly, of those that weigh anything."""
-        called = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
-        return float((called == self.codes)[self.loss_weight > 0].mean())
+        """Return the accuracy over the rows of positive weight."""
+        predicted = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
+        return float((predicted == self.codes)[self.loss_weight > 0].mean())
 
-    def judge(self, logits: np.ndarray) -> tuple[float, float]:
+    def evaluate(self, logits: np.ndarray) -> tuple[float, float]:
         """Return the score and the accuracy."""
         return self.score(logits), self.accuracy(logits)
 
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Features of examples, row by row, and what they come from.
+    """Features of examples, with their origin.
 
     Parameters
     ----------
     examples : Examples
-        What is known of each row.
+        Labels and weights of the rows.
     features : ndarray of shape (n_rows, n_features)
-        What a head is trained on.
+        Features that the head is trained on.
     fingerprint : str or None
-        Of what shapes the features, or the maps. None: there were no images.
+        Fingerprint of the specification of the features, or maps. None if `examples` contains features.
     items : list of bytes
-        What each row is of: the digest of an image, and the name of a view. Empty: there were no images.
+        Digest of the image and name of the view of each row. Empty if `examples` contains features.
     maps : FeatureMaps or None
-        What trainable layers make the features of. None: there are no such layers.
+        Feature maps that the trainable layers compute the features from. None without trainable layers.
     weights_digest : str or None
-        Of the weights of frozen layers that were read for them. None: there were none.
+        Digest of the weights of the frozen layers. None if no weights were read.
     """
 
     examples: Examples

@@ -1,4 +1,4 @@
-"""Training of the layers above the cut together with the head, which starts from the one that was solved before."""
+"""Fine-tune the trainable layers together with a head that was fitted before."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,29 +12,29 @@ from skpneumo._encoder.trainable import TRAINABLE, TrainableLayers, TrainableSpe
 from skpneumo._heads.early_stopping import EarlyStopping
 from skpneumo._heads.fitted_head import FittedHead, History
 from skpneumo._heads.head import Head, check_finite
-from skpneumo._heads.resampling import Drawn
+from skpneumo._heads.resampling import TrainingRows
 from skpneumo._training.dataset import FeatureRows
 from skpneumo._vgg19.weights import half
 
-_WARM_UP = 0.1  # share of the steps in which the learning rate rises
+_WARM_UP = 0.1  # fraction of the steps in which the learning rate rises
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How layers are tuned.
+    """Parameters of fine-tuning.
 
     Parameters
     ----------
     max_iter, batch_size : int
-        Epochs; rows a step.
+        Number of epochs; number of rows per step.
     learning_rate : float
-        Of Adam, at its highest.
+        Maximum learning rate of Adam.
     is_scheduled : bool
-        Whether the rate rises at first and falls to zero at last.
+        Whether the learning rate follows the schedule of `rate`; otherwise it is constant.
     average : float
-        Share of the tuned weights in what comes out; the rest are the weights that the training began with.
+        Fraction of the tuned weights in the result; the rest comes from the initial weights.
     alpha, dropout : float
-        Of the head.
+        L2 penalty and dropout rate of the head.
     """
 
     max_iter: int
@@ -61,35 +61,34 @@ def finetune(
     rows: FeatureRows,
     tuning: Tuning,
     *,
-    draws: Iterator[Drawn],
+    epochs: Iterator[TrainingRows],
     random: np.random.RandomState,
-    held: FeatureRows | None,
+    validation: FeatureRows | None,
     stopping: EarlyStopping[Head] | None,
     progress: Callable[..., Any],
 ) -> FittedHead:
-    """Train the layers and the head of `start` on maps whose first pass is done; return them anew.
+    """Train the layers and the head of `start` on maps after their first pass; return the fitted head.
 
-    For each epoch, `draws` tells which rows of them. `stopping` is told how the weights do on `held`, at first those
-    of `start`.
+    `epochs` yields the rows of each epoch. `stopping` receives the scores on `validation`, first that of `start`.
     """
     head = start.head
     sizes = (len(head.mean), *(len(intercept) for intercept in head.intercepts))
     shape = replace(shape, sizes=sizes, dropout=tuning.dropout)
     with TRAINABLE.borrow(shape) as trainable, _keras.place(shape.device):
-        run = _Run(trainable, start, rows, tuning, draws, random)
-        if stopping is not None and held is not None:
-            score, accuracy = run.judge(head, held)
+        run = _Run(trainable, start, rows, tuning, epochs, random)
+        if stopping is not None and validation is not None:
+            score, accuracy = run.evaluate(head, validation)
             stopping.add(score, head, accuracy)
         with progress(tuning.max_iter, "tuning", "epoch") as task:
             for _ in range(tuning.max_iter):
                 loss, accuracy = run.epoch()
                 task.set_postfix(loss=loss, accuracy=accuracy)
-                is_over = False
-                if stopping is not None and held is not None:
+                should_stop = False
+                if stopping is not None and validation is not None:
                     head = run.state().head
-                    score, accuracy = run.judge(head, held)
-                    is_over = stopping.add(score, head, accuracy)
-                if task.update(state=run.state) or is_over:
+                    score, accuracy = run.evaluate(head, validation)
+                    should_stop = stopping.add(score, head, accuracy)
+                if task.update(state=run.state) or should_stop:
                     break
         fitted = replace(run.state(), optimizer_state=trainable.step.state()).stopped(stopping, first=0)
     check_finite(fitted.head, "tune_learning_rate", tuning.learning_rate)
@@ -98,7 +97,7 @@ def finetune(
 
 
 class _Run:
-    """A tuning under way, in layers that are borrowed for it."""
+    """One fine-tuning run on layers borrowed from the pool."""
 
     def __init__(
         self,
@@ -106,17 +105,18 @@ class _Run:
         start: FittedHead,
         rows: FeatureRows,
         tuning: Tuning,
-        draws: Iterator[Drawn],
+        epochs: Iterator[TrainingRows],
         random: np.random.RandomState,
     ) -> None:
         assert rows.maps is not None
-        self.trainable, self.start, self.tuning, self.draws, self.random = trainable, start.head, tuning, draws, random
-        self.maps, self.drawn = rows.maps, next(draws)
-        in_all = self.drawn.weights[self.drawn.rows]
-        self.codes = self.drawn.codes.astype(np.int32)
-        self.weights = (self.drawn.weights / in_all.mean()).astype(np.float32)
-        self.penalty = float(tuning.alpha / in_all.sum())
-        self.n_batches = -(-len(self.drawn.rows) // tuning.batch_size)
+        self.trainable, self.start, self.tuning = trainable, start.head, tuning
+        self.epochs, self.random = epochs, random
+        self.maps, self.resampled = rows.maps, next(epochs)
+        weights = self.resampled.weights[self.resampled.rows]
+        self.codes = self.resampled.codes.astype(np.int32)
+        self.weights = (self.resampled.weights / weights.mean()).astype(np.float32)
+        self.penalty = float(tuning.alpha / weights.sum())
+        self.n_batches = -(-len(self.resampled.rows) // tuning.batch_size)
         state = start.optimizer_state
         self.n_epochs_before = int(state[0]) // self.n_batches if state else 0
         self.loss_curve: list[float] = []
@@ -125,22 +125,22 @@ class _Run:
         trainable.start(start.head, random, state)
 
     def epoch(self) -> tuple[float, float]:
-        """Take a step on each batch of an epoch; return loss and accuracy."""
+        """Train for one epoch; return the loss and the accuracy."""
         size, n_before = self.tuning.batch_size, len(self.loss_curve)
-        self.drawn = next(self.draws) if n_before else self.drawn
-        order = self.random.permutation(self.drawn.rows)
+        self.resampled = next(self.epochs) if n_before else self.resampled
+        order = self.random.permutation(self.resampled.rows)
         batches = [order[i : i + size] for i in range(0, len(order), size)]
-        figures = np.zeros(2)
+        totals = np.zeros(2)
         for number, (chosen, maps) in enumerate(self.maps.batches(batches, self.n_epochs_before + n_before)):
             rate = self.tuning.rate(n_before * self.n_batches + number, self.tuning.max_iter * self.n_batches)
-            figures += self._step(rate, maps, self.codes[chosen], self.weights[chosen])
-        loss, accuracy = figures / len(order)
+            totals += self._step(rate, maps, self.codes[chosen], self.weights[chosen])
+        loss, accuracy = totals / len(order)
         self.loss_curve.append(float(loss))
         self.accuracy_curve.append(float(accuracy))
         return self.loss_curve[-1], self.accuracy_curve[-1]
 
     def state(self) -> FittedHead:
-        """Return what comes out if it ends here."""
+        """Return the fitted head after the epochs so far."""
         coefs, intercepts = self.trainable.head.weights()
         layers = self.trainable.arrays()
         head = replace(
@@ -151,21 +151,21 @@ class _Run:
         )
         return FittedHead(head, History(len(self.loss_curve), self.loss_curve[:], self.accuracy_curve[:]))
 
-    def judge(self, head: Head, held: FeatureRows) -> tuple[float, float]:
-        """Return how a head and its layers do on rows that are held out: the score and the accuracy."""
-        assert held.maps is not None
+    def evaluate(self, head: Head, validation: FeatureRows) -> tuple[float, float]:
+        """Return the score and the accuracy of a head and its layers on the validation rows."""
+        assert validation.maps is not None
         trained = self.trainable.arrays()
         self.trainable.load(head.layers)
-        logits = head.logits(features_of_rows(self.trainable, held.maps, np.arange(len(held.maps))))
+        logits = head.logits(features_of_rows(self.trainable, validation.maps, np.arange(len(validation.maps))))
         self.trainable.load(trained)
-        return held.examples.judge(logits)
+        return validation.examples.evaluate(logits)
 
     def _step(self, rate: float, *batch: np.ndarray) -> np.ndarray:
         def step(*part: np.ndarray) -> np.ndarray:
             return self.trainable.step(*part, self.penalty, learning_rate=rate)
 
-        return np.sum([n_rows * figures for n_rows, figures in self.in_memory(step, *batch)], axis=0)
+        return np.sum([n_rows * means for n_rows, means in self.in_memory(step, *batch)], axis=0)
 
     def _between(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        share = self.tuning.average
-        return after if share == 1 else (before + share * (after - before)).astype(np.float32)
+        weight = self.tuning.average
+        return after if weight == 1 else (before + weight * (after - before)).astype(np.float32)

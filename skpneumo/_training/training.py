@@ -1,4 +1,4 @@
-"""A fit from checked examples to fitted attributes: what is held out, rows of features, the head, trainable layers."""
+"""Fit a classifier on checked examples: validation split, features, head and trainable layers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,8 +21,9 @@ from skpneumo._heads.fitted_head import FittedHead
 from skpneumo._heads.head import Head, prior_shift, standardize
 from skpneumo._heads.logistic_regression import fit_logistic_regression
 from skpneumo._heads.mlp import fit_mlp
-from skpneumo._heads.resampling import Drawn, Resampler, makes_features
+from skpneumo._heads.resampling import Resampler, TrainingRows, new_features_message
 from skpneumo._images.augmentation import SHIFTED, Augmentation
+from skpneumo._images.sources import some_of
 from skpneumo._keras import resolve_device
 from skpneumo._leakage import Seen, names_of, remember, row_digests
 from skpneumo._training.checks import hidden_layer_sizes
@@ -31,13 +32,15 @@ from skpneumo._training.finetune import Tuning, finetune
 from skpneumo._utils.callbacks import FitTasks
 from skpneumo.exceptions import ImageReadError
 
-OTHER_FEATURES = "The weights, or parameters that shape features, are others than in fit: restore them, or fit anew."
-_N_SHIFTED = 2  # shifted copies of each held-out image
+OTHER_FEATURES = (
+    "The weights or the parameters that determine the features differ from those of fit: restore them, or fit again."
+)
+_N_SHIFTED = 2  # augmented copies of each validation image
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """The parameters of a classifier that shape a fit, beside those of its encoder."""
+    """The parameters of a classifier that determine a fit, in addition to those of its encoder."""
 
     n_layers: int
     n_views: int
@@ -66,13 +69,13 @@ class FitConfig:
 
     @classmethod
     def of(cls, clf: Any) -> "FitConfig":
-        """Take them from a classifier whose parameters have been checked."""
+        """Create the configuration from a classifier with checked parameters."""
         params = {each.name: getattr(clf, each.name) for each in fields(cls)}
         return cls(**params | {"hidden_layer_sizes": hidden_layer_sizes(clf)})
 
 
-class Before(NamedTuple):
-    """What a fit that goes on needs of the last one beside its attributes; it lasts as long as the memory."""
+class FitState(NamedTuple):
+    """State that a continued fit needs in addition to fitted attributes; it is kept in memory only."""
 
     random: np.random.RandomState
     optimizer_state: list[np.ndarray] | None
@@ -81,24 +84,24 @@ class Before(NamedTuple):
 
 @dataclass(frozen=True)
 class PreviousFit:
-    """What a fit goes on from: the head and what else the last one left."""
+    """Result of the fit that a new fit continues."""
 
     head: Head
     fingerprint: str | None
     reference: dict[str, np.ndarray]
     seen: Seen
     summary: dict[str, Any]
-    before: Before | None
+    state: FitState | None
 
     @property
     def fitted(self) -> FittedHead:
-        """The head with the state of the optimizer that trained it, where that is still there."""
-        return FittedHead(self.head, optimizer_state=self.before.optimizer_state if self.before else None)
+        """The head with the state of the optimizer that trained it, if available."""
+        return FittedHead(self.head, optimizer_state=self.state.optimizer_state if self.state else None)
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit has learnt by the end, or by the end of an epoch."""
+    """Result of a fit, at its end or after an epoch."""
 
     fitted: FittedHead
     classes: np.ndarray
@@ -117,19 +120,19 @@ class Training:
     Parameters
     ----------
     config : FitConfig
-        How it is done.
+        Parameters of the fit.
     encoder : Encoder or None
-        From images to features. None: the examples are features.
+        Encoder of the images. None if the examples contain features.
     examples : Examples
-        What it is trained on.
+        Training data.
     tasks : FitTasks
-        Told of what is done.
+        Progress bars and callbacks.
     attributes : callable
         Turns a result into the attributes of a fitted classifier, for callbacks.
     previous : PreviousFit or None
-        What it goes on from.
+        The fit that this one continues.
     is_partial : bool
-        Whether it is one epoch of many.
+        Whether this is a call of `partial_fit`.
     """
 
     def __init__(
@@ -146,31 +149,31 @@ class Training:
         self.config, self.encoder, self.examples, self.tasks = config, encoder, examples, tasks
         self.attributes, self.previous, self.is_partial = attributes, previous, is_partial
         self.start = start = previous.head if previous else None
-        self.data = dict(examples.for_callbacks)  # what callbacks are told
+        self.data = dict(examples.for_callbacks)
         if previous and "stated_share" in previous.reference:
-            raise ValueError("A copy that was adapted to another site cannot go on training: train the model itself.")
+            raise ValueError("A model adapted to another site cannot be trained further: train the original model.")
         if start and start.layers and not (encoder and encoder.has_trainable(start.layers)):
             raise ValueError(
-                f"The last fit tuned other layers than n_layers={config.n_layers} and "
-                f"n_trainable_layers={config.n_trainable_layers} name: restore these, or fit anew with "
+                f"The previous fit trained other layers than n_layers={config.n_layers} and "
+                f"n_trainable_layers={config.n_trainable_layers} specify: restore these parameters, or fit again with "
                 "warm_start=False."
             )
-        self.before = previous.before if previous else None
-        self.random = self.before.random if self.before else check_random_state(config.random_state)
+        self.state = previous.state if previous else None
+        self.random = self.state.random if self.state else check_random_state(config.random_state)
         self.resampler = Resampler(config.sampler, examples.classes, config.n_views if encoder else 1, self.random)
         self.drawn_count = np.zeros(len(examples.classes))
         self.is_iterative = is_partial or config.n_trainable_layers > 0 or len(config.hidden_layer_sizes) > 0
 
-    def run(self) -> tuple[FitResult, Before | None]:
-        """Train; return what was learnt, and what a fit that goes on will need besides."""
+    def run(self) -> tuple[FitResult, FitState | None]:
+        """Train; return the result and the state for a continued fit."""
         config, encoder, examples = self.config, self.encoder, self.examples
         data = self.data
         self.tasks.begin(**data)
         train, held_out = examples, None
         if config.early_stopping and self.is_iterative:
-            before = self.before.held_out if self.before else None
+            previous = self.state.held_out if self.state else None
             contents = encoder.digests(examples.X) if encoder else {}
-            train, held_out = examples.hold_out(config.validation_fraction, self.random, before, contents)
+            train, held_out = examples.hold_out(config.validation_fraction, self.random, previous, contents)
         self.n_held_out = len(held_out) if held_out else 0
         with ExitStack() as stack:
             layers: dict[str, np.ndarray] = {}
@@ -186,54 +189,55 @@ class Training:
                 parts.append((held_out, 1 + _N_SHIFTED, SHIFTED))
             encoder = encoder and encoder.with_layers(layers)
             rows, *more = _rows(encoder, parts, store=store, progress=self.tasks)
-            held = more[0] if more else None
+            validation = more[0] if more else None
             if self.start and self.is_iterative:
                 self._check_start(self.start, rows)
-            if encoder and not layers and held is None:  # what predicts at once, without the images
-                data["X"] = rows.features[:: config.n_views].copy() if self.tasks.wants("X") else None
+            if encoder and not layers and validation is None:  # callbacks predict faster on features than on images
+                data["X"] = rows.features[:: config.n_views].copy() if self.tasks.needs("X") else None
             seen = self._seen([rows, *more])
             result = partial(self._result, rows=rows, layers=layers, seen=seen)
             progress = partial(self.tasks, attributes=lambda fitted: self.attributes(result(fitted)), **data)
             if layers:
-                fitted, plain = self._tune(rows, held, layers, progress)
+                fitted, plain = self._tune(rows, validation, layers, progress)
             else:
-                fitted, plain = self._fit_head(rows, held, self.previous.fitted if self.previous else None, progress)
-        shift, reference = self._of_plain_images(fitted.head, plain, train)
+                start = self.previous.fitted if self.previous else None
+                fitted, plain = self._fit_head(rows, validation, start, progress)
+        shift, reference = self._shift_and_reference(fitted.head, plain, train)
         result_of_fit = replace(result(fitted), prior_shift=shift, reference=reference)
-        return result_of_fit, self._leave(fitted, held_out)
+        return result_of_fit, self._fit_state(fitted, held_out)
 
     def end(self) -> None:
-        """Tell callbacks that the classifier is fitted."""
+        """Notify the callbacks that the classifier is fitted."""
         self.tasks.end(**self.data)
 
     def _fit_head(
         self,
         rows: FeatureRows,
-        held: FeatureRows | None,
+        validation: FeatureRows | None,
         start: FittedHead | None,
         progress: Callable[..., Any],
     ) -> tuple[FittedHead, np.ndarray]:
-        """Train a head on features; return it, and the standardised ones of plain images."""
+        """Fit a head on features; return it, and the standardized features of the plain images."""
         config, examples, sizes = self.config, rows.examples, self.config.hidden_layer_sizes
         is_partial = self.is_partial and not config.n_trainable_layers
         is_probe = not sizes and not is_partial
         if is_probe:
-            start = None  # its one solution does not depend on where it starts
+            start = None  # the unique solution does not depend on the starting point
         features, mean, scale = standardize(
             rows.features, examples.sample_weight, overwrite=examples.is_images, start=start.head if start else None
         )
-        drawn, draws, held = self._draws(features, examples, held)
+        resampled, epochs, validation = self._epochs(features, examples, validation)
         if is_probe:
-            missing = [name for i, name in enumerate(examples.classes.tolist()) if i not in examples.codes]
+            missing = [repr(name) for i, name in enumerate(examples.classes.tolist()) if i not in examples.codes]
             if missing:
                 raise ValueError(
-                    "With trainable layers and no hidden layers, the first call of partial_fit needs images of every "
-                    f"class, but there are none of {missing}."
+                    "With trainable layers and without hidden layers, the first call of partial_fit requires images of "
+                    f"every class, but it has none of {some_of(missing)}."
                 )
-            fitted = fit_logistic_regression(drawn, mean, scale, alpha=config.alpha)
+            fitted = fit_logistic_regression(resampled, mean, scale, alpha=config.alpha)
         else:
             fitted = fit_mlp(
-                draws,
+                epochs,
                 mean,
                 scale,
                 n_classes=len(examples.classes),
@@ -241,13 +245,13 @@ class Training:
                 alpha=config.alpha,
                 dropout=config.dropout,
                 learning_rate_init=config.learning_rate_init,
-                batch_size=min(200, len(drawn.rows)) if config.batch_size == "auto" else int(config.batch_size),
+                batch_size=min(200, len(resampled.rows)) if config.batch_size == "auto" else int(config.batch_size),
                 max_iter=1 if is_partial else config.max_iter,
                 device=resolve_device(config.device),
                 random=self.random,
                 start=start,
-                stopping=self._stopping() if held else None,
-                held=held,
+                stopping=self._stopping() if validation else None,
+                validation=validation,
                 progress=progress,
             )
         return fitted, features[:: examples.n_views]
@@ -255,16 +259,16 @@ class Training:
     def _tune(
         self,
         rows: FeatureRows,
-        held: FeatureRows | None,
+        validation: FeatureRows | None,
         layers: dict[str, np.ndarray],
         progress: Callable[..., Any],
     ) -> tuple[FittedHead, np.ndarray]:
-        """Train the trainable layers and the head together, from the head that was trained before; return likewise."""
+        """Train the trainable layers and the head together, from a fitted head; return as in `_fit_head`."""
         assert self.encoder is not None
         assert rows.maps is not None
         config = self.config
-        start = self.previous.fitted if self.previous else self._fit_head(rows, held, None, progress)[0]
-        if not start.head.layers:  # Adam knows nothing of them
+        start = self.previous.fitted if self.previous else self._fit_head(rows, validation, None, progress)[0]
+        if not start.head.layers:  # the state of Adam does not include the layers
             start = FittedHead(replace(start.head, layers=layers))
         tuning = Tuning(
             max_iter=1 if self.is_partial else config.tune_max_iter,
@@ -276,18 +280,18 @@ class Training:
             dropout=config.dropout,
         )
         features = rows.features
-        if self.start and config.sampler is not None:  # otherwise they are standardised already
+        if self.start and config.sampler is not None:  # samplers need standardized features; after `_fit_head` they are
             features, *_ = standardize(features, rows.examples.sample_weight, overwrite=True, start=start.head)
-        _, draws, held = self._draws(features, rows.examples, held, only_picked=True)
+        _, epochs, validation = self._epochs(features, rows.examples, validation, must_select=True)
         fitted = finetune(
             self.encoder.trainable_spec(),
             start,
             rows,
             tuning,
-            draws=draws,
+            epochs=epochs,
             random=self.random,
-            stopping=self._stopping() if held else None,
-            held=held,
+            stopping=self._stopping() if validation else None,
+            validation=validation,
             progress=progress,
         )
         plain = np.arange(0, len(rows.maps), rows.examples.n_views)
@@ -295,39 +299,39 @@ class Training:
         features = features_of_maps(self.encoder.trainable_spec(), head.layers, rows.maps, plain)
         return fitted, ((features - head.mean) / head.scale).astype(np.float32)
 
-    def _of_plain_images(
+    def _shift_and_reference(
         self, head: Head, standardized: np.ndarray, train: Examples
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the prior shift and the reference, made of plain training images once the head is trained."""
+        """Return the prior shift and the reference, computed from the plain training images."""
         config, shift = self.config, np.zeros(len(head.intercepts[-1]))
         reference = fit_reference(standardized, train.codes, len(train.classes), train.sample_weight, train.groups)
         reference["drawn_count"] = self.drawn_count
         if self.is_partial and self.previous and self.previous.reference:
             reference = merged(self.previous.reference, reference, is_alike=not head.layers)
         if config.prior_correction and (config.class_weight is not None or config.sampler is not None):
-            if self.is_partial:  # the images of earlier calls are gone
+            if self.is_partial:  # images of earlier calls are not available
                 shift = log_ratio(reference["class_count"], reference["drawn_count"])
             else:
                 logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(standardized)
                 shift = prior_shift(logits, train.codes, train.sample_weight)
         return shift, reference
 
-    def _draws(
-        self, features: np.ndarray, examples: Examples, held: FeatureRows | None, *, only_picked: bool = False
-    ) -> tuple[Drawn, Iterator[Drawn], FeatureRows | None]:
-        """Draw for the first epoch; return that, draws for all epochs, and what is held out, weighted likewise."""
-        draws = self.resampler.draws(Drawn.all_of(features, examples.codes, examples.loss_weight))
-        drawn = next(draws)
-        self.drawn_count = drawn.class_count(len(examples.classes))
-        if only_picked and drawn.features is not features:
-            raise ValueError(makes_features(self.config.sampler))
-        if held and self.config.sampler is not None:
+    def _epochs(
+        self, features: np.ndarray, examples: Examples, validation: FeatureRows | None, *, must_select: bool = False
+    ) -> tuple[TrainingRows, Iterator[TrainingRows], FeatureRows | None]:
+        """Return the rows of the first epoch, those of all epochs, and the validation rows, reweighted alike."""
+        epochs = self.resampler.epochs(TrainingRows.all_of(features, examples.codes, examples.loss_weight))
+        first = next(epochs)
+        self.drawn_count = first.class_count(len(examples.classes))
+        if must_select and first.features is not features:
+            raise ValueError(new_features_message(self.config.sampler))
+        if validation and self.config.sampler is not None:
             count = examples.class_count(examples.loss_weight)
-            held = replace(held, examples=held.examples.weighted_like(count, self.drawn_count))
-        return drawn, chain([drawn], draws), held
+            validation = replace(validation, examples=validation.examples.reweighted(count, self.drawn_count))
+        return first, chain([first], epochs), validation
 
     def _result(self, fitted: FittedHead, *, rows: FeatureRows, layers: dict[str, np.ndarray], seen: Seen) -> FitResult:
-        """Return what has been learnt at any time."""
+        """Return the result for a fitted head."""
         return FitResult(
             fitted=fitted,
             classes=self.examples.classes,
@@ -341,7 +345,7 @@ class Training:
         )
 
     def _seen(self, parts: list[FeatureRows]) -> Seen:
-        """Note the images and patients of this fit, those held out too, beside those of fits that it goes on from."""
+        """Return the images and patients of this fit, including held-out ones, and of the fits that it continues."""
         examples = self.examples
         images = list(examples.X) if examples.is_images else None
         names = names_of(images, examples.groups if examples.are_groups_given else None, len(examples))
@@ -352,13 +356,13 @@ class Training:
         return remember(contents, set().union(*names), self.previous.seen if self.previous else None)
 
     def _summary(self) -> dict[str, Any]:
-        """Tell in plain numbers what this fit saw."""
+        """Return the counts of `training_summary_`."""
         examples, n_classes = self.examples, len(self.examples.classes)
         is_named = examples.is_images or examples.are_groups_given
         _, groups = np.unique(examples.groups.astype(str), return_inverse=True)
         pairs = np.unique(np.column_stack([groups, examples.codes]), axis=0)
         metadata = examples.for_callbacks["metadata"] or {}
-        before = self.previous.summary if self.previous else {}
+        previous = self.previous.summary if self.previous else {}
         return {
             "kind": "images" if examples.is_images else "features",
             "n_images": len(examples),
@@ -368,16 +372,16 @@ class Training:
             "n_held_out": self.n_held_out,
             "n_views": int(self.config.n_views) if examples.is_images else 1,
             "total_weight": float(examples.sample_weight.sum()) if "sample_weight" in metadata else None,
-            "n_calls": before.get("n_calls", 0) + 1,
+            "n_calls": previous.get("n_calls", 0) + 1,
         }
 
-    def _leave(self, fitted: FittedHead, held_out: Examples | None) -> Before | None:
+    def _fit_state(self, fitted: FittedHead, held_out: Examples | None) -> FitState | None:
         if not (self.is_partial or self.config.warm_start):
             return None
-        return Before(self.random, fitted.optimizer_state, held_out.groups if held_out else None)
+        return FitState(self.random, fitted.optimizer_state, held_out.groups if held_out else None)
 
     def _check_start(self, start: Head, rows: FeatureRows) -> None:
-        """Refuse to go on from weights that belong to other inputs."""
+        """Raise if the weights of the previous fit do not match the features or the hidden layers."""
         fingerprint = self.previous.fingerprint if self.previous else None
         if (
             None not in (rows.fingerprint, fingerprint)
@@ -389,8 +393,8 @@ class Training:
         sizes = (len(start.mean), *map(len, start.intercepts[:-1]))
         if sizes != (n_features, *hidden):
             raise ValueError(
-                f"The last fit left {sizes[0]} features and hidden_layer_sizes={sizes[1:]}, but now there are "
-                f"{n_features} features and hidden_layer_sizes={hidden}: restore what has changed, or fit anew with "
+                f"The previous fit had {sizes[0]} features and hidden_layer_sizes={sizes[1:]}, but this one has "
+                f"{n_features} features and hidden_layer_sizes={hidden}: restore these, or fit again with "
                 "warm_start=False."
             )
 
@@ -405,7 +409,7 @@ def _rows(
     store: FeatureStore | None,
     progress: Callable[..., Any],
 ) -> list[FeatureRows]:
-    """Compute, or look up, the rows of each part; one error names what cannot be read in any of them."""
+    """Compute, or look up, the rows of each part; one error lists the unreadable images of all parts."""
     if encoder is None:
         return [FeatureRows(examples, examples.X) for examples, *_ in parts]
     rows, failures = [], []

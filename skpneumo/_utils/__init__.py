@@ -1,1 +1,1 @@
-"""Helpers that know nothing of images or models: progress, callbacks, an LRU cache, links to documentation."""
+"""Helpers that do not depend on images or models: progress, callbacks, an LRU cache and documentation links."""

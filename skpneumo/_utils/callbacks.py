@@ -1,4 +1,4 @@
-"""A fit as a tree of tasks: bars show them, and scikit-learn's callbacks watch them where its version has callbacks."""
+"""Tasks of a fit, with progress bars and, from scikit-learn 1.9 on, its callbacks."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -10,10 +10,10 @@ try:
 except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands where scikit-learn's class would: no callbacks can be set."""
+        """Placeholder for scikit-learn's class, without callbacks."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Leave the method as it is."""
+        """Return the method unchanged."""
         return method
 
 
@@ -25,14 +25,14 @@ Attributes = Callable[[Any], dict[str, Any]]
 
 
 class FitTasks:
-    """The root of the tree; called, it opens one task below it.
+    """Root task of a fit; calling it opens a subtask.
 
     Parameters
     ----------
     estimator : estimator
-        Whose `fit`, decorated by `with_callbacks`, makes this object once.
+        The estimator, whose `fit` is decorated by `with_callbacks` and creates this object once.
     bar : callable
-        Makes a tqdm bar of a total, a description and a unit.
+        Creates a tqdm bar from a total, a description and a unit.
     """
 
     def __init__(self, estimator: Any, bar: Callable[[int, str, str], Any]) -> None:
@@ -42,18 +42,18 @@ class FitTasks:
         self.root: Any = estimator._init_callback_context(max_subtasks=None) if has_callbacks else None
         self.callbacks = getattr(estimator, "_skl_callbacks", [])
 
-    def wants(self, name: str) -> bool:
-        """Tell whether a callback asks for this keyword, such as "X"."""
+    def needs(self, name: str) -> bool:
+        """Whether a callback takes this keyword argument, such as "X"."""
         hooks = [hook for each in self.callbacks for hook in (each.on_fit_task_begin, each.on_fit_task_end)]
         return any(name in inspect.signature(hook).parameters for hook in hooks)
 
     def begin(self, **data: Any) -> None:
-        """Tell callbacks that the fit begins; `data` are keywords of scikit-learn's hooks."""
+        """Notify the callbacks that the fit begins; `data` are keyword arguments of scikit-learn's hooks."""
         if self.root is not None:
             self.root.call_on_fit_task_begin(estimator=self.estimator, **data)
 
     def end(self, **data: Any) -> None:
-        """Tell callbacks that the fit has ended, and that the estimator predicts."""
+        """Notify the callbacks that the fit has ended and the estimator can predict."""
         if self.root is not None:
             self.root.call_on_fit_task_end(estimator=self.estimator, **data, reconstruction_attributes={})
 
@@ -61,55 +61,55 @@ class FitTasks:
     def __call__(
         self, total: int, description: str, unit: str, *, attributes: Attributes | None = None, **data: Any
     ) -> Iterator["Task"]:
-        """Open a task of `total` units, a bar and, if there are callbacks, a task of theirs.
+        """Open a task of `total` units with a progress bar and, if there are callbacks, a task of theirs.
 
-        `attributes` makes those of a fitted estimator of the state after a unit; `data` are as in `begin`.
+        `attributes` turns the state after a unit into the attributes of a fitted estimator; `data` are as in `begin`.
         """
         with self.bar(total, description, unit) as bar:
             if not (self.callbacks and total):
                 yield Task(bar)
                 return
-            # Callbacks keep every step and walk through them: what leaves nothing to look at is told by the percent.
+            # Callbacks keep all steps, so tasks without attributes report at most 100 of them.
             size = 1 if attributes else -(-total // _STEPS)
             context = self.root.subcontext(task_name=description, max_subtasks=-(-total // size))
             context.call_on_fit_task_begin(estimator=self.estimator, **data)
-            task = WatchedTask(bar, self.estimator, context, unit, total, size, attributes, data)
+            task = CallbackTask(bar, self.estimator, context, unit, total, size, attributes, data)
             yield task
             task.close()
             context.call_on_fit_task_end(estimator=self.estimator, **data)
 
 
 class Task:
-    """A task with a bar."""
+    """A task with a progress bar."""
 
     def __init__(self, bar: Any) -> None:
         self.bar = bar
 
     def update(self, n: int = 1, state: Callable[[], Any] | None = None) -> bool:
-        """Note that `n` more units are done.
+        """Record that `n` more units are done.
 
         Parameters
         ----------
         n : int
-            How many.
+            Number of units.
         state : callable or None
-            Returns what has been learnt by now, for `attributes`. It is called only if a callback wants to predict.
+            Returns the current state, for `attributes`. It is called only if a callback takes a fitted estimator.
 
         Returns
         -------
         bool
-            Whether a callback asks to stop here.
+            Whether a callback requests to stop.
         """
         self.bar.update(n)
         return False
 
-    def set_postfix(self, **figures: Any) -> None:
-        """Show figures behind the bar, from its next refresh on."""
-        self.bar.set_postfix(**figures, refresh=False)
+    def set_postfix(self, **values: Any) -> None:
+        """Show values after the bar, from its next refresh on."""
+        self.bar.set_postfix(**values, refresh=False)
 
 
-class WatchedTask(Task):
-    """A task with a bar and callbacks; of its steps, one is under way until all units are done."""
+class CallbackTask(Task):
+    """A task with a progress bar and callbacks, which has one open step until all units are done."""
 
     def __init__(
         self,
@@ -134,13 +134,13 @@ class WatchedTask(Task):
         super().update(n)
         self.done += n
         while self.step is not None and self.done >= self.until:
-            if self._end_step(state) and state is not None:  # what has no state yet cannot do with less
+            if self._end_step(state) and state is not None:  # a task without a state cannot stop early
                 return True
             self._begin_step()
         return False
 
     def close(self) -> None:
-        """End the step under way, if any: fewer units than `total` were needed."""
+        """End the open step, if fewer units than `total` were done."""
         if self.step is not None:
             self._end_step(None)
 

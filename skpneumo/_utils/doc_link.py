@@ -1,4 +1,4 @@
-"""Where estimators are documented: scikit-learn's pictures of them link there."""
+"""Link from the HTML representation of an estimator to its documentation."""
 
 from importlib.metadata import PackageNotFoundError, metadata
 
@@ -6,9 +6,9 @@ __all__ = ["DocumentationLinkMixin"]
 
 
 class DocumentationLinkMixin:
-    """Links the picture of an estimator to its page in the documentation, wherever the package says that this is.
+    """Mixin that links the HTML representation of an estimator to its page of the API reference.
 
-    Without an address in the metadata of the installed package there is no link.
+    There is no link if the metadata of the installed package contain no address.
     """
 
     _doc_link_module = "skpneumo"
@@ -20,7 +20,7 @@ class DocumentationLinkMixin:
 
 
 def documentation_address() -> str:
-    """Read the address of the documentation, without a slash at its end, from the package's metadata; "" if none."""
+    """Return the address of the documentation from the package metadata, without final slash; "" if none."""
     try:
         links = metadata("skpneumo").get_all("Project-URL") or []
     except PackageNotFoundError:  # run from the sources

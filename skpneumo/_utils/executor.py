@@ -1,4 +1,4 @@
-"""Threads that work some items ahead."""
+"""Thread pools that process items ahead of their use."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 class _Here(Executor):
-    """No thread but this one: for a single image, where starting others costs more than they save."""
+    """Executor that runs in the calling thread, since starting threads for a single image is slower."""
 
     def submit(self, function: Callable[..., R], /, *items: Any, **options: Any) -> Future[R]:
         future: Future[R] = Future()
@@ -22,7 +22,7 @@ class _Here(Executor):
 
 @contextmanager
 def threads(n_threads: int, *, finishes: bool = False) -> Iterator[Executor]:
-    """Lend a pool of threads, with 0 of them this thread; after an error, only one that `finishes` does what waits."""
+    """Yield a pool of threads, or the calling thread if 0; after an error, run pending tasks only if `finishes`."""
     pool = ThreadPoolExecutor(n_threads) if n_threads else _Here()
     try:
         yield pool
@@ -31,7 +31,7 @@ def threads(n_threads: int, *, finishes: bool = False) -> Iterator[Executor]:
 
 
 def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], n_ahead: int) -> Iterator[R]:
-    """Map in order, with `n_ahead` items under way."""
+    """Map in order, with up to `n_ahead` items in progress."""
     remaining = iter(items)
     waiting: deque[Future[R]] = deque()
     while True:

@@ -1,4 +1,4 @@
-"""What a process holds in its memory of what lies on disk: the most recently used, under a bound."""
+"""Least recently used (LRU) cache of bytes in memory."""
 
 import threading
 from collections import OrderedDict
@@ -7,17 +7,17 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-_OVERHEAD = 250  # bytes that an entry takes beside its value
+_OVERHEAD = 250  # bytes of an entry in addition to its value
 
 
 class Cache(Generic[K]):
-    """Bytes under keys, least recently used ones first to go; safe with threads.
+    """Thread-safe mapping of keys to bytes that drops the least recently used entries first.
 
     Parameters
     ----------
     max_bytes : int
-        Bound of all entries together. What does not fit as a whole is not held at all: in turn, its entries would
-        push each other out.
+        Maximum size of all entries. Entries that do not fit together in one `put` are not cached, since they would
+        displace each other.
 
     Examples
     --------
@@ -34,7 +34,7 @@ class Cache(Generic[K]):
         self._lock = threading.Lock()
 
     def get(self, keys: Iterable[K]) -> dict[K, bytes]:
-        """Return what is held of `keys`."""
+        """Return the cached entries of `keys`."""
         with self._lock:
             found = {key: self._entries[key] for key in keys if key in self._entries}
             for key in found:
@@ -42,7 +42,7 @@ class Cache(Generic[K]):
         return found
 
     def put(self, entries: Mapping[K, bytes]) -> None:
-        """Hold `entries`, and let others go for them."""
+        """Add `entries`, and drop the least recently used ones if necessary."""
         if sum(map(_size, entries.values())) > self.max_bytes:
             return
         with self._lock:
@@ -53,7 +53,7 @@ class Cache(Generic[K]):
                 self.n_bytes -= _size(self._entries.popitem(last=False)[1])
 
     def drop(self, keys: Iterable[K]) -> None:
-        """Let go of `keys`."""
+        """Remove `keys`."""
         with self._lock:
             for key in keys:
                 self.n_bytes -= _size(self._entries.pop(key, None))

@@ -1,4 +1,4 @@
-"""Find the estimators that meta-estimators wrap: searches, thresholds, calibration, pipelines, ensembles."""
+"""Find the estimators inside meta-estimators: searches, thresholds, calibration, pipelines and ensembles."""
 
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -8,11 +8,11 @@ from sklearn.frozen import FrozenEstimator
 
 T = TypeVar("T")
 
-_MOST_LEVELS = 100  # attributes and containers within one another; a meta-estimator takes four at most
+_MAX_LEVELS = 100  # nested attributes and containers; a meta-estimator has at most four
 
 
 def inner(estimator: Any) -> Any:
-    """Return the one estimator that gets the same input as `estimator` and predicts in its place.
+    """Return the single inner estimator, which gets the same input as `estimator` and makes its predictions.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def inner(estimator: Any) -> Any:
     Returns
     -------
     estimator or None
-        None where there is none, or several, as in an ensemble and in a calibration by ``ensemble=True``.
+        None if there is none, or several, as in an ensemble or a calibration with ``ensemble=True``.
 
     Examples
     --------
@@ -32,7 +32,7 @@ def inner(estimator: Any) -> Any:
     >>> inner(make_pipeline(FrozenEstimator(LogisticRegression())))
     FrozenEstimator(estimator=LogisticRegression())
     """
-    if isinstance(estimator, FrozenEstimator):  # first, since it has every attribute of the estimator in it
+    if isinstance(estimator, FrozenEstimator):  # first, since it has all attributes of its estimator
         return estimator.estimator
     if hasattr(estimator, "calibrated_classifiers_"):
         calibrated = estimator.calibrated_classifiers_
@@ -41,30 +41,30 @@ def inner(estimator: Any) -> Any:
         return estimator.best_estimator_
     if hasattr(estimator, "steps"):
         return estimator.steps[0][1] if len(estimator.steps) == 1 else None
-    # Beside estimators_, estimator_ is what these were cloned from: often the very estimator that was given.
+    # If there are estimators_, estimator_ is the one that they were cloned from, often the original.
     return None if hasattr(estimator, "estimators_") else getattr(estimator, "estimator_", None)
 
 
 def inner_or_last_step(estimator: Any) -> Any:
-    """Return the one estimator whose predictions are those of `estimator`, whatever its input is; None without one."""
+    """Return the single estimator that makes the predictions of `estimator`, for any input; None without one."""
     found = inner(estimator)
     return _last_step(estimator) if found is None else found
 
 
 def unwrap(estimator: Any, cls: type[T]) -> T | None:
-    """Return the one estimator of class `cls` that gets the same input as `estimator`; None without one.
+    """Return the single estimator of class `cls` that gets the same input as `estimator`; None without one.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator, of this class or around one.
+        A fitted estimator of this class, or a meta-estimator that contains one.
     cls : type
         The class.
 
     Returns
     -------
     instance of `cls`, or None
-        Not necessarily fitted.
+        The estimator, not necessarily fitted.
 
     Examples
     --------
@@ -80,9 +80,9 @@ def unwrap(estimator: Any, cls: type[T]) -> T | None:
 
 
 def chain(estimator: Any) -> list[Any]:
-    """List an estimator and what it wraps, from the outermost to the innermost.
+    """Return an estimator and the estimators inside it, from the outermost to the innermost.
 
-    Of a pipeline it goes on with the last step; of several estimators that are alike, with what they were made from.
+    A pipeline continues with its last step; an ensemble of clones, with the estimator that was cloned.
     """
     found = [estimator]
     while (wrapped := _wrapped(found[-1])) is not None:
@@ -91,17 +91,17 @@ def chain(estimator: Any) -> list[Any]:
 
 
 def find_all(estimator: Any, is_wanted: Callable[[Any], bool]) -> list[Any]:
-    """Find all objects of a kind in an estimator, whatever they are wrapped in.
+    """Find all matching objects inside an estimator.
 
-    The attributes that an object has fitted are searched first. Only where they hold nothing are its parameters
-    searched, too: a meta-estimator fits clones, and leaves alone the estimator that it was given.
+    Fitted attributes are searched first. Parameters are searched only if no fitted attribute contains a match, since a
+    meta-estimator fits clones of its parameters.
 
     Parameters
     ----------
     estimator : object
-        An estimator, a container of some, or any object whose attributes hold some.
+        An estimator, a container of estimators, or any object with estimators in its attributes.
     is_wanted : callable
-        Says of an object whether it is of that kind. What is wanted is not searched itself.
+        Returns whether an object matches. Matching objects are not searched further.
 
     Returns
     -------
@@ -130,12 +130,12 @@ def _wrapped(estimator: Any) -> Any:
     return getattr(estimator, "estimator_", getattr(estimator, "estimator", None))
 
 
-def _find(value: Any, is_wanted: Callable[[Any], bool], met: dict[int, dict[int, Any]], level: int) -> dict[int, Any]:
-    """Return what is found in `value`, by id; `met` holds what was found in the objects that were searched before."""
-    while isinstance(value, FrozenEstimator):  # it would pass for what is in it
+def _find(value: Any, is_wanted: Callable[[Any], bool], seen: dict[int, dict[int, Any]], level: int) -> dict[int, Any]:
+    """Return the matches in `value`, by id; `seen` contains the matches of the objects searched before."""
+    while isinstance(value, FrozenEstimator):  # it has all attributes of its estimator
         value = value.estimator
-    if id(value) in met or level > _MOST_LEVELS:
-        return met.get(id(value), {})
+    if id(value) in seen or level > _MAX_LEVELS:
+        return seen.get(id(value), {})
     parts: list[Iterable[Any]]
     if isinstance(value, (list, tuple)):
         parts = [value]
@@ -146,14 +146,14 @@ def _find(value: Any, is_wanted: Callable[[Any], bool], met: dict[int, dict[int,
     elif is_wanted(value):
         return {id(value): value}
     else:
-        held = dict(vars(value))
-        given = {"scorer_"} | ({"estimator_"} if "estimators_" in held else set())  # these may hold a parameter
-        fitted = [each for name, each in held.items() if name.endswith("_") and name not in given]
-        parts = [fitted, [each for name, each in held.items() if name != "scorer_"]]
-    found = met[id(value)] = {}  # before its parts, which may hold it
+        attributes = dict(vars(value))
+        excluded = {"scorer_"} | ({"estimator_"} if "estimators_" in attributes else set())  # may contain parameters
+        fitted = [each for name, each in attributes.items() if name.endswith("_") and name not in excluded]
+        parts = [fitted, [each for name, each in attributes.items() if name != "scorer_"]]
+    found = seen[id(value)] = {}  # set before the search of the parts, which may contain cycles
     for part in parts:
         for each in part:
-            found.update(_find(each, is_wanted, met, level + 1))
+            found.update(_find(each, is_wanted, seen, level + 1))
         if found:
             break
     return found

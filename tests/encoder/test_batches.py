@@ -10,50 +10,48 @@ from skpneumo._images import decoding
 from skpneumo._utils.executor import ahead
 from skpneumo._vgg19 import backbone
 
-PATIENCE = 60  # seconds after which a test has failed
+PATIENCE = 60  # seconds until a test fails
 
 
 @pytest.mark.parametrize("n_ahead", [1, 3])
-def test_mapping_ahead_keeps_the_order_and_draws_no_more_than_it_may(n_ahead):
-    drawn, done = [], 0
+def test_ahead_keeps_the_order_and_consumes_at_most_n_ahead_items_early(n_ahead):
+    consumed, done = [], 0
 
     def items():
         for i in range(10):
-            drawn.append(i)
+            consumed.append(i)
             yield i
 
     with ThreadPoolExecutor(2) as pool:
         for result in ahead(pool, lambda i: i * i, items(), n_ahead):
             assert result == done**2
-            assert len(drawn) <= done + n_ahead
+            assert len(consumed) <= done + n_ahead
             done += 1
     assert done == 10
 
 
-def test_decoding_goes_on_while_the_network_computes_and_computing_while_features_are_stored(
-    paths, monkeypatch, features, tmp_path
-):
-    """Each step of the first batch waits until the step before it has gone on to a later one."""
-    decoded, passed = threading.Semaphore(0), threading.Semaphore(0)
+def test_decoding_encoding_and_storing_overlap(paths, monkeypatch, features, tmp_path):
+    """Each step of the first batch waits until the previous step has processed a later batch."""
+    decoded, encoded = threading.Semaphore(0), threading.Semaphore(0)
     first = {"forward": True, "put": True}
     decode, forward, put = decoding.Preprocessing.gray, backbone.Backbone.forward, StoreNamespace.put
 
-    def counted_decode(square, data):
+    def counted_decode(preprocessing, data):
         decoded.release()
-        return decode(square, data)
+        return decode(preprocessing, data)
 
     def waiting_forward(backbone):
         def run(batch):
             if first.pop("forward", False):
                 assert all(decoded.acquire(timeout=PATIENCE) for _ in range(5))
-            passed.release()
+            encoded.release()
             return forward(backbone)(batch)
 
         return run
 
     def waiting_put(stored, rows):
         if first.pop("put", False):
-            assert all(passed.acquire(timeout=PATIENCE) for _ in range(2))
+            assert all(encoded.acquire(timeout=PATIENCE) for _ in range(2))
         return put(stored, rows)
 
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
@@ -68,22 +66,22 @@ def test_decoding_goes_on_while_the_network_computes_and_computing_while_feature
     )
 
 
-def test_squares_under_way_are_bounded_however_many_images_there_are(paths, features, monkeypatch):
-    under_way, most, lock = 0, 0, threading.Lock()
+def test_number_of_preprocessed_images_in_memory_is_bounded(paths, features, monkeypatch):
+    in_memory, maximum, lock = 0, 0, threading.Lock()
     decode, forward = decoding.Preprocessing.gray, backbone.Backbone.forward
 
-    def counted_decode(square, data):
-        nonlocal under_way, most
+    def counted_decode(preprocessing, data):
+        nonlocal in_memory, maximum
         with lock:
-            under_way += 1
-            most = max(most, under_way)
-        return decode(square, data)
+            in_memory += 1
+            maximum = max(maximum, in_memory)
+        return decode(preprocessing, data)
 
     def counted_forward(backbone):
         def run(batch):
-            nonlocal under_way
+            nonlocal in_memory
             with lock:
-                under_way -= len(batch)
+                in_memory -= len(batch)
             return forward(backbone)(batch)
 
         return run
@@ -92,5 +90,5 @@ def test_squares_under_way_are_bounded_however_many_images_there_are(paths, feat
     monkeypatch.setattr(decoding.Preprocessing, "gray", counted_decode)
     monkeypatch.setattr(backbone.Backbone, "forward", counted_forward)
     features.set_params(memory=None).fit_transform(paths)
-    assert under_way == 0
-    assert most <= 6 * 2
+    assert in_memory == 0
+    assert maximum <= 6 * 2

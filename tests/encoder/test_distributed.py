@@ -18,15 +18,15 @@ from skpneumo._vgg19.weights import load_layers
 from skpneumo.exceptions import ImageReadError, WeightsError
 
 distributed = pytest.importorskip("distributed")
-pytestmark = pytest.mark.filterwarnings("default")  # of Dask's own making
+pytestmark = pytest.mark.filterwarnings("default")  # warnings of Dask itself
 
 
 @contextmanager
 def start():
-    """A cluster of two processes on this machine."""
+    """Start a cluster of two processes on this machine."""
     workers = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (
-        mock.patch.dict(os.environ),  # Dask sets variables in this process, too
+        mock.patch.dict(os.environ),  # Dask sets variables in this process too
         distributed.LocalCluster(**workers) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -46,29 +46,29 @@ def dask(client):
 
 
 @pytest.fixture
-def passed_here(monkeypatch):
-    """Fails where an image passes the network in this process."""
+def no_local_pass(monkeypatch):
+    """Fail if an image passes the network in this process."""
     monkeypatch.setattr(backbone.Backbone, "forward", lambda _: pytest.fail("computed in this process"))
 
 
-def test_workers_compute_and_the_caller_stores_what_they_bring_back(dask, passed_here, paths, matrix, tmp_path):
+def test_workers_compute_features_and_the_caller_stores_them(dask, no_local_pass, paths, matrix, tmp_path):
     features = VGG19Features(**TINY, memory=tmp_path)
     np.testing.assert_array_equal(features.fit_transform(paths), matrix)
     with joblib.parallel_config("sequential"):
         np.testing.assert_array_equal(features.transform(paths), matrix)
 
 
-def test_one_error_names_all_that_workers_cannot_decode(dask, passed_here, paths, tmp_path):
-    cut = [tmp_path / "a.jpeg", tmp_path / "b.jpeg"]
-    for i, path in enumerate(cut):
+def test_one_error_lists_all_images_that_workers_cannot_decode(dask, no_local_pass, paths, tmp_path):
+    truncated = [tmp_path / "a.jpeg", tmp_path / "b.jpeg"]
+    for i, path in enumerate(truncated):
         with open(paths[i], "rb") as file:
             path.write_bytes(file.read()[:-300])
     with pytest.raises(ImageReadError) as caught:
-        VGG19Features(**TINY, memory=None).fit_transform([cut[0], *paths, cut[1]])
+        VGG19Features(**TINY, memory=None).fit_transform([truncated[0], *paths, truncated[1]])
     assert [position for position, _, _ in caught.value.failures] == [0, 41]
 
 
-def test_a_search_runs_on_features_that_travel_by_value(dask, paths, y, matrix):
+def test_search_on_features_runs_on_the_cluster(dask, paths, y, matrix):
     search = GridSearchCV(PneumoniaClassifier(**TINY), {"alpha": [0.01, 0.1]}, cv=3)
     search.fit(matrix, y)
     with joblib.parallel_config("sequential"):
@@ -77,7 +77,7 @@ def test_a_search_runs_on_features_that_travel_by_value(dask, paths, y, matrix):
     assert search.predict(paths).shape == (40,)
 
 
-def test_a_search_on_paths_extracts_within_its_tasks(dask, paths, y, tmp_path):
+def test_search_on_paths_extracts_features_within_its_tasks(dask, paths, y, tmp_path):
     search = GridSearchCV(PneumoniaClassifier(**TINY, memory=tmp_path), {"alpha": [0.01, 0.1]}, cv=3)
     assert search.fit(paths, y).best_score_ > 0.5
     tasks = joblib.Parallel()(joblib.delayed(is_cluster)(None) for _ in range(2))
@@ -86,20 +86,20 @@ def test_a_search_on_paths_extracts_within_its_tasks(dask, paths, y, tmp_path):
     assert not is_cluster(1)
 
 
-def test_weights_that_a_model_carries_travel_to_the_workers(dask, passed_here, paths, y, matrix, tmp_path):
+def test_bundled_weights_are_sent_to_the_workers(dask, no_local_pass, paths, y, matrix, tmp_path):
     np.savez(tmp_path / "w.npz", **load_layers(None, 2))
     model = PneumoniaClassifier(**TINY | {"weights": tmp_path / "w.npz"}, memory=None).fit(paths, y).bundle_weights()
     (tmp_path / "w.npz").unlink()
     np.testing.assert_array_equal(model.predict_proba(paths), model.predict_proba(matrix))
 
 
-def test_joblibs_own_backends_are_no_cluster():
+def test_backends_of_joblib_itself_are_not_a_cluster():
     for backend in ("loky", "threading", "sequential"):
         with joblib.parallel_config(backend, n_jobs=2):
             assert not is_cluster(2)
 
 
-def test_weights_that_differ_between_machines_are_an_error(features):
+def test_weights_that_differ_between_machines_raise(features):
     backbone = features._encoder().spec().backbone
     other = VGG19Features(**TINY | {"n_layers": 3})._encoder().spec().backbone
     object.__setattr__(backbone, "weights_digest", other.weights_digest)
@@ -108,7 +108,7 @@ def test_weights_that_differ_between_machines_are_an_error(features):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
-def test_a_worker_that_dies_costs_time_and_nothing_else(passed_here, paths, matrix, monkeypatch):
+def test_extraction_completes_after_a_worker_dies(no_local_pass, paths, matrix, monkeypatch):
     put = StoreNamespace.put
 
     def put_and_kill(stored, rows):
@@ -117,7 +117,7 @@ def test_a_worker_that_dies_costs_time_and_nothing_else(passed_here, paths, matr
         return put(stored, rows)
 
     monkeypatch.setattr(StoreNamespace, "put", put_and_kill)
-    monkeypatch.setattr("skpneumo._encoder.distributed._BATCHES_A_CHUNK", 1)
+    monkeypatch.setattr("skpneumo._encoder.distributed._BATCHES_PER_CHUNK", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 2)
     with start() as client, joblib.parallel_config("dask"):
         victims = list(client.run(os.getpid).values())[:1]

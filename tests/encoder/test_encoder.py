@@ -15,7 +15,7 @@ STOPS = {"early_stopping": True, "hidden_layer_sizes": (4,), "max_iter": 2, "val
 
 @pytest.fixture
 def count(monkeypatch, settled):
-    """How often files are read, and their bytes hashed; how often a container is parsed."""
+    """Count how often files are read, bytes are hashed and containers are parsed."""
     counts = Counter()
 
     def counted(name, function):
@@ -32,13 +32,13 @@ def count(monkeypatch, settled):
 
 @pytest.mark.parametrize("memory", [None, "store"])
 @pytest.mark.parametrize("parameters", [{}, STOPS, {"n_trainable_layers": 1, "tune_max_iter": 1}, {"n_views": 3}])
-def test_a_fit_parses_reads_and_hashes_each_image_once(paths, y, count, tmp_path, memory, parameters):
+def test_fit_parses_reads_and_hashes_each_image_once(paths, y, count, tmp_path, memory, parameters):
     memory = memory and tmp_path / memory
     PneumoniaClassifier(**TINY, **parameters, memory=memory, random_state=0).fit(paths, y)
     assert count == {"reads": 40, "hashes": 40, "parses": 1}
 
 
-def test_a_fit_with_early_stopping_of_what_is_stored_reads_nothing(paths, y, count, tmp_path):
+def test_fit_with_early_stopping_on_stored_features_reads_no_file(paths, y, count, tmp_path):
     clf = PneumoniaClassifier(**TINY, **STOPS, memory=tmp_path, random_state=0).fit(paths, y)
     count.clear()
     clf.fit(paths, y)
@@ -47,7 +47,7 @@ def test_a_fit_with_early_stopping_of_what_is_stored_reads_nothing(paths, y, cou
 
 @pytest.mark.parametrize("memory", [None, "store"])
 @pytest.mark.parametrize("method", ["predict", "score", "novelty"])
-def test_a_question_parses_reads_and_hashes_each_image_once(paths, y, count, tmp_path, memory, method):
+def test_prediction_methods_parse_read_and_hash_each_image_once(paths, y, count, tmp_path, memory, method):
     clf = PneumoniaClassifier(**TINY, memory=None).fit(paths, y)
     clf.set_params(memory=memory and tmp_path / memory)
     count.clear()
@@ -55,14 +55,14 @@ def test_a_question_parses_reads_and_hashes_each_image_once(paths, y, count, tmp
     assert count == {"reads": 40, "hashes": 40, "parses": 1}
 
 
-def test_a_report_reads_and_hashes_each_image_once_before_it_shows_any(paths, y, count, tmp_path):
+def test_report_reads_and_hashes_each_image_once(paths, y, count, tmp_path):
     clf = PneumoniaClassifier(**TINY, memory=None).fit(paths, y)
     count.clear()
     report(clf, paths, y, tmp_path / "report.html", n_errors=0)
     assert (count["reads"], count["hashes"]) == (40, 40)
 
 
-def test_bytes_that_there_is_no_room_for_are_read_again(paths, count, monkeypatch):
+def test_bytes_that_do_not_fit_in_memory_are_read_again(paths, count, monkeypatch):
     expected = VGG19Features(**TINY, memory=None).fit_transform(paths)
     count.clear()
     monkeypatch.setattr(sources.Reads.__init__, "__defaults__", (0,))
@@ -70,11 +70,11 @@ def test_bytes_that_there_is_no_room_for_are_read_again(paths, count, monkeypatc
     assert count["reads"] == 80
 
 
-def test_an_image_that_stands_twice_is_read_once(paths, count):
+def test_duplicate_image_is_read_once(paths, count):
     VGG19Features(**TINY, memory=None).fit_transform([*paths, *paths])
     assert count["reads"] == 40
 
 
-def test_both_estimators_build_the_same_encoder():
+def test_both_estimators_create_the_same_encoder():
     clf, features = PneumoniaClassifier(**TINY, memory=None), VGG19Features(**TINY, memory=None)
     assert Encoder.from_params(clf.get_params(), "PneumoniaClassifier") == clf._encoder() == features._encoder()

@@ -22,9 +22,9 @@ from skpneumo._images import sources
 from skpneumo._vgg19 import backbone
 from skpneumo.exceptions import ImageReadError
 
-PATIENCE = 120  # seconds after which a test has failed
+PATIENCE = 120  # seconds until a test fails
 
-# A program that extracts features, four images a batch, and says in a file which images passed its network.
+# A program that extracts features, four images per batch, and logs how many images passed its network.
 PROGRAM = f"""
 import os, sys, time
 from skpneumo import VGG19Features, _keras
@@ -55,8 +55,8 @@ def start(tmp_path, paths):
 
 
 @pytest.fixture
-def passed(monkeypatch):
-    """The sizes of the batches that pass the network in this process."""
+def batch_sizes(monkeypatch):
+    """Record the sizes of the batches that pass the network in this process."""
     sizes, forward = [], backbone.Backbone.forward
     monkeypatch.setattr(
         backbone.Backbone, "forward", lambda self: lambda batch: (sizes.append(len(batch)), forward(self)(batch))[1]
@@ -66,7 +66,7 @@ def passed(monkeypatch):
 
 @pytest.fixture
 def read(monkeypatch):
-    """The paths that are read."""
+    """Record the paths that are read."""
     paths, read_bytes = [], extract.read_bytes
     monkeypatch.setattr(extract, "read_bytes", lambda path: (paths.append(path), read_bytes(path))[1])
     return paths
@@ -75,20 +75,20 @@ def read(monkeypatch):
 # Several processes
 
 
-def test_processes_that_share_a_store_compute_each_image_once_in_all(start, tmp_path, matrix, paths, passed):
+def test_processes_that_share_a_store_compute_each_image_once(start, tmp_path, matrix, paths, batch_sizes):
     logs = [tmp_path / "one", tmp_path / "two"]
     processes = [start(log) for log in logs]
     assert [process.wait(PATIENCE) for process in processes] == [0, 0]
     assert sum(log.stat().st_size for log in logs if log.exists()) == 40
     rows = VGG19Features(**TINY, memory=tmp_path).fit_transform(paths)
-    assert passed == []
+    assert batch_sizes == []
     np.testing.assert_array_equal(rows, matrix)
 
 
-def test_a_search_with_two_processes_computes_each_image_once_in_all(tmp_path, paths, y):
+def test_search_with_two_processes_computes_each_image_once(tmp_path, paths, y):
     store = FeatureStore(tmp_path)
     store.put([])
-    with sqlite3.connect(store.file) as db:  # counts what any process puts, twice where it is put twice
+    with sqlite3.connect(store.file) as db:  # logs every write of any process
         db.execute("CREATE TABLE log (key BLOB)")
         db.execute(
             "CREATE TRIGGER t AFTER INSERT ON features WHEN length(new.value) > 100 "
@@ -104,13 +104,13 @@ def test_a_search_with_two_processes_computes_each_image_once_in_all(tmp_path, p
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
-def test_what_a_killed_process_was_computing_is_taken_over_by_one_that_waits(
-    start, tmp_path, matrix, paths, monkeypatch, passed
+def test_images_leased_by_a_killed_process_are_computed_by_a_waiting_one(
+    start, tmp_path, matrix, paths, monkeypatch, batch_sizes
 ):
     log = tmp_path / "log"
     owner = start(log, "hang")
     waited = threading.Event()
-    while not log.exists():  # until it has claimed images and computes
+    while not log.exists():  # until it has leased images and computes
         assert owner.poll() is None
         waited.wait(0.01)
 
@@ -126,33 +126,31 @@ def test_what_a_killed_process_was_computing_is_taken_over_by_one_that_waits(
     np.testing.assert_array_equal(rows, matrix)
 
 
-def test_threads_that_share_a_store_compute_each_image_once_and_fit_what_they_would_alone(
-    tmp_path, paths, y, passed, clf
-):
+def test_threads_that_share_a_store_compute_each_image_once_and_fit_equal_models(tmp_path, paths, y, batch_sizes, clf):
     models = [clone(clf).set_params(memory=tmp_path, alpha=alpha) for alpha in (0.01, 0.1, 1.0, 10.0)]
     threads = [threading.Thread(target=model.fit, args=(paths, y)) for model in models]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(passed) == 40
+    assert sum(batch_sizes) == 40
     for model in models:
         alone = clone(model).set_params(memory=None).fit(paths, y)
         np.testing.assert_array_equal(model.predict_proba(paths), alone.predict_proba(paths))
 
 
-def test_an_image_that_cannot_be_decoded_is_no_longer_claimed_afterwards(tmp_path, paths, features):
-    cut = tmp_path / "cut.png"
-    cut.write_bytes(Path(paths[0]).read_bytes()[:-200])
+def test_lease_of_an_undecodable_image_is_released(tmp_path, paths, features):
+    truncated = tmp_path / "truncated.png"
+    truncated.write_bytes(Path(paths[0]).read_bytes()[:-200])
     for _ in range(2):  # the second would wait for the first
-        with pytest.raises(ValueError, match=r"cut\.png"):
-            features.set_params(memory=tmp_path).fit_transform([*paths, cut])
+        with pytest.raises(ValueError, match=r"truncated\.png"):
+            features.set_params(memory=tmp_path).fit_transform([*paths, truncated])
 
 
-# What a warm call touches
+# Calls on stored features
 
 
-def test_a_warm_call_reads_no_file(tmp_path, paths, features, settled, read):
+def test_call_on_stored_features_reads_no_file(tmp_path, paths, features, settled, read):
     features.set_params(memory=tmp_path)
     rows = features.fit_transform(paths)
     assert len(read) == 40
@@ -160,27 +158,27 @@ def test_a_warm_call_reads_no_file(tmp_path, paths, features, settled, read):
     assert len(read) == 40
 
 
-def test_a_fresh_file_is_read_again_since_it_could_change_unseen(tmp_path, paths, features, read, unsettled):
+def test_recently_modified_file_is_read_again(tmp_path, paths, features, read, unsettled):
     features.set_params(memory=tmp_path).fit(paths)
     for _ in range(2):
         features.transform(paths)
     assert len(read) == 80
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such time")
-def test_a_change_that_keeps_size_and_time_of_change_is_seen(tmp_path, paths, features, settled, passed):
-    film = tmp_path / "film.jpeg"
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no status change time")
+def test_change_that_keeps_size_and_modification_time_is_detected(tmp_path, paths, features, settled, batch_sizes):
+    image = tmp_path / "image.jpeg"
     content = Path(paths[0]).read_bytes()
-    film.write_bytes(content + b"one")
-    before = film.stat()
-    features.set_params(memory=tmp_path).fit_transform([film])
-    film.write_bytes(content + b"two")
-    os.utime(film, ns=(before.st_atime_ns, before.st_mtime_ns))
-    features.transform([film])
-    assert passed == [1, 1]
+    image.write_bytes(content + b"one")
+    before = image.stat()
+    features.set_params(memory=tmp_path).fit_transform([image])
+    image.write_bytes(content + b"two")
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    features.transform([image])
+    assert batch_sizes == [1, 1]
 
 
-def test_features_are_read_from_disk_once_a_process(tmp_path, paths, features, monkeypatch, settled):
+def test_features_are_read_from_disk_once_per_process(tmp_path, paths, features, monkeypatch, settled):
     features.set_params(memory=tmp_path).fit_transform(paths)
     rows = features.transform(paths)
     fetched, fetch = [], _Table._fetch
@@ -189,16 +187,16 @@ def test_features_are_read_from_disk_once_a_process(tmp_path, paths, features, m
     assert not [key for key in fetched if len(key) == 40]
 
 
-def test_what_is_held_in_memory_goes_with_its_store(tmp_path, paths, features, passed, settled):
+def test_features_cached_in_memory_are_dropped_with_their_store(tmp_path, paths, features, batch_sizes, settled):
     features.set_params(memory=tmp_path).fit_transform(paths)
     features.transform(paths)
     shutil.rmtree(FeatureStore(tmp_path).folder)
     features.transform(paths)
-    assert sum(passed) == 80
+    assert sum(batch_sizes) == 80
     assert len(list(FeatureStore(tmp_path).folder.iterdir())) > 0
 
 
-def test_rows_handed_out_are_the_callers_own(tmp_path, paths, features, settled):
+def test_changing_returned_rows_does_not_change_the_cache(tmp_path, paths, features, settled):
     features.set_params(memory=tmp_path).fit_transform(paths)
     rows = features.transform(paths)
     copy = rows.copy()
@@ -209,17 +207,15 @@ def test_rows_handed_out_are_the_callers_own(tmp_path, paths, features, settled)
 # Errors
 
 
-@pytest.mark.parametrize("bad", ["missing", "cut"])
-def test_calls_that_share_a_store_and_meet_the_same_bad_images_do_not_wait_for_each_other(
-    tmp_path, paths, monkeypatch, bad
-):
-    films = []
+@pytest.mark.parametrize("bad", ["missing", "truncated"])
+def test_calls_with_the_same_unreadable_images_do_not_deadlock(tmp_path, paths, monkeypatch, bad):
+    unreadable = []
     for i in range(2):
-        films.append(tmp_path / f"{bad}{i}.jpeg")
-        if bad == "cut":
-            films[-1].write_bytes(Path(paths[i]).read_bytes()[:-300])
+        unreadable.append(tmp_path / f"{bad}{i}.jpeg")
+        if bad == "truncated":
+            unreadable[-1].write_bytes(Path(paths[i]).read_bytes()[:-300])
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
-    images, reported = [*paths, *map(str, films)], []
+    images, reported = [*paths, *map(str, unreadable)], []
 
     def extract(images):
         with pytest.raises(ImageReadError) as caught:
@@ -231,10 +227,10 @@ def test_calls_that_share_a_store_and_meet_the_same_bad_images_do_not_wait_for_e
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert reported == [set(map(str, films))] * 2
+    assert reported == [set(map(str, unreadable))] * 2
 
 
-def test_after_an_error_no_more_files_are_read(tmp_path, paths, features, read, monkeypatch):
+def test_no_more_files_are_read_after_an_error(tmp_path, paths, features, read, monkeypatch):
     many = [str(tmp_path / f"{i}.jpeg") for i in range(1000)]
     for i, path in enumerate(many):
         Path(path).write_bytes(Path(paths[0]).read_bytes() + str(i).encode())
@@ -250,7 +246,7 @@ def test_after_an_error_no_more_files_are_read(tmp_path, paths, features, read, 
             assert ending.wait(PATIENCE)
         return read_bytes(path)
 
-    def noted_shutdown(pool, **options):
+    def recorded_shutdown(pool, **options):
         if readers & pool._threads:
             ending.set()
         shutdown(pool, **options)
@@ -258,15 +254,15 @@ def test_after_an_error_no_more_files_are_read(tmp_path, paths, features, read, 
     monkeypatch.setattr(backbone.Backbone, "forward", fail)
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 1)
     monkeypatch.setattr(extract, "read_bytes", wait_for_the_end)
-    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", noted_shutdown)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", recorded_shutdown)
     with pytest.raises(OSError, match="the device is lost") as caught:
         features.set_params(memory=None).fit_transform(many)
-    assert caught.tb is not None  # the frames are still there
+    assert caught.tb is not None  # keeps the frames alive
     assert len(read) < 1000
     assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
 
 
-def test_what_has_passed_is_stored_when_the_next_batch_fails(tmp_path, paths, monkeypatch):
+def test_finished_batches_are_stored_when_a_later_batch_fails(tmp_path, paths, monkeypatch):
     forward, calls = backbone.Backbone.forward, []
 
     def once(backbone):
@@ -284,7 +280,7 @@ def test_what_has_passed_is_stored_when_the_next_batch_fails(tmp_path, paths, mo
     db.close()
 
 
-def test_one_bad_image_does_not_cost_what_is_known_of_the_other_files(tmp_path, paths, features, settled, read):
+def test_unreadable_image_does_not_discard_stored_digests_of_other_files(tmp_path, paths, features, settled, read):
     features.set_params(memory=tmp_path).fit(paths)
     for _ in range(2):
         with pytest.raises(ImageReadError, match="no such file"):
@@ -292,7 +288,7 @@ def test_one_bad_image_does_not_cost_what_is_known_of_the_other_files(tmp_path, 
     assert len(read) == 40 + 1 + 1
 
 
-def test_a_digest_that_is_wrong_costs_one_call(tmp_path, paths, features, settled):
+def test_wrong_stored_digest_fails_once_and_is_removed(tmp_path, paths, features, settled):
     features.set_params(memory=tmp_path).fit(paths)
     FeatureStore(tmp_path).remember([(sources.stamp(paths[0]), b"x" * 20)])
     with pytest.raises(ImageReadError, match="changed while it was being read"):

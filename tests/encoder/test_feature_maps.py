@@ -18,7 +18,7 @@ from skpneumo.exceptions import ImageReadError
 
 
 class Task:
-    """Notes of what a pass tells its bar."""
+    """Record the progress of a pass."""
 
     def __init__(self):
         self.calls, self.done = [], 0
@@ -34,11 +34,9 @@ class Task:
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """What is decoded."""
+    """Record the images that are decoded."""
     images, gray = [], decoding.Preprocessing.gray
-    monkeypatch.setattr(
-        decoding.Preprocessing, "gray", lambda square, data: (images.append(data), gray(square, data))[1]
-    )
+    monkeypatch.setattr(decoding.Preprocessing, "gray", lambda self, data: (images.append(data), gray(self, data))[1])
     return images
 
 
@@ -61,14 +59,14 @@ def read(maps, batches, epoch=0):
     return [rows for _, rows in maps.batches([np.array(batch) for batch in batches], epoch)]
 
 
-def test_maps_are_what_the_frozen_layers_give_in_float16(paths, store):
+def test_maps_are_the_float16_output_of_the_frozen_layers(paths, store):
     rows = first_pass(maps_of(paths, store))
     expected = VGG19Features(**TINY | {"pool_grid": 16}, memory=None, device="cpu").fit_transform(paths)
     assert (rows.dtype, rows.shape) == (np.float16, (40, 64 * 16 * 16))
     np.testing.assert_array_equal(rows, expected.astype(np.float16))
 
 
-def test_rows_of_every_batch_are_those_of_the_first_pass_in_the_order_asked_for(paths, store):
+def test_batches_return_rows_of_the_first_pass_in_the_requested_order(paths, store):
     maps = maps_of(paths[:6], store, n_views=3)
     rows = first_pass(maps)
     assert len(maps) == len(rows) == 18
@@ -79,7 +77,7 @@ def test_rows_of_every_batch_are_those_of_the_first_pass_in_the_order_asked_for(
     assert [list(numbers) for numbers, _ in maps.batches(map(np.array, batches))] == batches
 
 
-def test_each_file_is_decoded_once_whatever_the_number_of_views_and_epochs(paths, store, decoded):
+def test_each_file_is_decoded_once_for_any_number_of_views_and_epochs(paths, store, decoded):
     maps = maps_of(paths[:6], store, n_views=3)
     first_pass(maps)
     for epoch in range(3):
@@ -89,7 +87,7 @@ def test_each_file_is_decoded_once_whatever_the_number_of_views_and_epochs(paths
     assert len(decoded) == 6
 
 
-def test_the_first_pass_goes_in_parts_and_computes_no_more_than_is_asked_for(paths, store, decoded, monkeypatch):
+def test_first_pass_yields_blocks_lazily(paths, store, decoded, monkeypatch):
     expected = first_pass(maps_of(paths, None))
     decoded.clear()
     monkeypatch.setattr(feature_maps, "_BYTES_AT_ONCE", 1)
@@ -105,7 +103,7 @@ def test_the_first_pass_goes_in_parts_and_computes_no_more_than_is_asked_for(pat
     np.testing.assert_array_equal(np.concatenate(read(maps, [range(40)]))[:4], expected[:4])
 
 
-def test_images_of_equal_content_share_their_rows(paths, store, decoded, tmp_path):
+def test_images_with_equal_bytes_share_rows(paths, store, decoded, tmp_path):
     copy = tmp_path / "copy.jpeg"
     copy.write_bytes(Path(paths[0]).read_bytes())
     maps = maps_of([paths[0], str(copy), paths[1], paths[0]], store, n_views=2)
@@ -116,7 +114,7 @@ def test_images_of_equal_content_share_their_rows(paths, store, decoded, tmp_pat
     np.testing.assert_array_equal(read(maps, [[7, 1, 4, 3]])[0], rows[[1, 1, 4, 1]])
 
 
-def test_rows_that_have_gone_from_the_store_are_computed_again(paths, tmp_path):
+def test_rows_missing_from_the_store_are_computed_again(paths, tmp_path):
     maps = maps_of(paths[:5], FeatureStore(tmp_path, "maps"), n_views=3)
     rows = first_pass(maps)
     maps.store.file.unlink()
@@ -125,7 +123,7 @@ def test_rows_that_have_gone_from_the_store_are_computed_again(paths, tmp_path):
         np.testing.assert_allclose(some.astype(float), rows[chosen].astype(float), rtol=2e-3, atol=2e-2)
 
 
-def test_maps_do_not_lie_where_features_do(paths, store):
+def test_maps_and_features_are_stored_in_different_files(paths, store):
     first_pass(maps_of(paths[:2], store))
     assert store.file.name == "maps.sqlite"
     assert store.file != FeatureStore(store.folder).file
@@ -134,20 +132,20 @@ def test_maps_do_not_lie_where_features_do(paths, store):
 # Without frozen layers
 
 
-def test_without_frozen_layers_rows_are_the_squares_and_nothing_is_stored(paths, store, decoded):
+def test_without_frozen_layers_rows_are_preprocessed_images_and_nothing_is_stored(paths, store, decoded):
     maps = maps_of(paths[:4], store, n_frozen=0, weights="no such file.npz")
     rows = first_pass(maps)
     assert (rows.dtype, rows.shape) == (np.uint8, (4, 32 * 32))
-    square = decoding.Preprocessing(32)
+    preprocessing = decoding.Preprocessing(32)
     for path, row in zip(paths, rows, strict=False):
-        np.testing.assert_array_equal(row, square.decode(Path(path).read_bytes()).ravel())
+        np.testing.assert_array_equal(row, preprocessing.decode(Path(path).read_bytes()).ravel())
     assert not store.folder.exists()
     before = len(decoded)
     read(maps, [range(4)])
     assert len(decoded) == before + 4
 
 
-def test_a_new_epoch_draws_new_views_and_keeps_the_plain_image(paths):
+def test_each_epoch_has_new_views_and_the_same_plain_image(paths):
     maps = maps_of(paths[:3], None, n_views=3, n_frozen=0)
     rows = first_pass(maps)
     epochs = [read(maps, [range(9)], epoch)[0] for epoch in range(3)]
@@ -159,7 +157,7 @@ def test_a_new_epoch_draws_new_views_and_keeps_the_plain_image(paths):
     np.testing.assert_array_equal(read(maps, [[4, 0, 8]], 2)[0], epochs[2][[4, 0, 8]])
 
 
-def test_views_of_later_epochs_are_those_that_more_views_would_have(paths):
+def test_views_of_later_epochs_equal_those_of_a_larger_n_views(paths):
     maps = maps_of(paths[:1], None, n_views=3, n_frozen=0)
     first_pass(maps)
     more = first_pass(maps_of(paths[:1], None, n_views=7, n_frozen=0))
@@ -170,63 +168,63 @@ def test_views_of_later_epochs_are_those_that_more_views_would_have(paths):
 
 
 def broken(paths, tmp_path):
-    """Every tenth of 40 films cannot be decoded, and one is missing."""
-    films = list(paths)
+    """Return 40 paths, of which every tenth is truncated and one is missing."""
+    images = list(paths)
     for i in range(5, 40, 10):
-        film = tmp_path / f"cut{i}.jpeg"
-        film.write_bytes(Path(paths[i]).read_bytes()[:-300])
-        films[i] = str(film)
-    films[38] = str(tmp_path / "none.jpeg")
-    return films
+        image = tmp_path / f"truncated{i}.jpeg"
+        image.write_bytes(Path(paths[i]).read_bytes()[:-300])
+        images[i] = str(image)
+    images[38] = str(tmp_path / "none.jpeg")
+    return images
 
 
 @pytest.mark.parametrize("n_frozen", [0, 2])
 @pytest.mark.parametrize("n_views", [1, 3])
-def test_unreadable_images_of_all_parts_are_named_once_in_one_error(
+def test_one_error_lists_the_unreadable_images_of_all_blocks_once(
     paths, store, tmp_path, monkeypatch, n_views, n_frozen
 ):
-    films = broken(paths, tmp_path)
+    images = broken(paths, tmp_path)
     monkeypatch.setattr(feature_maps, "_BYTES_AT_ONCE", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 8)
-    maps = maps_of(films, store, n_views=n_views, n_frozen=n_frozen)
+    maps = maps_of(images, store, n_views=n_views, n_frozen=n_frozen)
     with pytest.raises(ImageReadError) as caught:
         first_pass(maps)
     assert [(position, path) for position, path, _ in caught.value.failures] == [
-        (i, films[i]) for i in (5, 15, 25, 35, 38)
+        (i, images[i]) for i in (5, 15, 25, 35, 38)
     ]
 
 
-def test_after_an_unreadable_image_the_other_parts_pass_no_network(paths, store, tmp_path, monkeypatch):
+def test_blocks_after_an_unreadable_image_do_not_pass_the_network(paths, store, tmp_path, monkeypatch):
     from skpneumo._vgg19.backbone import Backbone
 
-    passed, forward = [], Backbone.forward
+    n_layers_passed, forward = [], Backbone.forward
     monkeypatch.setattr(
-        Backbone, "forward", lambda self: lambda batch: (passed.append(self.n_layers), forward(self)(batch))[1]
+        Backbone, "forward", lambda self: lambda batch: (n_layers_passed.append(self.n_layers), forward(self)(batch))[1]
     )
     monkeypatch.setattr(feature_maps, "_BYTES_AT_ONCE", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 8)
     with pytest.raises(ImageReadError):
         first_pass(maps_of(broken(paths, tmp_path), store))
-    assert passed.count(2) <= 1
+    assert n_layers_passed.count(2) <= 1
 
 
-# Room
+# Temporary store
 
 
-def test_without_a_store_maps_lie_in_a_temporary_folder_that_goes(paths):
-    with maps_store(None) as room:
-        maps = maps_of(paths[:3], room)
+def test_without_a_store_maps_are_in_a_temporary_folder_that_is_removed(paths):
+    with maps_store(None) as temporary:
+        maps = maps_of(paths[:3], temporary)
         rows = first_pass(maps)
-        assert room.file.is_file()
+        assert temporary.file.is_file()
         np.testing.assert_array_equal(read(maps, [[2]])[0], rows[2:])
-    assert not Path(room.folder).exists()
+    assert not Path(temporary.folder).exists()
 
 
-def test_the_temporary_folder_goes_after_an_error_too():
+def test_temporary_folder_is_removed_after_an_error():
     def fail():
-        with maps_store(None) as room:
-            room.put([(b"key", np.zeros(3))])
-            folders.append(Path(room.folder))
+        with maps_store(None) as temporary:
+            temporary.put([(b"key", np.zeros(3))])
+            folders.append(Path(temporary.folder))
             raise LookupError
 
     folders = []
@@ -235,12 +233,12 @@ def test_the_temporary_folder_goes_after_an_error_too():
     assert not folders[0].exists()
 
 
-def test_a_store_that_is_there_is_lent_and_stays(store):
-    with maps_store(store) as room:
-        assert room is store
+def test_writable_store_is_used_as_it_is(store):
+    with maps_store(store) as temporary:
+        assert temporary is store
 
 
-def test_names_of_rows_tell_content_and_view(paths, store):
+def test_items_contain_image_digest_and_view(paths, store):
     maps = maps_of(paths[:1], store, n_views=2)
     first_pass(maps)
     content = hashlib.blake2b(Path(paths[0]).read_bytes(), digest_size=20).digest()

@@ -4,7 +4,7 @@ import pytest
 from conftest import TINY
 from skpneumo import VGG19Features
 
-OTHER_WAYS = {
+CHANGES = {
     "n_layers": 3,
     "image_size": 48,
     "aspect": "stretch",
@@ -13,16 +13,16 @@ OTHER_WAYS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHER_WAYS)
-def test_everything_that_shapes_features_gives_them_entries_of_their_own(name, paths, count, tmp_path):
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_parameter_that_changes_features_has_separate_store_entries(name, paths, count, tmp_path):
     VGG19Features(**TINY, memory=tmp_path).fit_transform(paths[:3])
-    VGG19Features(**TINY | {name: OTHER_WAYS[name]}, memory=tmp_path).fit_transform(paths[:3])
+    VGG19Features(**TINY | {name: CHANGES[name]}, memory=tmp_path).fit_transform(paths[:3])
     assert count["passed"] == 6
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_precisions_have_entries_of_their_own_and_agree_roughly(precision, paths, count, tmp_path):
+def test_precisions_have_separate_store_entries_and_agree_approximately(precision, paths, count, tmp_path):
     exact = VGG19Features(**TINY, memory=tmp_path, precision="float32").fit_transform(paths[:3])
-    rough = VGG19Features(**TINY, memory=tmp_path, precision=precision).fit_transform(paths[:3])
+    approximate = VGG19Features(**TINY, memory=tmp_path, precision=precision).fit_transform(paths[:3])
     assert count["passed"] == 6
-    assert 0 < np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
+    assert 0 < np.abs(approximate - exact).max() < 0.05 * np.abs(exact).max()

@@ -36,7 +36,7 @@ def step(trainable, maps, rate=1e-3):
         return trainable.step(maps, codes, weights, 0.01, learning_rate=rate)
 
 
-def test_frozen_layers_and_tail_make_the_features_that_the_whole_makes(maps, paths):
+def test_frozen_and_trainable_layers_give_the_features_of_the_whole_network(maps, paths):
     with TRAINABLE.borrow(SHAPE) as trainable:
         trainable.load(load_layers(None, 4))
         features = trainable.features(maps)
@@ -45,7 +45,7 @@ def test_frozen_layers_and_tail_make_the_features_that_the_whole_makes(maps, pat
     np.testing.assert_allclose(features, expected, rtol=5e-3, atol=1e-3 * expected.max())
 
 
-def test_a_row_does_not_depend_on_its_company_nor_on_the_size_of_batches(maps, monkeypatch):
+def test_features_do_not_depend_on_other_rows_or_on_the_batch_size(maps, monkeypatch):
     with TRAINABLE.borrow(SHAPE) as trainable:
         trainable.load(load_layers(None, 4))
         together = trainable.features(maps)
@@ -54,13 +54,13 @@ def test_a_row_does_not_depend_on_its_company_nor_on_the_size_of_batches(maps, m
         np.testing.assert_allclose(trainable.features(maps), together, rtol=1e-5, atol=1e-4)
 
 
-def test_rows_are_maps_in_float16_or_squares():
+def test_input_rows_are_float16_maps_or_uint8_images():
     assert SHAPE.signature == ((None, 16 * 16 * 64), "float16")
     assert replace(SHAPE, n_frozen=0).signature == ((None, 32 * 32), "uint8")
     assert replace(SHAPE, n_frozen=3).signature == ((None, 16 * 16 * 128), "float16")
 
 
-def test_a_step_changes_every_layer_and_the_head_and_tells_the_loss_from_before(maps, head):
+def test_step_updates_all_layers_and_the_head_and_returns_the_previous_loss(maps, head):
     with TRAINABLE.borrow(replace(SHAPE, sizes=(512, 1))) as trainable:
         trainable.start(head, np.random.RandomState(0))
         logits = head.logits(trainable.features(maps))[:, 0]
@@ -77,7 +77,7 @@ def test_a_step_changes_every_layer_and_the_head_and_tells_the_loss_from_before(
         assert intercepts[0] != 0
 
 
-def test_what_begins_anew_has_forgotten_everything(maps, head):
+def test_start_resets_all_state(maps, head):
     results = []
     with TRAINABLE.borrow(replace(SHAPE, sizes=(512, 1))) as trainable:
         for _ in range(2):
@@ -90,7 +90,7 @@ def test_what_begins_anew_has_forgotten_everything(maps, head):
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_goes_on_from_its_moments_has_not_been_interrupted(maps, head):
+def test_training_resumed_from_saved_state_equals_uninterrupted_training(maps, head):
     with TRAINABLE.borrow(replace(SHAPE, sizes=(512, 1))) as trainable:
         trainable.start(head, np.random.RandomState(0))
         step(trainable, maps)

@@ -65,5 +65,5 @@ def test_several_views_raise(export, fitted):
 
 @BOTH
 def test_parameters_changed_after_fit_raise(export, fitted):
-    with pytest.raises(ValueError, match="others than in fit"):
+    with pytest.raises(ValueError, match="differ from those of fit"):
         export(fitted.set_params(image_size=48))

@@ -32,7 +32,7 @@ def test_preprocess_images_raises_on_features_and_other_estimators(fitted, matri
 
 
 def test_preprocess_images_raises_on_changed_parameters_or_model_of_features(fitted, paths, matrix, y):
-    with pytest.raises(ValueError, match="others than in fit"):
+    with pytest.raises(ValueError, match="differ from those of fit"):
         preprocess_images(fitted.set_params(aspect="pad"), paths)
     with pytest.raises(ValueError, match="fitted on features"):
         preprocess_images(PneumoniaClassifier(**EXACT).fit(matrix, y), paths)

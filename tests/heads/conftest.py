@@ -1,4 +1,4 @@
-"""What tests of heads share: settings of dense layers, features of three classes, and the penalty."""
+"""Shared helpers of the tests of heads."""
 
 import numpy as np
 

@@ -10,7 +10,7 @@ from skpneumo import PneumoniaClassifier
 from skpneumo._heads.head import standardize
 
 
-def test_standardising_by_blocks_is_standardising_at_once(random):
+def test_standardize_matches_standard_scaler(random):
     X = (random.rand(30, 600) * random.choice([1, 10, 1e3], 600) + 5).astype(np.float32)
     weight = random.rand(30)
     scaled, mean, scale = standardize(X, weight, overwrite=False)
@@ -20,7 +20,7 @@ def test_standardising_by_blocks_is_standardising_at_once(random):
     np.testing.assert_allclose(scaled, reference.transform(X.astype(np.float64)), atol=1e-3)
 
 
-def test_standardising_takes_little_more_memory_than_its_result():
+def test_standardize_needs_little_more_memory_than_its_result():
     X = np.random.RandomState(0).rand(4000, 2000).astype(np.float32)
     for overwrite, copies in ((False, 1), (True, 0)):
         tracemalloc.start()
@@ -31,14 +31,14 @@ def test_standardising_takes_little_more_memory_than_its_result():
 
 
 @pytest.mark.parametrize("weight", [np.ones(3000), np.random.RandomState(0).rand(3000)])
-def test_a_constant_feature_is_harmless(weight):
+def test_constant_feature_has_scale_1(weight):
     X = np.full((3000, 2), 5, np.float32)
     scaled, _, scale = standardize(X, weight, overwrite=False)
     np.testing.assert_allclose(scaled, 0, atol=1e-5)
     np.testing.assert_array_equal(scale, 1)
 
 
-def test_a_matrix_of_the_user_is_left_as_it_was(random):
+def test_fit_and_predict_do_not_change_the_input_matrix(random):
     X = random.rand(20, 3).astype(np.float32)
     before = X.copy()
     PneumoniaClassifier().fit(X, np.arange(20) % 2).predict(X)
@@ -46,14 +46,14 @@ def test_a_matrix_of_the_user_is_left_as_it_was(random):
 
 
 @pytest.mark.parametrize("head", [{}, DENSE])
-def test_class_weights_move_the_calls_towards_the_rare_class(random, head):
+def test_class_weights_increase_predictions_of_the_rare_class(random, head):
     X = random.randn(300, 3)
     y = (X[:, 0] + random.randn(300) > 1.8).astype(int)
     head = head | {"max_iter": 60, "learning_rate_init": 0.01} if head else head
     weights = (None, "balanced", {0: 1, 1: 100})
     models = [PneumoniaClassifier(**head, class_weight=weight).fit(X, y) for weight in weights]
-    called = [model.predict(X).mean() for model in models]
-    assert called[0] < called[1] < called[2]
+    proportions = [model.predict(X).mean() for model in models]
+    assert proportions[0] < proportions[1] < proportions[2]
 
 
 @pytest.mark.parametrize("head", [{}, DENSE])
@@ -67,7 +67,7 @@ def test_class_weights_move_the_calls_towards_the_rare_class(random, head):
         {"sampler": "smote"},
     ],
 )
-def test_probabilities_stay_those_of_the_prevalence_in_the_data(random, head, handling):
+def test_mean_probability_equals_the_prevalence_despite_weights_or_sampler(random, head, handling):
     X = random.randn(600, 3)
     y = (X[:, 0] + random.randn(600) > 1.8).astype(int)
     head = head | {"max_iter": 60, "learning_rate_init": 0.01} if head else head

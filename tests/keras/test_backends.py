@@ -1,4 +1,4 @@
-"""Keras on another framework in another process: models travel between them."""
+"""Models are portable between the backends of Keras, which run in separate processes."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ from conftest import TINY
 from skpneumo import PneumoniaClassifier, _keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
-# bfloat16 is rounded by each framework in its own places.
+# Each backend rounds to bfloat16 in different places.
 SETTINGS = TINY | {"memory": None, "precision": "float32"}
 HEADS = {"probe": {}, "dense": {"hidden_layer_sizes": (8,), "max_iter": 20, "learning_rate_init": 0.01}}
 
@@ -35,7 +35,7 @@ print([name for name in {FRAMEWORKS} if name in sys.modules])
 
 @pytest.fixture(params=FRAMEWORKS)
 def other(request):
-    """A framework that Keras does not run on in this process."""
+    """A backend other than that of this process."""
     if request.param == _keras.keras().backend.backend():
         pytest.skip(f"Keras runs on {request.param} in this process")
     if importlib.util.find_spec(request.param) is None:
@@ -44,7 +44,7 @@ def other(request):
 
 
 def run(code, framework, *arguments):
-    """Run `code` there; return the probabilities that it prints, and the frameworks that it has imported."""
+    """Run `code` on a backend; return the probabilities and the imported frameworks that it prints."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     environment = os.environ | {"KERAS_BACKEND": framework}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -54,7 +54,7 @@ def run(code, framework, *arguments):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_model_of_this_framework_predicts_the_same_on_another(other, head, paths, y, tmp_path):
+def test_model_predicts_the_same_on_another_backend(other, head, paths, y, tmp_path):
     clf = PneumoniaClassifier(**SETTINGS, **HEADS[head], random_state=0).fit(paths, y)
     joblib.dump(clf, tmp_path / "model.joblib")
     there, imported = run(PREDICT, other, tmp_path / "model.joblib", *paths)
@@ -63,7 +63,7 @@ def test_a_model_of_this_framework_predicts_the_same_on_another(other, head, pat
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_model_of_another_framework_predicts_the_same_on_this_one(other, head, paths, y, tmp_path):
+def test_model_of_another_backend_predicts_the_same_on_this_one(other, head, paths, y, tmp_path):
     joblib.dump(PneumoniaClassifier(**SETTINGS, **HEADS[head], random_state=0), tmp_path / "model.joblib")
     joblib.dump(y, tmp_path / "y.joblib")
     there, imported = run(FIT, other, tmp_path / "model.joblib", tmp_path / "y.joblib", *paths)

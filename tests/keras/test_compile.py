@@ -5,31 +5,31 @@ from conftest import BACKEND, on_tensorflow
 from skpneumo import _keras
 from skpneumo._keras.device import framework
 
-# Passes
+# Forward passes
 
 
 @on_tensorflow
-def test_one_trace_serves_every_number_of_images():
-    assert shapes_that_are_traced([3, 1, 5]) == [(None, 4, 4)]
+def test_function_is_traced_once_for_all_batch_sizes():
+    assert traced_shapes([3, 1, 5]) == [(None, 4, 4)]
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="about JAX alone")
-def test_on_jax_a_few_traces_serve_every_number_of_images():
-    shapes = shapes_that_are_traced([6, 3, 1, 2, 4, 5, 6, 7, 9, 10, 16])
+@pytest.mark.skipif(BACKEND != "jax", reason="specific to JAX")
+def test_jax_traces_few_batch_sizes():
+    shapes = traced_shapes([6, 3, 1, 2, 4, 5, 6, 7, 9, 10, 16])
     assert [length for length, *_ in shapes] == [6, 4, 1, 2, 8, 16]
 
 
-def shapes_that_are_traced(numbers):
+def traced_shapes(numbers):
     shapes = []
 
-    def function(squares):
-        shapes.append(tuple(squares.shape))
-        return _keras.keras().ops.cast(squares, "float32") * 2
+    def function(images):
+        shapes.append(tuple(images.shape))
+        return _keras.keras().ops.cast(images, "float32") * 2
 
     forward = _keras.compile_forward(function, [], [((None, 4, 4), "uint8")], "cpu", full_batch=6)
     for n_images in numbers:
-        squares = np.full((n_images, 4, 4), 7, np.uint8)
-        np.testing.assert_array_equal(forward(squares), np.full((n_images, 4, 4), 14, np.float32))
+        images = np.full((n_images, 4, 4), 7, np.uint8)
+        np.testing.assert_array_equal(forward(images), np.full((n_images, 4, 4), 14, np.float32))
     return shapes
 
 
@@ -38,7 +38,7 @@ def variable(values):
         return _keras.keras().Variable(np.asarray(values, np.float32), dtype="float32")
 
 
-def test_a_pass_reads_its_variables_when_it_is_called():
+def test_forward_uses_the_current_values_of_its_variables():
     factor = variable(2)
     forward = _keras.compile_forward(lambda numbers: numbers * factor, [factor], [((None,), "float32")], "cpu")
     np.testing.assert_array_equal(forward(np.ones(3)), [2, 2, 2])
@@ -46,18 +46,18 @@ def test_a_pass_reads_its_variables_when_it_is_called():
     np.testing.assert_array_equal(forward(np.ones(3)), [5, 5, 5])
 
 
-def test_a_pass_takes_arrays_that_must_not_be_written_to():
+def test_forward_accepts_read_only_arrays():
     forward = _keras.compile_forward(lambda numbers: numbers + 1, [], [((None,), "float32")], "cpu")
     numbers = np.ones(3, np.float32)
     numbers.flags.writeable = False
     np.testing.assert_array_equal(forward(numbers), [2, 2, 2])
 
 
-# Steps
+# Training steps
 
 
 def least_squares(**settings):
-    """Steps on the mean square distance of two variables, of which the first counts tenfold, from a batch of points."""
+    """Return a step that minimizes the mean squared distance of two variables, the first weighted 10, from points."""
     first, second = variable([1.0, -2.0]), variable([[3.0]])
     ops = _keras.keras().ops
 
@@ -70,14 +70,14 @@ def least_squares(**settings):
     return step, first, second
 
 
-def test_a_step_returns_the_figures_from_before_it():
+def test_step_returns_the_scalars_before_the_step():
     step, first, _ = least_squares()
     with _keras.place("cpu"):
         np.testing.assert_allclose(step(np.zeros((4, 3)), learning_rate=0.1), [10 * 2.5 + 9, -1])
     np.testing.assert_allclose(first.numpy(), [0.9, -1.9], atol=1e-5)
 
 
-def test_steps_go_on_from_a_state_as_if_they_had_not_been_interrupted(random):
+def test_steps_resumed_from_a_state_equal_uninterrupted_steps(random):
     points = random.randn(6, 5, 3)
     step, *variables = least_squares()
     with _keras.place("cpu"):
@@ -112,35 +112,35 @@ def test_gradients_are_clipped_to_a_global_norm():
     assert norms[0.5] == pytest.approx(0.5, rel=1e-5)
 
 
-def test_running_out_of_memory_is_told_from_other_errors():
+def test_is_out_of_memory_is_false_for_other_errors():
     assert _keras.is_out_of_memory(MemoryError())
     assert not _keras.is_out_of_memory(ValueError("RESOURCE_EXHAUSTED"))
     assert not _keras.is_out_of_memory(RuntimeError("something else"))
 
 
-@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow tries again for ten seconds")
-def test_the_frameworks_own_ways_of_running_out_of_memory_are_known():
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow retries for ten seconds")
+def test_is_out_of_memory_recognizes_the_error_of_the_backend():
     def four_terabytes(numbers):
         return _keras.keras().ops.tile(numbers[:, None], (2**20, 2**20))
 
     forward = _keras.compile_forward(four_terabytes, [], [((None,), "float32")], "cpu")
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - each framework has its own
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - each backend has its own error
         forward(np.ones(1))
     assert _keras.is_out_of_memory(caught.value)
 
 
 @on_tensorflow
-def test_tensorflows_own_way_of_running_out_of_memory_is_known():
+def test_is_out_of_memory_recognizes_the_error_of_tensorflow():
     import tensorflow as tf
 
     assert _keras.is_out_of_memory(tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory"))
 
 
-# Batches that do not fit
+# Batches that do not fit in memory
 
 
 class SmallDevice:
-    """Doubles numbers, of so many rows at most; notes the sizes of what it is given."""
+    """Double numbers of at most `n_rows` rows; record the batch sizes."""
 
     def __init__(self, n_rows, error=None):
         self.n_rows, self.error, self.sizes = n_rows, error or out_of_memory(), []
@@ -154,7 +154,7 @@ class SmallDevice:
 
 
 def out_of_memory():
-    """Return an error as the framework under Keras raises it."""
+    """Return an out-of-memory error of the backend."""
     if BACKEND != "tensorflow":
         return MemoryError("no memory")
     import tensorflow as tf
@@ -169,15 +169,15 @@ def pass_through(in_memory, device, n_rows):
     np.testing.assert_array_equal(np.concatenate([rows for _, rows in parts]), 2 * numbers)
 
 
-def test_a_batch_that_fits_is_passed_as_it_is():
+def test_batch_that_fits_is_not_split():
     device = SmallDevice(8)
     pass_through(_keras.InMemory(), device, 8)
     assert device.sizes == [8]
 
 
-def test_a_batch_that_does_not_fit_is_halved_until_it_does_with_one_warning_and_the_size_is_remembered():
+def test_batch_is_halved_until_it_fits_with_one_warning():
     device, in_memory = SmallDevice(5), _keras.InMemory()
-    with pytest.warns(RuntimeWarning, match="no memory for a batch of 33 images") as warned:
+    with pytest.warns(RuntimeWarning, match="enough memory for a batch of 33 images") as warned:
         pass_through(in_memory, device, 33)
     assert len(warned) == 1
     assert device.sizes == [33, 16, 8, *[4] * 8, 1]
@@ -186,34 +186,34 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_with_one_warning_and_
     assert device.sizes == [4, 4, 2]
 
 
-def test_memory_that_becomes_scarce_later_halves_again_and_is_warned_of_no_more():
+def test_batch_is_halved_again_without_a_second_warning():
     device, in_memory = SmallDevice(8), _keras.InMemory()
-    with pytest.warns(RuntimeWarning, match="no memory"):
+    with pytest.warns(RuntimeWarning, match="enough memory"):
         pass_through(in_memory, device, 16)
     device.n_rows = 3
     pass_through(in_memory, device, 16)
     assert device.sizes[-8:] == [2] * 8
 
 
-def test_one_row_that_does_not_fit_is_an_error():
+def test_single_row_that_does_not_fit_raises():
     device = SmallDevice(0)
-    with pytest.warns(RuntimeWarning, match="no memory"), pytest.raises(type(device.error)) as caught:
+    with pytest.warns(RuntimeWarning, match="enough memory"), pytest.raises(type(device.error)) as caught:
         pass_through(_keras.InMemory(), device, 5)
     assert caught.value is device.error
     assert device.sizes == [5, 2, 1]
 
 
-def test_errors_of_another_kind_pass_through_at_once():
+def test_other_errors_are_raised_immediately():
     device = SmallDevice(2, ValueError("failed to allocate memory"))
     with pytest.raises(ValueError, match="failed to allocate"):
         pass_through(_keras.InMemory(), device, 8)
     assert device.sizes == [8]
 
 
-def test_a_compiled_pass_splits_what_does_not_fit(monkeypatch):
-    """The framework's own pass stands behind a device that takes two rows."""
-    tensors = framework()
-    compile_forward, sizes = tensors.compile_forward, []
+def test_compiled_forward_splits_batches_that_do_not_fit(monkeypatch):
+    """The forward pass of the backend is limited to two rows."""
+    backend = framework()
+    compile_forward, sizes = backend.compile_forward, []
 
     def compile_small(*arguments):
         run = compile_forward(*arguments)
@@ -226,7 +226,7 @@ def test_a_compiled_pass_splits_what_does_not_fit(monkeypatch):
 
         return small
 
-    monkeypatch.setattr(tensors, "compile_forward", compile_small)
+    monkeypatch.setattr(backend, "compile_forward", compile_small)
     forward = _keras.compile_forward(lambda numbers: numbers + 1, [], [((None,), "float32")], "cpu")
     with pytest.warns(RuntimeWarning, match="a batch of 5 images"):
         np.testing.assert_array_equal(forward(np.arange(5, dtype=np.float32)), np.arange(1, 6))

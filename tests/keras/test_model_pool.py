@@ -15,77 +15,77 @@ def pool():
     return Pool(Network, max_idle=2)
 
 
-def lend(pool, shape):
+def use(pool, shape):
     with pool.borrow(shape) as network:
         return network
 
 
-def test_a_network_that_was_given_back_is_lent_again_for_the_same_shape_alone(pool):
-    first = lend(pool, "a")
+def test_returned_network_is_reused_for_the_same_shape_only(pool):
+    first = use(pool, "a")
     assert first.shape == "a"
-    assert lend(pool, "a") is first
-    assert lend(pool, "b") is not first
-    assert lend(pool, "a") is first
+    assert use(pool, "a") is first
+    assert use(pool, "b") is not first
+    assert use(pool, "a") is first
 
 
-def test_nobody_shares_a_network_at_the_same_time(pool):
+def test_borrowed_networks_are_exclusive(pool):
     with pool.borrow("a") as one, pool.borrow("a") as two:
         assert one is not two
-    assert {lend(pool, "a")} <= {one, two}
+    assert {use(pool, "a")} <= {one, two}
 
 
-def test_threads_never_hold_the_same_network(pool):
-    held, doubly, barrier = set(), [], threading.Barrier(4)
+def test_threads_never_borrow_the_same_network(pool):
+    borrowed, shared, barrier = set(), [], threading.Barrier(4)
 
     def work():
         barrier.wait()
         for _ in range(200):
             with pool.borrow("a") as network:
-                if network in held:
-                    doubly.append(network)
-                held.add(network)
-                held.discard(network)
+                if network in borrowed:
+                    shared.append(network)
+                borrowed.add(network)
+                borrowed.discard(network)
 
     workers = [threading.Thread(target=work) for _ in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert not doubly
+    assert not shared
 
 
-def test_after_an_error_a_network_is_not_lent_again(pool):
-    lent = []
+def test_network_is_not_reused_after_an_error(pool):
+    failed = []
 
     def fail():
         with pool.borrow("a") as network:
-            lent.append(network)
+            failed.append(network)
             raise LookupError
 
     with pytest.raises(LookupError):
         fail()
-    assert lend(pool, "a") not in lent
+    assert use(pool, "a") not in failed
 
 
-def test_the_shapes_that_were_used_last_are_kept(pool):
-    a, b = lend(pool, "a"), lend(pool, "b")
-    assert lend(pool, "a") is a
-    lend(pool, "c")  # instead of b, which has waited longest
-    assert lend(pool, "a") is a
-    assert lend(pool, "b") is not b
+def test_most_recently_used_shapes_are_kept(pool):
+    a, b = use(pool, "a"), use(pool, "b")
+    assert use(pool, "a") is a
+    use(pool, "c")  # replaces b, the least recently used one
+    assert use(pool, "a") is a
+    assert use(pool, "b") is not b
 
 
-def test_networks_that_are_lent_or_lost_are_in_nobodys_way(pool):
+def test_borrowed_or_lost_networks_do_not_count_as_idle(pool):
     for shape in "abc":
         with pytest.raises(LookupError), pool.borrow(shape):
             raise LookupError
-    lend(pool, "a")
+    use(pool, "a")
     with pool.borrow("a"):
-        kept = [lend(pool, shape) for shape in "bcd"]
-    assert lend(pool, "d") is kept[2]
+        kept = [use(pool, shape) for shape in "bcd"]
+    assert use(pool, "d") is kept[2]
 
 
-def test_no_more_are_kept_than_asked_for(pool):
+def test_at_most_max_idle_networks_are_kept(pool):
     with pool.borrow("a") as a, pool.borrow("a") as b, pool.borrow("a") as c:
         pass
     with pool.borrow("a") as one, pool.borrow("a") as two, pool.borrow("a") as new:

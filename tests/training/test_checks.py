@@ -25,12 +25,12 @@ from skpneumo import PneumoniaClassifier
         ("hidden_layer_sizes", (1.5,), TypeError),
     ],
 )
-def test_a_parameter_out_of_range_is_named(random, name, value, error):
+def test_invalid_parameter_is_named_in_the_error(random, name, value, error):
     with pytest.raises(error, match=name):
         PneumoniaClassifier(**{name: value}).fit(random.rand(4, 2), [0, 1, 0, 1])
 
 
-def test_a_random_state_that_is_none_is_refused_by_the_probe_too(random):
+def test_probe_raises_on_invalid_random_state(random):
     with pytest.raises(ValueError, match="'random_state' parameter"):
         PneumoniaClassifier(random_state="seed").fit(random.rand(4, 2), [0, 1, 0, 1])
 
@@ -39,15 +39,15 @@ def test_a_random_state_that_is_none_is_refused_by_the_probe_too(random):
     ("name", "value"),
     [("validation_fraction", 0), ("validation_fraction", 1), ("n_iter_no_change", 0), ("tol", -1), ("tol", np.inf)],
 )
-def test_parameters_of_early_stopping_out_of_range_are_named(clf, matrix, y, name, value):
+def test_invalid_parameter_of_early_stopping_is_named_in_the_error(clf, matrix, y, name, value):
     with pytest.raises(ValueError, match=name):
         clf.set_params(**{name: value}).fit(matrix, y)
 
 
-# Examples
+# Training data
 
 
-def test_labels_are_checked_before_any_image_is_read(clf):
+def test_labels_are_checked_before_images_are_read(clf):
     for labels, message in [
         ([0, 1], "inconsistent numbers of samples"),
         ([0, 0, 0], "only one class"),
@@ -59,12 +59,12 @@ def test_labels_are_checked_before_any_image_is_read(clf):
             clf.fit(["none1.png", "none2.png", "none3.png"], labels)
 
 
-def test_weights_of_images_are_checked(clf, paths, y):
+def test_sample_weight_is_checked(clf, paths, y):
     for weight, message in [(np.zeros(40), "non-zero"), (-np.ones(40), "[Nn]egative"), (np.ones(3), "shape")]:
         with pytest.raises(ValueError, match=message):
             clf.fit(paths, y, sample_weight=weight)
 
 
-def test_groups_without_a_name_are_named(clf, paths, y):
-    with pytest.raises(ValueError, match=r"has none for X\[0, 3\]"):
+def test_error_lists_positions_of_missing_groups(clf, paths, y):
+    with pytest.raises(ValueError, match="values are missing at positions 0, 3:"):
         clf.fit(paths, y, groups=[None, "a", "b", float("nan"), *range(36)])

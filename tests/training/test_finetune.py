@@ -22,7 +22,7 @@ from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, UntrainedLa
 from skpneumo.model_selection import PatientGroupKFold
 
 TUNED = TINY | {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 2, "tune_learning_rate": 1e-4}
-FAR = {"early_stopping": True, "tune_learning_rate": 1e6, "n_iter_no_change": 1, "validation_fraction": 0.3}
+DIVERGING = {"early_stopping": True, "tune_learning_rate": 1e6, "n_iter_no_change": 1, "validation_fraction": 0.3}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def count(monkeypatch):
         counts[name] += n
         return result
 
-    monkeypatch.setattr(decoding.Preprocessing, "gray", lambda square, data: counted("decoded", 1, gray(square, data)))
+    monkeypatch.setattr(decoding.Preprocessing, "gray", lambda self, data: counted("decoded", 1, gray(self, data)))
     monkeypatch.setattr(
         backbone.Backbone, "forward", lambda self: lambda batch: counted("passed", len(batch), forward(self)(batch))
     )
@@ -52,10 +52,10 @@ def layers_of(path, n_layers):
     return path
 
 
-# Rates
+# Learning rate
 
 
-def test_the_rate_rises_to_its_height_and_falls_to_nearly_zero():
+def test_learning_rate_rises_to_its_maximum_and_falls_almost_to_zero():
     tuning = Tuning(10, 32, 2.0, True, 0.5, 0.0, 0.0)
     rates = [tuning.rate(step, 100) for step in range(100)]
     assert max(rates) == 2
@@ -65,22 +65,22 @@ def test_the_rate_rises_to_its_height_and_falls_to_nearly_zero():
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3])
-def test_few_steps_have_rates_above_zero(n_steps):
+def test_learning_rate_is_positive_with_few_steps(n_steps):
     tuning = Tuning(1, 32, 2.0, True, 0.5, 0.0, 0.0)
     assert all(0 < tuning.rate(step, n_steps) <= 2 for step in range(n_steps))
 
 
-def test_without_a_schedule_the_rate_is_constant():
+def test_learning_rate_is_constant_without_a_schedule():
     tuning = Tuning(1, 32, 2.0, False, 0.5, 0.0, 0.0)
     assert {tuning.rate(step, 3) for step in range(10)} == {2.0}
 
 
-# What tuning starts from
+# Initial weights
 
 
 @pytest.mark.parametrize("n_trainable_layers", [2, 4])
-def test_tuning_that_leads_nowhere_is_exactly_the_probe_on_its_features(tuned, paths, y, sides, n_trainable_layers):
-    tuned.set_params(n_trainable_layers=n_trainable_layers, **FAR).fit(paths, y)
+def test_diverged_tuning_with_early_stopping_equals_the_probe(tuned, paths, y, sides, n_trainable_layers):
+    tuned.set_params(n_trainable_layers=n_trainable_layers, **DIVERGING).fit(paths, y)
     assert tuned.best_iter_ == 0
     assert np.argmax(np.nan_to_num(tuned.validation_scores_, nan=-np.inf)) == 0
     (train, _) = sides[0]
@@ -95,31 +95,31 @@ def test_tuning_that_leads_nowhere_is_exactly_the_probe_on_its_features(tuned, p
         np.testing.assert_array_equal(array, layers[name])
 
 
-def test_a_tiny_rate_changes_next_to_nothing(tuned, paths, y):
-    still = clone(tuned).set_params(tune_learning_rate=1e-30).fit(paths, y)
+def test_tiny_learning_rate_changes_almost_nothing(tuned, paths, y):
+    unchanged = clone(tuned).set_params(tune_learning_rate=1e-30).fit(paths, y)
     plain = PneumoniaClassifier(**TINY | {"n_layers": 4}).fit(paths, y)
-    np.testing.assert_allclose(still.decision_function(paths), plain.decision_function(paths), atol=0.1)
-    assert np.abs(tuned.fit(paths, y).decision_function(paths) - still.decision_function(paths)).max() > 1e-3
+    np.testing.assert_allclose(unchanged.decision_function(paths), plain.decision_function(paths), atol=0.1)
+    assert np.abs(tuned.fit(paths, y).decision_function(paths) - unchanged.decision_function(paths)).max() > 1e-3
 
 
-def test_dense_layers_are_trained_before_they_are_tuned(tuned, paths, y):
+def test_dense_layers_are_trained_before_tuning(tuned, paths, y):
     tuned.set_params(hidden_layer_sizes=(6,), max_iter=30, learning_rate_init=0.01, tune_learning_rate=1e-30)
     tuned.fit(paths, y)
     assert [coef.shape for coef in tuned.coefs_] == [(512, 6), (6, 1)]
-    assert tuned.n_iter_ == len(tuned.loss_curve_) == 2  # of the tuning
+    assert tuned.n_iter_ == len(tuned.loss_curve_) == 2  # epochs of tuning
     assert tuned.score(paths, y) > 0.8
 
 
 # Training
 
 
-def test_the_loss_falls(tuned, paths, y):
+def test_loss_decreases(tuned, paths, y):
     tuned.set_params(tune_max_iter=6, tune_learning_rate=1e-3, tune_average=1.0).fit(paths, y)
     assert tuned.n_iter_ == len(tuned.loss_curve_) == len(tuned.accuracy_curve_) == 6
     assert tuned.loss_curve_[-1] < tuned.loss_curve_[0]
 
 
-def test_what_comes_out_lies_between_where_training_began_and_where_it_ended(tuned, paths, y):
+def test_tune_average_interpolates_between_initial_and_final_weights(tuned, paths, y):
     start, end = load_layers(None, 4), clone(tuned).set_params(tune_average=1.0).fit(paths, y)
     tuned.set_params(tune_average=0.25).fit(paths, y)
     for name, array in tuned.tuned_layers_.items():
@@ -130,7 +130,7 @@ def test_what_comes_out_lies_between_where_training_began_and_where_it_ended(tun
 
 
 @pytest.mark.parametrize("n_trainable_layers", [2, 4])
-def test_one_seed_gives_equal_bits_and_another_one_other_bits(tuned, paths, y, n_trainable_layers):
+def test_results_are_reproducible_with_equal_seeds_only(tuned, paths, y, n_trainable_layers):
     tuned.set_params(n_trainable_layers=n_trainable_layers, n_views=2, batch_size=16)
     one, two, other = (clone(tuned).set_params(random_state=seed).fit(paths, y) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.decision_function(paths), two.decision_function(paths))
@@ -139,14 +139,14 @@ def test_one_seed_gives_equal_bits_and_another_one_other_bits(tuned, paths, y, n
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_two_and_three_classes_are_tuned(tuned, paths, y, xrays, n_classes):
+def test_tuning_works_with_two_and_three_classes(tuned, paths, y, xrays, n_classes):
     labels = xrays.etiology if n_classes == 3 else y
     tuned.fit(paths, labels)
     assert tuned.predict_proba(paths).shape == (40, n_classes)
     assert tuned.score(paths, labels) > 0.8
 
 
-def test_the_label_of_an_image_that_weighs_nothing_does_not_matter(tuned, paths, y):
+def test_label_of_an_image_of_weight_0_has_no_effect(tuned, paths, y):
     weight = np.ones(40)
     weight[::5] = 0
     tuned.set_params(tune_learning_rate=1e-3)
@@ -156,7 +156,7 @@ def test_the_label_of_an_image_that_weighs_nothing_does_not_matter(tuned, paths,
     assert not np.array_equal(one, tuned.fit(paths, y).decision_function(paths))
 
 
-def test_class_weights_are_weights_of_images(tuned, paths, y):
+def test_class_weight_affects_tuning(tuned, paths, y):
     by_class = clone(tuned).set_params(class_weight={0: 3, 1: 1}).fit(paths, y)
     balanced = clone(tuned).set_params(class_weight="balanced").fit(paths[:30], y[:30])
     assert np.isfinite(balanced.decision_function(paths)).all()
@@ -164,15 +164,15 @@ def test_class_weights_are_weights_of_images(tuned, paths, y):
     assert by_class.decision_function(paths).mean() < plain.decision_function(paths).mean()
 
 
-def test_a_rate_that_is_too_large_is_an_error_that_says_so(tuned, paths, y):
-    with pytest.raises(ValueError, match=r"finite numbers: choose a tune_learning_rate below 1e\+30"):
+def test_too_large_learning_rate_raises(tuned, paths, y):
+    with pytest.raises(ValueError, match=r"not finite: choose a tune_learning_rate below 1e\+30"):
         tuned.set_params(tune_learning_rate=1e30, tune_average=1.0).fit(paths, y)
 
 
-# What is computed, and where it lies
+# Computation and storage of maps
 
 
-def test_a_second_fit_decodes_no_image_and_computes_no_frozen_layer(tuned, paths, y, count):
+def test_second_fit_uses_stored_maps(tuned, paths, y, count):
     tuned.set_params(n_views=2).fit(paths, y)
     assert count == {"decoded": 40, "passed": 80}
     clone(tuned).set_params(random_state=5, tune_max_iter=4).fit(paths[:30], y[:30]).predict(paths)
@@ -180,7 +180,7 @@ def test_a_second_fit_decodes_no_image_and_computes_no_frozen_layer(tuned, paths
     assert count == {"decoded": 40, "passed": 80}
 
 
-def test_without_memory_a_temporary_folder_is_used_and_gone_afterwards(tuned, paths, y, count, tmp_path, monkeypatch):
+def test_without_memory_a_temporary_folder_is_used_and_removed(tuned, paths, y, count, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     expected = clone(tuned).fit(paths, y).decision_function(paths)
@@ -191,7 +191,7 @@ def test_without_memory_a_temporary_folder_is_used_and_gone_afterwards(tuned, pa
     np.testing.assert_array_equal(tuned.decision_function(paths), expected)
 
 
-def test_prediction_reads_stored_maps_and_stores_none(tuned, paths, y, count):
+def test_predict_reads_stored_maps_and_stores_none(tuned, paths, y, count):
     tuned.fit(paths[:20], y[:20])
     size = sum(file.stat().st_size for file in Path(tuned.memory).rglob("maps.sqlite"))
     for _ in range(2):
@@ -200,7 +200,7 @@ def test_prediction_reads_stored_maps_and_stores_none(tuned, paths, y, count):
     assert size == sum(file.stat().st_size for file in Path(tuned.memory).rglob("maps.sqlite"))
 
 
-def test_with_nothing_frozen_images_stream_and_no_maps_are_stored(tuned, paths, y, count):
+def test_without_frozen_layers_no_maps_are_stored(tuned, paths, y, count):
     tuned.set_params(n_trainable_layers=4, n_views=2).fit(paths, y)
     assert not list(Path(tuned.memory).rglob("maps.sqlite"))
     assert count["decoded"] >= 40 * (1 + 2)
@@ -208,24 +208,24 @@ def test_with_nothing_frozen_images_stream_and_no_maps_are_stored(tuned, paths, 
 
 
 @pytest.mark.parametrize("n_trainable_layers", [1, 4])
-def test_unreadable_images_are_all_named_with_their_positions(tuned, paths, y, monkeypatch, n_trainable_layers):
+def test_error_lists_all_unreadable_images_with_their_positions(tuned, paths, y, monkeypatch, n_trainable_layers):
     monkeypatch.setattr(feature_maps, "_BYTES_AT_ONCE", 1)
     monkeypatch.setattr("skpneumo._keras.batch_size", lambda *_: 8)
-    films = list(paths)
+    images = list(paths)
     for i in (3, 12, 39):
-        films[i] = f"none{i}.jpeg"
+        images[i] = f"none{i}.jpeg"
     tuned.set_params(n_trainable_layers=n_trainable_layers, n_views=2)
     with pytest.raises(ImageReadError) as caught:
-        tuned.fit(films, y)
+        tuned.fit(images, y)
     assert [position for position, *_ in caught.value.failures] == [3, 12, 39]
 
 
-# Layers that are trained from scratch
+# Layers trained from scratch
 
 
-def test_layers_that_a_file_lacks_start_from_random_weights_with_one_warning(tuned, paths, y, tmp_path):
+def test_layers_missing_from_the_file_start_from_random_weights_with_one_warning(tuned, paths, y, tmp_path):
     tuned.set_params(weights=layers_of(tmp_path / "w.npz", 2))
-    with pytest.warns(UntrainedLayersWarning, match=r"hold no block2_conv1, block2_conv2: .*random weights") as warned:
+    with pytest.warns(UntrainedLayersWarning, match=r"does not contain block2_conv1, block2_conv2: .*random") as warned:
         tuned.fit(paths, y)
     assert [each.category for each in warned].count(UntrainedLayersWarning) == 1
     seeds = []
@@ -238,13 +238,13 @@ def test_layers_that_a_file_lacks_start_from_random_weights_with_one_warning(tun
     tuned.predict(paths)  # without a warning
 
 
-def test_frozen_layers_that_a_file_lacks_are_an_error(tuned, paths, y, tmp_path):
+def test_frozen_layers_missing_from_the_file_raise(tuned, paths, y, tmp_path):
     tuned.set_params(weights=layers_of(tmp_path / "w.npz", 1))
     with pytest.raises(WeightsError, match="block1_conv2/kernel is missing"):
         tuned.fit(paths, y)
 
 
-def test_with_nothing_frozen_a_model_needs_no_weights_any_more(tuned, paths, y, tmp_path):
+def test_without_frozen_layers_the_fitted_model_needs_no_weights(tuned, paths, y, tmp_path):
     tuned.set_params(weights=layers_of(tmp_path / "w.npz", 4), n_trainable_layers=4).fit(paths, y)
     expected = tuned.decision_function(paths)
     (tmp_path / "w.npz").unlink()
@@ -254,7 +254,7 @@ def test_with_nothing_frozen_a_model_needs_no_weights_any_more(tuned, paths, y, 
 # The estimator
 
 
-def test_a_tuned_model_is_saved_in_float16_and_predicts_in_another_process(tuned, paths, y, tmp_path):
+def test_tuned_model_is_saved_in_float16_and_predicts_in_another_process(tuned, paths, y, tmp_path):
     tuned.fit(paths, y)
     expected = tuned.decision_function(paths)
     assert {array.dtype for array in tuned.tuned_layers_.values()} == {np.dtype(np.float16)}
@@ -273,13 +273,13 @@ def test_a_tuned_model_is_saved_in_float16_and_predicts_in_another_process(tuned
     np.testing.assert_array_equal(np.frombuffer(bytes.fromhex(done.stdout.strip())), expected)
 
 
-def test_features_already_extracted_cannot_be_tuned(tuned, matrix, y):
-    with pytest.raises(ValueError, match="n_trainable_layers=2 needs images, but X holds features"):
+def test_tuning_raises_on_extracted_features(tuned, matrix, y):
+    with pytest.raises(ValueError, match="n_trainable_layers=2 requires images, but X contains extracted features"):
         tuned.fit(matrix, y)
 
 
 @pytest.mark.parametrize("value", [-1, 5, 2.0, None])
-def test_a_number_of_trainable_layers_that_cannot_be_is_refused(tuned, value):
+def test_invalid_n_trainable_layers_raises(tuned, value):
     with pytest.raises((ValueError, TypeError), match="n_trainable_layers"):
         tuned.set_params(n_trainable_layers=value).fit(["none1.png", "none2.png"], [0, 1])
 
@@ -294,7 +294,7 @@ def test_a_number_of_trainable_layers_that_cannot_be_is_refused(tuned, value):
         ("tune_average", 1.5),
     ],
 )
-def test_parameters_of_tuning_out_of_range_are_named(tuned, name, value):
+def test_invalid_parameter_of_tuning_is_named_in_the_error(tuned, name, value):
     with pytest.raises(ValueError, match=name):
         tuned.set_params(**{name: value}).fit(["none1.png", "none2.png"], [0, 1])
 
@@ -310,27 +310,27 @@ def test_parameters_of_tuning_out_of_range_are_named(tuned, name, value):
         {"image_size": 48},
     ],
 )
-def test_other_layers_than_in_fit_are_refused_in_prediction(tuned, paths, y, changes):
+def test_predict_raises_if_layers_or_preprocessing_changed_since_fit(tuned, paths, y, changes):
     tuned.fit(paths, y).set_params(**changes)
-    with pytest.raises(ValueError, match="others than in fit"):
+    with pytest.raises(ValueError, match="differ from those of fit"):
         tuned.predict(paths)
 
 
-def test_a_fit_without_trainable_layers_leaves_none_behind(tuned, paths, y):
+def test_refit_without_trainable_layers_removes_the_tuned_layers(tuned, paths, y):
     tuned.fit(paths, y).set_params(n_trainable_layers=0).fit(paths, y)
     plain = PneumoniaClassifier(**TINY | {"n_layers": 4}).fit(paths, y)
     assert tuned.tuned_layers_ == {}
     np.testing.assert_array_equal(tuned.decision_function(paths), plain.decision_function(paths))
 
 
-def test_a_search_over_the_number_of_trainable_layers_in_two_processes(tuned, paths, y):
+def test_grid_search_over_n_trainable_layers_with_two_processes(tuned, paths, y):
     search = GridSearchCV(tuned, {"n_trainable_layers": [0, 1, 4]}, cv=PatientGroupKFold(2), n_jobs=2)
     search.fit(paths, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert search.score(paths, y) > 0.8
 
 
-def test_views_in_prediction_go_through_the_tuned_layers(tuned, paths, y):
+def test_n_views_predict_uses_the_tuned_layers(tuned, paths, y):
     tuned.fit(paths, y)
     plain = tuned.decision_function(paths)
     both = tuned.set_params(n_views_predict=2).decision_function(paths)
@@ -339,14 +339,14 @@ def test_views_in_prediction_go_through_the_tuned_layers(tuned, paths, y):
     np.testing.assert_array_equal(tuned.set_params(n_views_predict=1).decision_function(paths), plain)
 
 
-def test_the_random_state_of_the_host_is_left_alone(tuned, paths, y):
+def test_global_random_state_is_not_used(tuned, paths, y):
     np.random.seed(7)
     expected = np.random.RandomState(7).rand(3)
     tuned.set_params(dropout=0.5, hidden_layer_sizes=(4,), max_iter=2, n_views=2).fit(paths, y).predict(paths)
     np.testing.assert_array_equal(np.random.rand(3), expected)
 
 
-def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths, y, monkeypatch):
+def test_step_that_does_not_fit_in_memory_is_split_with_one_warning(tuned, paths, y, monkeypatch):
     sizes, call = [], _keras.Step.__call__
 
     def small(step, maps, *arrays, **settings):
@@ -356,7 +356,7 @@ def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths
         return call(step, maps, *arrays, **settings)
 
     monkeypatch.setattr(_keras.Step, "__call__", small)
-    with pytest.warns(RuntimeWarning, match="no memory for a batch of 32 images") as warned:
+    with pytest.warns(RuntimeWarning, match="enough memory for a batch of 32 images") as warned:
         tuned.fit(paths, y)
     assert [each.category for each in warned].count(RuntimeWarning) == 1
     assert sizes == [32, 16, *[8] * 4, 8, *[8] * 4, 8]
@@ -365,7 +365,7 @@ def test_a_step_that_does_not_fit_goes_on_in_parts_with_one_warning(tuned, paths
     assert in_parts == pytest.approx(clone(tuned).set_params(batch_size=8).fit(paths, y).loss_curve_[0], rel=0.2)
 
 
-def test_calls_of_partial_fit_draw_new_views_where_nothing_is_frozen(tuned, paths, y, monkeypatch):
+def test_partial_fit_uses_new_views_without_frozen_layers(tuned, paths, y, monkeypatch):
     numbers, number = set(), feature_maps.FeatureMaps._view_number
     monkeypatch.setattr(
         feature_maps.FeatureMaps, "_view_number", lambda *each: (numbers.add(number(*each)), number(*each))[1]
@@ -376,7 +376,7 @@ def test_calls_of_partial_fit_draw_new_views_where_nothing_is_frozen(tuned, path
     assert numbers == {0, 1, 2, 3}
 
 
-def test_a_file_that_is_replaced_while_the_model_is_trained_is_named(tuned, paths, y, tmp_path, monkeypatch):
+def test_file_replaced_during_training_raises(tuned, paths, y, tmp_path, monkeypatch):
     paths[7] = str(tmp_path / "7.jpeg")
     Path(paths[7]).write_bytes(Path(paths[6]).read_bytes() + b"7")
     rate = Tuning.rate
@@ -389,12 +389,10 @@ def test_a_file_that_is_replaced_while_the_model_is_trained_is_named(tuned, path
     monkeypatch.setattr(Tuning, "rate", replacing)
     with pytest.raises(ImageReadError) as caught:
         tuned.set_params(n_trainable_layers=4, batch_size=2, tune_max_iter=2).fit(paths, y)
-    assert [(position, why) for position, _, why in caught.value.failures] == [
-        (7, "changed while the model was trained")
-    ]
+    assert [(position, why) for position, _, why in caught.value.failures] == [(7, "changed during training")]
 
 
-def test_where_maps_cannot_be_kept_they_lie_in_a_temporary_folder(tuned, paths, y, tmp_path, count):
+def test_maps_are_in_a_temporary_folder_if_the_store_is_not_writable(tuned, paths, y, tmp_path, count):
     (tmp_path / "file").write_bytes(b"no folder")
     with pytest.warns(FeatureStoreWarning):
         tuned.set_params(memory=tmp_path / "file", tune_max_iter=3).fit(paths, y)

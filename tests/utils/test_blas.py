@@ -14,21 +14,21 @@ def blas_threads():
 
 
 @pytest.fixture
-def many():
-    """More than one BLAS thread, whatever the machine."""
+def several_threads():
+    """Set more than one BLAS thread on any machine."""
     before = blas_threads()
     with threadpool_limits(3, user_api="blas"):
         yield blas_threads()
     assert blas_threads() == before
 
 
-def test_blas_has_one_thread_inside_and_what_it_had_afterwards(many):
+def test_blas_has_one_thread_inside_and_the_previous_number_afterwards(several_threads):
     with single_blas_thread():
         assert set(blas_threads()) == {1}
-    assert blas_threads() == many
+    assert blas_threads() == several_threads
 
 
-def test_the_last_to_leave_restores_whoever_came_first(many):
+def test_last_thread_to_exit_restores_the_number(several_threads):
     first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
     seen = []
 
@@ -51,7 +51,7 @@ def test_the_last_to_leave_restores_whoever_came_first(many):
     for thread in threads:
         thread.join()
     assert seen == [{1}]
-    assert blas_threads() == many
+    assert blas_threads() == several_threads
 
 
 def fit_probe(n_classes):
@@ -61,9 +61,9 @@ def fit_probe(n_classes):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_probe_has_the_same_bits_in_the_main_thread_in_others_and_in_processes(many, n_classes):
-    here = fit_probe(n_classes)
+def test_probe_is_identical_in_the_main_thread_other_threads_and_processes(several_threads, n_classes):
+    expected = fit_probe(n_classes)
     for backend in ("threading", "loky"):
         fits = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(fit_probe)(n_classes) for _ in range(2))
-        for there in fits:
-            np.testing.assert_array_equal(there, here)
+        for fit in fits:
+            np.testing.assert_array_equal(fit, expected)

@@ -24,7 +24,7 @@ TUNING = {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 3, "tune_lear
 
 
 class Recorder:
-    """Notes every hook; asks for no data."""
+    """Record all hooks, without taking data."""
 
     def __init__(self):
         self.events = []
@@ -45,15 +45,15 @@ class Recorder:
         self.events.append((hook, context.task_name, context.max_subtasks))
 
     def tasks(self):
-        """Tasks with steps below the fit, with the number of these."""
+        """Return the number of steps of each task below the fit."""
         return {name: steps for hook, name, steps in self.events if hook == "begin" and steps}
 
     def count(self, *event):
         return sum(each[:2] == event for each in self.events)
 
 
-class Witness(Recorder):
-    """Keeps the estimators and data of every task that comes with an estimator."""
+class EstimatorRecorder(Recorder):
+    """Record the estimators and data of all tasks with a fitted estimator."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +69,7 @@ class Witness(Recorder):
 
 
 class Stops(Recorder):
-    """Asks to stop at the end of the second step of a kind."""
+    """Request to stop at the end of the second step of a kind."""
 
     def __init__(self, step):
         super().__init__()
@@ -96,14 +96,14 @@ def dense(tmp_path):
     return PneumoniaClassifier(**TINY, **DENSE, memory=tmp_path / "store")
 
 
-def test_the_estimators_have_callbacks_just_where_scikit_learn_has_them_and_fit_either_way(dense, paths, y):
+def test_estimators_have_callbacks_if_scikit_learn_has_them(dense, paths, y):
     for estimator in (dense, VGG19Features(**TINY)):
         assert hasattr(estimator, "set_callbacks") == HAS_CALLBACKS
         assert not [name for name in vars(estimator.fit(paths, y)) if "callback" in name]
     assert dense.n_iter_ == len(dense.loss_curve_) == 5
 
 
-def test_without_callbacks_a_task_is_its_bar(capsys):
+def test_task_without_callbacks_has_a_progress_bar_only(capsys):
     with FitTasks(object(), lambda *each: progress_bar(*each, verbose=0))(3, "reading", "image") as task:
         assert not any(task.update() for _ in range(3))
         assert task.bar.disable
@@ -124,7 +124,7 @@ def test_images_and_epochs_are_steps_of_tasks(dense, paths, y):
 
 @with_callbacks_only
 @pytest.mark.usefixtures("settled")
-def test_only_images_that_are_not_stored_are_steps_of_their_computation(dense, paths, y):
+def test_only_images_without_stored_features_are_steps(dense, paths, y):
     dense.fit(paths[:30], y[:30])
     callback = Recorder()
     dense.set_callbacks(callback).fit(paths, y)
@@ -137,7 +137,7 @@ def test_only_images_that_are_not_stored_are_steps_of_their_computation(dense, p
 @with_callbacks_only
 @pytest.mark.parametrize("at_once", [1, 7, 5000])
 @pytest.mark.parametrize("total", [1, 99, 100, 101, 250, 5000])
-def test_many_images_are_a_hundred_steps_at_most_each_begun_and_ended(clf, total, at_once):
+def test_many_images_are_at_most_100_steps(clf, total, at_once):
     callback = Recorder()
     tasks = FitTasks(clf.set_callbacks(callback), lambda *each: progress_bar(*each, verbose=0))
     with tasks(total, "features", "image") as task:
@@ -149,7 +149,7 @@ def test_many_images_are_a_hundred_steps_at_most_each_begun_and_ended(clf, total
 
 
 @with_callbacks_only
-def test_a_task_that_ends_early_leaves_no_step_open(clf):
+def test_task_that_ends_early_closes_its_step(clf):
     callback = Recorder()
     with FitTasks(clf.set_callbacks(callback), lambda *each: progress_bar(*each, verbose=0))(9, "a", "image") as task:
         task.update(2)
@@ -157,7 +157,7 @@ def test_a_task_that_ends_early_leaves_no_step_open(clf):
 
 
 @with_callbacks_only
-def test_an_image_that_cannot_be_read_ends_no_task_but_callbacks_are_torn_down(dense, paths, y):
+def test_callbacks_are_torn_down_after_an_unreadable_image(dense, paths, y):
     callback = Recorder()
     with pytest.raises(ValueError, match=r"none\.png"):
         dense.set_callbacks(callback).fit([*paths[:3], "none.png"], y[-4:] + np.arange(4) % 2)
@@ -165,46 +165,46 @@ def test_an_image_that_cannot_be_read_ends_no_task_but_callbacks_are_torn_down(d
     assert callback.count("teardown", "fit") == 1
 
 
-# What callbacks see
+# Data of callbacks
 
 
 @with_callbacks_only
-def test_after_each_epoch_the_estimator_predicts_as_a_fit_of_so_many_epochs(dense, paths, y):
-    callback = Witness()
+def test_estimator_after_an_epoch_equals_a_fit_with_that_max_iter(dense, paths, y):
+    callback = EstimatorRecorder()
     dense.set_callbacks(callback).fit(paths, y)
     assert len(callback.epochs()) == 5
-    for number, then in enumerate(callback.epochs(), start=1):
+    for number, fitted in enumerate(callback.epochs(), start=1):
         shorter = clone(dense).set_params(max_iter=number).set_callbacks().fit(paths, y)
-        np.testing.assert_array_equal(then.predict_proba(paths), shorter.predict_proba(paths))
-        assert (then.n_iter_, then.loss_curve_) == (number, shorter.loss_curve_)
-        assert then.backbone_fingerprint_ == shorter.backbone_fingerprint_
+        np.testing.assert_array_equal(fitted.predict_proba(paths), shorter.predict_proba(paths))
+        assert (fitted.n_iter_, fitted.loss_curve_) == (number, shorter.loss_curve_)
+        assert fitted.backbone_fingerprint_ == shorter.backbone_fingerprint_
 
 
 @with_callbacks_only
-def test_callbacks_see_features_that_predict_as_their_images_do(dense, paths, y, matrix):
-    callback = Witness()
+def test_callbacks_get_the_features_of_the_images(dense, paths, y, matrix):
+    callback = EstimatorRecorder()
     weight = np.linspace(1, 2, 40)
     dense.set_callbacks(callback).fit(paths, y, sample_weight=weight)
     assert [name for name, *_ in callback.seen] == ["epoch"] * 5 + ["fit"]
-    for _, then, X, labels, metadata in callback.seen:
+    for _, fitted, X, labels, metadata in callback.seen:
         np.testing.assert_array_equal(X, matrix)
         np.testing.assert_array_equal(labels, y)
         assert metadata["sample_weight"] is weight
-        np.testing.assert_array_equal(then.decision_function(X), then.decision_function(paths))
+        np.testing.assert_array_equal(fitted.decision_function(X), fitted.decision_function(paths))
 
 
 @with_callbacks_only
-def test_features_in_a_frame_are_handed_on_as_they_came(matrix, y):
+def test_callbacks_get_the_original_dataframe(matrix, y):
     frame = pd.DataFrame(matrix, columns=[f"f{i}" for i in range(matrix.shape[1])])
-    callback = Witness()
+    callback = EstimatorRecorder()
     PneumoniaClassifier(**DENSE).set_callbacks(callback).fit(frame, y)
     assert all(X is frame for _, _, X, *_ in callback.seen)
     assert callback.epochs()[0].predict(frame).shape == y.shape
 
 
 @with_callbacks_only
-@pytest.mark.parametrize(("callback", "times"), [(Recorder, 1), (Witness, 6)])
-def test_weights_are_fetched_only_for_callbacks_that_want_them(dense, matrix, y, monkeypatch, callback, times):
+@pytest.mark.parametrize(("callback", "times"), [(Recorder, 1), (EstimatorRecorder, 6)])
+def test_weights_are_fetched_only_for_callbacks_that_take_an_estimator(dense, matrix, y, monkeypatch, callback, times):
     fetched, weights = [], DenseLayers.weights
     monkeypatch.setattr(DenseLayers, "weights", lambda network: fetched.append(1) or weights(network))
     dense.set_callbacks(callback()).fit(matrix, y)
@@ -212,7 +212,7 @@ def test_weights_are_fetched_only_for_callbacks_that_want_them(dense, matrix, y,
 
 
 @with_callbacks_only
-def test_a_callback_may_stop_the_training_after_an_epoch(dense, paths, y):
+def test_callback_can_stop_training_after_an_epoch(dense, paths, y):
     callback = Stops("epoch")
     dense.set_callbacks(callback).fit(paths, y)
     assert dense.n_iter_ == len(dense.loss_curve_) == len(dense.accuracy_curve_) == 2
@@ -222,7 +222,7 @@ def test_a_callback_may_stop_the_training_after_an_epoch(dense, paths, y):
 
 
 @with_callbacks_only
-def test_no_callback_stops_the_extraction(dense, paths, y):
+def test_callback_cannot_stop_feature_extraction(dense, paths, y):
     callback = Stops("image")
     dense.set_callbacks(callback).fit(paths, y)
     assert callback.count("begin", "image") == callback.count("end", "image") == 40
@@ -237,11 +237,11 @@ def test_maps_and_epochs_of_tuning_are_steps_of_tasks(dense, paths, y):
 
 
 @with_callbacks_only
-def test_after_each_epoch_of_tuning_the_estimator_predicts_on_images(dense, paths, y):
-    callback = Witness()
+def test_estimator_after_an_epoch_of_tuning_predicts_on_images(dense, paths, y):
+    callback = EstimatorRecorder()
     dense.set_params(**TUNING, hidden_layer_sizes=()).set_callbacks(callback).fit(paths, y)
-    assert [then.n_iter_ for then in callback.epochs()] == [1, 2, 3]
-    *_, second, last = (then.decision_function(paths) for then in callback.epochs())
+    assert [fitted.n_iter_ for fitted in callback.epochs()] == [1, 2, 3]
+    *_, second, last = (fitted.decision_function(paths) for fitted in callback.epochs())
     np.testing.assert_allclose(last, dense.decision_function(paths), atol=0.2)  # not yet rounded to float16
     assert not np.array_equal(second, last)
     assert callback.epochs()[-1].loss_curve_ == dense.loss_curve_
@@ -249,7 +249,7 @@ def test_after_each_epoch_of_tuning_the_estimator_predicts_on_images(dense, path
 
 
 @with_callbacks_only
-def test_a_callback_may_stop_the_tuning_after_an_epoch(dense, paths, y):
+def test_callback_can_stop_tuning_after_an_epoch(dense, paths, y):
     callback = Stops("epoch")
     dense.set_params(**TUNING, hidden_layer_sizes=()).set_callbacks(callback).fit(paths, y)
     assert dense.n_iter_ == len(dense.loss_curve_) == 2
@@ -258,23 +258,23 @@ def test_a_callback_may_stop_the_tuning_after_an_epoch(dense, paths, y):
 
 @with_callbacks_only
 @pytest.mark.parametrize("change", [{"n_views": 3}, {"early_stopping": True, "validation_fraction": 0.3}, TUNING])
-def test_callbacks_see_one_row_an_image_whatever_is_trained_on(dense, paths, y, change):
+def test_callbacks_get_one_row_per_image_with_views_or_early_stopping(dense, paths, y, change):
     from sklearn.callback import ScoringMonitor
 
-    monitor, callback = ScoringMonitor(scoring="accuracy"), Witness()
+    monitor, callback = ScoringMonitor(scoring="accuracy"), EstimatorRecorder()
     dense.set_params(**change).set_callbacks(monitor, callback).fit(paths, y)
     log = monitor.get_logs().data_as_pandas
     assert list(log[log.task_name == "fit"].accuracy) == [dense.score(paths, y)]
-    for _, then, X, labels, _ in callback.seen:
+    for _, fitted, X, labels, _ in callback.seen:
         assert len(X) == len(labels) == 40
-        assert then.decision_function(X).shape == (40,)
+        assert fitted.decision_function(X).shape == (40,)
 
 
-# scikit-learn's own callbacks
+# Callbacks of scikit-learn
 
 
 @with_callbacks_only
-def test_a_scoring_monitor_logs_each_epoch_and_the_fit(dense, paths, y):
+def test_scoring_monitor_logs_each_epoch_and_the_fit(dense, paths, y):
     from sklearn.callback import ScoringMonitor
 
     monitor = ScoringMonitor(scoring=["accuracy", "neg_log_loss"])
@@ -289,7 +289,7 @@ def test_a_scoring_monitor_logs_each_epoch_and_the_fit(dense, paths, y):
 
 
 @with_callbacks_only
-def test_a_scoring_monitor_logs_the_fit_of_a_probe(clf, paths, y):
+def test_scoring_monitor_logs_the_fit_of_a_probe(clf, paths, y):
     from sklearn.callback import ScoringMonitor
 
     monitor = ScoringMonitor(scoring="accuracy")
@@ -300,7 +300,7 @@ def test_a_scoring_monitor_logs_the_fit_of_a_probe(clf, paths, y):
 
 @with_callbacks_only
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_callbacks_of_a_search_and_of_its_estimator_see_every_fold(dense, paths, y, n_jobs, capsys, monkeypatch):
+def test_callbacks_of_a_search_and_of_its_estimator_get_every_fold(dense, paths, y, n_jobs, capsys, monkeypatch):
     from sklearn.callback import ProgressBar, ScoringMonitor
 
     pytest.importorskip("rich")
@@ -346,7 +346,7 @@ def test_callbacks_of_a_pipeline_see_the_images_pass(paths, y, matrix):
 def test_callbacks_change_no_bit_of_a_model_and_leave_nothing_on_it(dense, paths, y):
     plain = clone(dense).fit(paths, y)
     expected = plain.decision_function(paths)
-    callback = Witness()
+    callback = EstimatorRecorder()
     dense.set_callbacks(callback).fit(paths, y)
     np.testing.assert_array_equal(dense.decision_function(paths), expected)
     assert set(vars(dense)) - set(vars(plain)) == {"_skl_callbacks"}
@@ -355,7 +355,7 @@ def test_callbacks_change_no_bit_of_a_model_and_leave_nothing_on_it(dense, paths
 
 
 @with_callbacks_only
-def test_a_model_with_callbacks_is_saved_and_cloned(dense, paths, y, tmp_path):
+def test_model_with_callbacks_can_be_saved_and_cloned(dense, paths, y, tmp_path):
     from sklearn.callback import ScoringMonitor
 
     monitor = ScoringMonitor(scoring="accuracy")
@@ -382,7 +382,7 @@ def test_a_model_with_callbacks_is_saved_and_cloned(dense, paths, y, tmp_path):
         ("teardown", "fit"),
     ],
 )
-def test_what_a_callback_raises_ends_the_fit_and_the_next_one_is_as_ever(dense, paths, y, hook, name):
+def test_error_in_a_callback_ends_the_fit_and_the_next_fit_succeeds(dense, paths, y, hook, name):
     callback = Raises(hook, name)
     with pytest.raises(LookupError, match=f"{hook} of {name}"):
         dense.set_callbacks(callback).fit(paths, y)

@@ -1,4 +1,4 @@
-"""The picture of an estimator: it links to the page that documents it, stays small, and tells of nobody."""
+"""HTML representation of an estimator: it links to the documentation, is small and contains no patient names."""
 
 import re
 from email.message import Message
@@ -26,7 +26,7 @@ describes_parameters = pytest.mark.skipif(
 
 @pytest.fixture
 def addresses(monkeypatch):
-    """Let the package name these addresses."""
+    """Set the addresses in the metadata of the package."""
 
     def give(*links):
         message = Message()
@@ -47,7 +47,7 @@ def hrefs(estimator):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_the_link_leads_to_the_page_in_the_documentation(documented, estimator):
+def test_link_leads_to_the_page_of_the_estimator(documented, estimator):
     page = f"{DOCUMENTATION}/api/generated/skpneumo.{estimator.__name__}.html"
     assert estimator()._get_doc_link() == page
     assert page in hrefs(estimator())
@@ -55,17 +55,17 @@ def test_the_link_leads_to_the_page_in_the_documentation(documented, estimator):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("links", [(), ("Source, https://source.example.org",)])
-def test_without_an_address_there_is_no_link(addresses, estimator, links):
+def test_no_link_without_an_address(addresses, estimator, links):
     addresses(*links)
     assert hrefs(estimator()) == []
 
 
-def test_of_many_addresses_that_of_the_documentation_is_taken(addresses):
+def test_address_of_the_documentation_is_selected(addresses):
     addresses("Source, https://source.example.org", f"documentation , {DOCUMENTATION}")
     assert doc_link.documentation_address() == DOCUMENTATION
 
 
-def test_a_package_that_is_not_installed_has_no_address(monkeypatch):
+def test_no_link_if_the_package_is_not_installed(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
@@ -73,7 +73,7 @@ def test_a_package_that_is_not_installed_has_no_address(monkeypatch):
     assert hrefs(PneumoniaClassifier()) == []
 
 
-def test_a_class_of_somebody_else_does_not_link_to_our_documentation(documented):
+def test_subclass_of_another_package_has_no_link(documented):
     class Mine(PneumoniaClassifier):
         pass
 
@@ -82,31 +82,31 @@ def test_a_class_of_somebody_else_does_not_link_to_our_documentation(documented)
 
 @describes_parameters
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_every_parameter_links_to_its_description(documented, estimator):
+def test_each_parameter_links_to_its_description(documented, estimator):
     linked = {link.partition("text=")[2].partition(",")[0] for link in hrefs(estimator())}
     assert linked >= set(estimator().get_params())
 
 
 @describes_parameters
-def test_every_fitted_attribute_links_to_its_description(documented, clf, paths, y):
+def test_each_fitted_attribute_links_to_its_description(documented, clf, paths, y):
     linked = {link.partition("text=")[2].partition(",")[0] for link in hrefs(clf.fit(paths, y))}
     assert linked >= {name for name in vars(clf) if name.endswith("_")}
 
 
 @describes_parameters
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_browsers_understand_the_links_to_descriptions(documented, estimator):
-    # A hyphen inside a quotation would end it: browsers then stay at the top of the page.
+def test_text_fragments_of_links_contain_no_hyphen(documented, estimator):
+    # A hyphen ends a text fragment, and the browser would stay at the top of the page.
     quotations = [link.partition(",-")[2] for link in hrefs(estimator()) if "#" in link]
     assert [each for each in quotations if not each or "-" in each] == []
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_description_is_of_one_parameter_or_attribute(estimator):
+def test_each_parameter_and_attribute_has_a_separate_description(estimator):
     assert not re.findall(r"^\w+, \w+ : ", getdoc(estimator), re.MULTILINE)
 
 
-def test_the_picture_of_a_fit_of_thousands_is_as_small_as_of_a_few(clf, random):
+def test_size_of_the_html_does_not_depend_on_the_number_of_images(clf, random):
     few, many = (random.normal(size=(n, 64)) for n in (50, 3000))
     sizes = [
         len(clf.fit(X, np.arange(len(X)) % 2, groups=[f"person{i}" for i in range(len(X))])._repr_html_())
@@ -116,20 +116,20 @@ def test_the_picture_of_a_fit_of_thousands_is_as_small_as_of_a_few(clf, random):
     assert sizes[1] < 60_000
 
 
-def test_the_picture_names_neither_films_nor_patients(tmp_path, clf):
+def test_html_contains_neither_file_names_nor_patients(tmp_path, clf):
     X, y = make_chest_xrays(8, tmp_path / "secret", image_size=48, random_state=0, return_X_y=True)
-    picture = clf.fit(X, y, groups=[f"Jane Doe {i // 2}" for i in range(8)])._repr_html_()
-    assert "secret" not in picture
-    assert "Doe" not in picture
+    html = clf.fit(X, y, groups=[f"Jane Doe {i // 2}" for i in range(8)])._repr_html_()
+    assert "secret" not in html
+    assert "Doe" not in html
 
 
-def test_the_picture_of_fitted_features_needs_no_weights(tmp_path, paths):
+def test_html_of_fitted_features_needs_no_weights(tmp_path, paths):
     extractor = VGG19Features(**{**TINY, "weights": str(tmp_path / "elsewhere.npz")}).fit(paths)
     assert extractor.get_feature_names_out()[-1] == "vgg19_1_1_63"
     assert "Fitted" in extractor._repr_html_()
 
 
-def test_the_picture_of_a_classifier_with_a_sampler_shows_both(clf, matrix, y):
-    picture = clf.set_params(sampler=SMOTE(random_state=0)).fit(matrix, y)._repr_html_()
-    assert "PneumoniaClassifier" in picture
-    assert "sampler: SMOTE" in picture
+def test_html_of_a_classifier_contains_its_sampler(clf, matrix, y):
+    html = clf.set_params(sampler=SMOTE(random_state=0)).fit(matrix, y)._repr_html_()
+    assert "PneumoniaClassifier" in html
+    assert "sampler: SMOTE" in html

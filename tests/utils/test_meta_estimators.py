@@ -41,7 +41,7 @@ AROUND_SEVERAL = {
 
 
 @pytest.mark.parametrize("wrap", AROUND_ONE.values(), ids=AROUND_ONE)
-def test_the_one_fitted_estimator_is_found_and_not_the_original(wrap):
+def test_single_fitted_estimator_is_found_instead_of_the_original(wrap):
     original = probe().fit(X, y)
     wrapped = wrap(original).fit(X, y)
     found = unwrap(wrapped, LogisticRegression)
@@ -52,7 +52,7 @@ def test_the_one_fitted_estimator_is_found_and_not_the_original(wrap):
 
 
 @pytest.mark.parametrize("wrap", AROUND_SEVERAL.values(), ids=AROUND_SEVERAL)
-def test_of_several_none_is_the_inner_one_and_all_are_found(wrap):
+def test_ensembles_have_no_inner_estimator_but_all_members_are_found(wrap):
     original = probe().fit(X, y)
     wrapped = wrap(original).fit(X, y)
     assert inner(wrapped) is None
@@ -62,12 +62,12 @@ def test_of_several_none_is_the_inner_one_and_all_are_found(wrap):
     assert all(each is not original for each in found)
 
 
-def test_stacked_estimators_are_found_with_the_final_one():
+def test_stacked_estimators_and_the_final_one_are_found():
     stack = StackingClassifier([("a", probe()), ("b", make_pipeline(probe()))], final_estimator=probe(), cv=2)
     assert len(find_all(stack.fit(X, y), is_fitted_probe)) == 3
 
 
-def test_a_frozen_estimator_is_passed_through():
+def test_frozen_estimators_are_unwrapped():
     clf = probe().fit(X, y)
     frozen = FrozenEstimator(FrozenEstimator(clf))
     assert unwrap(frozen, LogisticRegression) is clf
@@ -79,7 +79,7 @@ def test_a_frozen_estimator_is_passed_through():
     assert find_all(calibrated, is_fitted_probe) == [clf]
 
 
-def test_the_last_of_several_steps_predicts_but_gets_another_input():
+def test_last_step_of_a_pipeline_is_found_by_inner_or_last_step_only():
     pipeline = make_pipeline(StandardScaler(), probe()).fit(X, y)
     assert inner(pipeline) is None
     assert unwrap(pipeline, LogisticRegression) is None
@@ -87,7 +87,7 @@ def test_the_last_of_several_steps_predicts_but_gets_another_input():
     assert find_all(pipeline, is_fitted_probe) == [pipeline[-1]]
 
 
-def test_a_chain_goes_on_with_what_several_estimators_were_made_from():
+def test_chain_of_an_ensemble_continues_with_the_cloned_estimator():
     pipeline = make_pipeline(StandardScaler(), probe())
     for wrapped in (CalibratedClassifierCV(pipeline, cv=2), BaggingClassifier(pipeline, n_estimators=2)):
         found = chain(wrapped.fit(X, y))
@@ -95,13 +95,13 @@ def test_a_chain_goes_on_with_what_several_estimators_were_made_from():
         assert not is_fitted_probe(found[-1])
 
 
-def test_parameters_are_searched_where_nothing_is_fitted():
+def test_parameters_are_searched_if_nothing_is_fitted():
     original = probe().fit(X, y)
     assert find_all(GridSearchCV(original, {}), is_fitted_probe) == [original]
     assert find_all(probe(), is_fitted_probe) == []
 
 
-def test_a_fitted_clone_that_two_wrappers_share_stands_for_the_original_of_both():
+def test_fitted_clone_shared_by_two_searches_is_found_once():
     original, shared = probe().fit(X, y), probe().fit(X, y)
     searches = [GridSearchCV(original, {}), GridSearchCV(original, {})]
     for search in searches:
@@ -111,19 +111,19 @@ def test_a_fitted_clone_that_two_wrappers_share_stands_for_the_original_of_both(
 
 
 class Holder:
-    """Not an estimator, but an object that holds one."""
+    """An object that contains an estimator but is not one."""
 
     def __init__(self, model):
         self.model = model
 
 
-def test_containers_and_any_objects_are_searched_and_each_model_is_found_once():
+def test_containers_and_objects_are_searched_and_each_model_is_found_once():
     clf = probe().fit(X, y)
     assert find_all({"a": [Holder(clf), (clf,)], "b": Holder({"model": clf})}, is_fitted_probe) == [clf]
     assert find_all(["text", 1, X, None, Holder, np], is_fitted_probe) == []
 
 
-def test_cycles_and_long_chains_of_objects_end():
+def test_search_ends_with_cycles_and_deep_nesting():
     clf = probe().fit(X, y)
     first, second = Holder(None), Holder(clf)
     first.model, second.first = [second, first], first

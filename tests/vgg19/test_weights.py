@@ -334,7 +334,7 @@ def test_bundle_weights_raises_on_invalid_models_and_parameters(clf, paths, y, m
         fitted.bundle_weights("float64")
     with pytest.raises(ValueError, match="fitted on features"):
         clone(fitted).fit(matrix, y).bundle_weights()
-    with pytest.raises(ValueError, match="others than in fit"):
+    with pytest.raises(ValueError, match="differ from those of fit"):
         fitted.set_params(aspect="pad").bundle_weights()
     fitted.set_params(aspect="crop").weights.unlink()
     with pytest.raises(WeightsError, match="no such file"):
