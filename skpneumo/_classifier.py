@@ -42,8 +42,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     averaged over a grid, and a head is trained on these features. Features are cached on disk by image content, so
     repeated fits, folds and search candidates only train the head.
 
-    This is a research tool, not a medical device. Evaluate it on local data before using it on images from another
-    hospital, from other equipment or of adults.
+    This is a research tool, not a medical device. Evaluate it on local data before using it at another hospital, with
+    other equipment or for another age group.
 
     Parameters
     ----------
@@ -63,14 +63,14 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     contrast : {None, "equalize"}, default=None
         If "equalize", equalize the histogram of gray values.
     pool_grid : int, default=4
-        Average the feature maps over a ``pool_grid`` x ``pool_grid`` grid, adaptively if it does not divide their
-        side, and never finer than the maps. 1 is global average pooling.
+        Side of the grid over which the feature maps are averaged, at most their own side. The pooling is adaptive if
+        the grid does not divide the maps. 1 is global average pooling.
     n_views : int, default=1
-        Number of views per training image: the image and augmented views, determined by its content and cached. Half
-        of the weight of an image is on the image, the rest is split among the augmented views. Under domain shift, 4
-        with ``class_weight="balanced"`` performs best.
+        Number of views per training image: the plain view and ``n_views - 1`` augmented views, which depend on the
+        content of the image and are cached. The plain view gets half of the weight of the image, the augmented views
+        share the other half. Under domain shift, start with 4 and ``class_weight="balanced"``.
     augmentation : "xray" or mapping, default="xray"
-        Strength of the augmentation. A mapping overrides single values of "xray": "rotation" (7, degrees in either
+        Strength of the augmentation. A mapping overrides individual values of "xray": "rotation" (7, degrees in either
         direction), "area" (0.4, smallest area relative to the plain view, anywhere in the image), "margin" (0.8,
         largest additional area, black outside the image), "aspect" (0.3, log ratio of width to height), "gamma" (0.8,
         log of the exponent), "contrast" (1.0, log of the factor), "brightness" (0.3, of gray values in [0, 1]), "blur"
@@ -100,20 +100,21 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     max_iter : int, default=200
         Maximum number of epochs. Not used by the linear probe.
     n_trainable_layers : int, default=0
-        Number of layers to fine-tune after the head is trained, the last of the `n_layers` layers. The output of the
-        layers below is cached per view; if all layers are trainable, each epoch draws new views. Trainable layers
-        missing from a weight file start from random weights.
+        Number of layers, counted from the last of the `n_layers` layers, to fine-tune after the head is trained. The
+        output of the frozen layers is cached per view; if all layers are trainable, each epoch draws new views.
+        Trainable layers missing from a weight file start from random weights.
     tune_learning_rate : float, default=0.00005
         Peak learning rate of Adam in fine-tuning, for the trainable layers and the head. It increases during the first
         tenth of the steps and decays to zero.
     tune_max_iter : int, default=3
         Maximum number of epochs of fine-tuning.
     tune_average : float, default=0.5
-        Weight of the fine-tuned weights in the average with the initial ones. 1 keeps the fine-tuned weights only.
+        Proportion of the fine-tuned weights in their average with the initial ones. 1 keeps the fine-tuned weights
+        only.
     early_stopping : bool, default=False
         Whether to use early stopping to terminate training when the validation score is not improving, and keep the
-        best weights. The score is the negative log loss over the images of held-out patients and two copies of each,
-        augmented more strongly than views. Not used by the linear probe.
+        best weights. The score is the negative log loss over the images of held-out patients and over two copies of
+        each image, augmented more strongly than the training views. Not used by the linear probe.
     validation_fraction : float, default=0.1
         The proportion of patients to set aside as validation set for early stopping.
     n_iter_no_change : int, default=10
@@ -126,16 +127,16 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     class_weight : dict, "balanced" or None, default=None
         Weights associated with classes in the loss, as in scikit-learn.
     sampler : {"over", "under", "smote"}, sampler or None, default=None
-        Resample the training images by their features in each epoch: "over" draws rare classes more often, "under"
-        draws frequent classes less often, "smote" interpolates between neighbors. Samplers of imbalanced-learn are
-        supported; with trainable layers, only those that select images. Held-out images are never resampled, and
-        images of zero weight are not drawn.
+        Resample the training images by their features, once for the linear probe and in each epoch otherwise: "over"
+        draws rare classes more often, "under" draws frequent classes less often, "smote" interpolates between
+        neighbors. Samplers of imbalanced-learn are supported; with trainable layers, only those that select images.
+        Held-out images are never resampled, and images of zero weight are not drawn.
     prior_correction : bool, default=True
         Whether to correct `predict_proba` to the prevalence in the data if class weights or a sampler change it: the
-        intercepts are solved again on the original training images. `predict` and `decision_function` stay as they are.
+        intercepts are solved again on the original training images. `predict` and `decision_function` are not affected.
     memory : "auto", None, path or joblib.Memory, default="auto"
-        Where features are cached. "auto" is the folder in the environment variable ``SKPNEUMO_CACHE``, or else the
-        cache folder of the user. A ``Memory`` gives its location. If None, features are not cached.
+        Where features are cached. "auto" is the folder in the environment variable ``SKPNEUMO_CACHE``, or else the user
+        cache folder. For a ``joblib.Memory``, use its location. If None, features are not cached.
     device : {"auto", "cpu", "gpu"}, default="auto"
         Device for the network. "auto" uses a GPU if the backend of Keras finds one.
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
@@ -165,9 +166,11 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     feature_scale_ : ndarray of shape (n_features,)
         Scale of each feature, the divisor in standardization.
     backbone_fingerprint_ : str or None
-        Fingerprint of the backbone, which must be the same in prediction on images. None if fitted on features.
+        Fingerprint of preprocessing and network; prediction on images requires the same one. None if fitted on
+        features.
     weights_digest_ : str or None
-        Hexadecimal digest of the frozen weights, which identifies them in any file. None if there are none to read.
+        Hexadecimal digest of the frozen weights, which identifies them in any file. None if no weights are
+        read, such as with ``weights=None``.
     bundled_weights_ : dict of str to ndarray
         Frozen weights, keyed "block1_conv1/kernel" and so on, in a copy from `bundle_weights`. Empty otherwise.
     coefs_ : list of ndarray of shape (n_inputs, n_outputs)
@@ -177,7 +180,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     tuned_layers_ : dict of str to ndarray
         Fine-tuned weights of VGG19, float16, keyed "block3_conv4/kernel" and so on. Empty without trainable layers.
     n_iter_ : int
-        Number of epochs or, for the linear probe, passes of the solver over the features. With fine-tuning, its epochs.
+        Number of epochs or, for the linear probe, passes of the solver over the features. With fine-tuning, its number
+        of epochs.
     loss_curve_ : list of float
         Training loss with regularization, by epoch. Empty for the linear probe.
     accuracy_curve_ : list of float
@@ -198,9 +202,10 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Probability of ``classes_[1]`` above which `predict` returns it: 0.5 unless `prior_correction` or `adapt`
         shifts the probabilities. None for more than two classes.
     training_summary_ : dict
-        Data of the last call to `fit` or `partial_fit`: "kind" ("images" or "features"), "n_images" and "n_patients"
-        (None if unknown), in total and "_by_class", "n_held_out" (validation images), "n_views", "total_weight" (sum of
-        `sample_weight`, or None), "n_calls" (number of calls that continued training).
+        Data of the last call to `fit` or `partial_fit`: "kind" ("images" or "features"), "n_images",
+        "n_images_by_class", "n_patients" and "n_patients_by_class" (None if unknown), "n_held_out" (validation images),
+        "n_views", "total_weight" (sum of `sample_weight`, or None), "n_calls" (number of calls since training
+        started).
     versions_ : dict of str to str
         Versions of skpneumo, scikit-learn, Keras and its backend, numpy, Pillow, Python and "preprocessing" in `fit`.
 
@@ -360,7 +365,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         ImageReadError
             If images cannot be read. The error lists all of them; features computed so far stay cached.
         WeightsError
-            If the weights are not found or do not fit.
+            If the weights are not found or do not match the network.
         """
         check_parameters(self)
         examples = check_examples(self, X, y, sample_weight, groups)
@@ -379,8 +384,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         The first call determines the standardization. Without trainable layers, each call trains the head for one
         epoch; the linear probe is then trained with Adam. With trainable layers, the first call also fits the head as
         `fit` does, and each call is one epoch of fine-tuning at a constant learning rate. With class weights or a
-        sampler, the prior correction uses the class counts of all calls. `novelty` refers to the images of the largest
-        call.
+        sampler, the prior correction uses the class counts of all calls. `novelty` refers to the images of the call
+        with the most images.
 
         Parameters
         ----------
@@ -436,6 +441,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes), float64
             The log odds of ``classes_[1]`` for two classes; otherwise an unnormalized log-probability per class.
+            Neither includes the shift `prior_shift_`.
         """
         check_is_fitted(self)
         return self._logits(*self._rows(X, self.n_views_predict))
@@ -444,7 +450,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         """Predict class labels.
 
         Labels follow `decision_function`. Class weights and a sampler therefore affect them even if
-        ``prior_correction=True``, and the `prevalence` passed to `adapt` does not.
+        ``prior_correction=True``, and the `prevalence` passed to `adapt` affects them only by way of the
+        standardization.
 
         Parameters
         ----------
@@ -555,14 +562,14 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         """Return a copy with the standardization adapted to unlabeled images of another site.
 
         `X` should be a representative sample of the site. Images alone do not distinguish a lower prevalence from
-        images that look healthier: pass `prevalence` unless it is the same as in the training data, since a wrong
-        prevalence does more harm than the adaptation does good. If the images differ from the training images by no
-        more than chance, the standardization does not change.
+        images that look healthier: pass `prevalence` unless it is the same as in the training data. It need not be
+        exact, but if a very different prevalence is not passed, the adaptation does more harm than good. If the images
+        differ from the training images by no more than chance, the standardization does not change.
 
         Parameters
         ----------
         X : array-like of shape (n_samples,) or (n_samples, n_features)
-            Images or features of the site: at least 20 different ones, better 50 to 100, of many patients.
+            Images or features of the site: at least 20 different ones, preferably 50 to 100, of many patients.
         prevalence : float or array-like of shape (n_classes,), default=None
             Proportion of ``classes_[1]`` or of each class among these images. If None, use the proportions of the
             training data. Probabilities refer to this prevalence, unless ``prior_correction=False``; `predict` still
@@ -609,7 +616,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         -------
         PneumoniaClassifier
             Copy with `bundled_weights_`. Prediction ignores its parameter `weights`, but clones and further calls to
-            `fit` use it. Training of a float16 copy cannot be continued, and its copies stay float16.
+            `fit` use it. Training of a float16 copy cannot be continued, and bundling it again keeps float16.
 
         Raises
         ------
@@ -654,10 +661,10 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Returns
         -------
         ndarray of shape (n_samples,), float64
-            Empirical p-values, at least ``1 / (n + 1)`` with n training images. About 1 % of images like the training
-            images, of other patients, have p-values of at most 0.01. A small p-value indicates another kind of image,
-            such as a photograph or a lateral view, or a site with different equipment. A large p-value does not imply
-            a correct prediction. A copy from `adapt` uses its adapted standardization.
+            Empirical p-values, at least ``1 / (n + 1)`` with n training images. For new patients from the source of the
+            training images, about 1 % of the p-values are at most 0.01. A small p-value indicates another kind of
+            image, such as a photograph or a lateral view, or a site with different equipment. A large p-value does not
+            imply a correct prediction. A copy from `adapt` uses its adapted standardization.
         """
         return self._novelty(self.features(X))
 
