@@ -71,11 +71,11 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         share the other half. Under domain shift, start with 4 and ``class_weight="balanced"``.
     augmentation : "xray" or mapping, default="xray"
         Strength of the augmentation. A mapping overrides individual values of "xray": "rotation" (7, degrees in either
-        direction), "area" (0.4, smallest area relative to the plain view, anywhere in the image), "margin" (0.8,
-        largest additional area, black outside the image), "aspect" (0.3, log ratio of width to height), "gamma" (0.8,
-        log of the exponent), "contrast" (1.0, log of the factor), "brightness" (0.3, of gray values in [0, 1]), "blur"
-        (1.5, pixels at side 224), "noise" (0.08, of gray values in [0, 1]), "flip" (0, proportion of mirrored views,
-        which show the heart on the right).
+        direction), "area" (0.4, smallest area of a view relative to the plain view; the position is random), "margin"
+        (0.8: the largest relative area is 1.8; pixels outside the image are black), "aspect" (0.3, log ratio of width
+        to height), "gamma" (0.8, log of the exponent), "contrast" (1.0, log of the factor), "brightness" (0.3, of gray
+        values in [0, 1]), "blur" (1.5, pixels at side 224), "noise" (0.08, of gray values in [0, 1]), "flip" (0,
+        proportion of mirrored views, which show the heart on the right).
     n_views_predict : int, default=1
         Number of views per image in prediction. Their logits are averaged.
     hidden_layer_sizes : int or sequence of int, default=()
@@ -109,12 +109,11 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     tune_max_iter : int, default=3
         Maximum number of epochs of fine-tuning.
     tune_average : float, default=0.5
-        Proportion of the fine-tuned weights in their average with the initial ones. 1 keeps the fine-tuned weights
-        only.
+        The weights before and after fine-tuning are averaged: ``(1 - tune_average) * before + tune_average * after``.
     early_stopping : bool, default=False
         Whether to use early stopping to terminate training when the validation score is not improving, and keep the
-        best weights. The score is the negative log loss over the images of held-out patients and over two copies of
-        each image, augmented more strongly than the training views. Not used by the linear probe.
+        best weights. The score is the negative log loss over the images of held-out patients and two augmented copies
+        of each; these copies are augmented more strongly than the training views. Not used by the linear probe.
     validation_fraction : float, default=0.1
         The proportion of patients to set aside as validation set for early stopping.
     n_iter_no_change : int, default=10
@@ -132,7 +131,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         neighbors. Samplers of imbalanced-learn are supported; with trainable layers, only those that select images.
         Held-out images are never resampled, and images of zero weight are not drawn.
     prior_correction : bool, default=True
-        Whether to correct `predict_proba` to the prevalence in the data if class weights or a sampler change it: the
+        Whether `predict_proba` refers to the prevalence in the training data even with class weights or a sampler: the
         intercepts are solved again on the original training images. `predict` and `decision_function` are not affected.
     memory : "auto", None, path or joblib.Memory, default="auto"
         Where features are cached. "auto" is the folder in the environment variable ``SKPNEUMO_CACHE``, or else the user
@@ -166,8 +165,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     feature_scale_ : ndarray of shape (n_features,)
         Scale of each feature, the divisor in standardization.
     backbone_fingerprint_ : str or None
-        Fingerprint of preprocessing and network; prediction on images requires the same one. None if fitted on
-        features.
+        Fingerprint of preprocessing and network. Prediction on images raises an error if it has changed since `fit`.
+        None if fitted on features.
     weights_digest_ : str or None
         Hexadecimal digest of the frozen weights, which identifies them in any file. None if no weights are
         read, such as with ``weights=None``.
@@ -180,8 +179,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     tuned_layers_ : dict of str to ndarray
         Fine-tuned weights of VGG19, float16, keyed "block3_conv4/kernel" and so on. Empty without trainable layers.
     n_iter_ : int
-        Number of epochs or, for the linear probe, passes of the solver over the features. With fine-tuning, its number
-        of epochs.
+        Number of epochs or, for the linear probe, passes of the solver over the features. With fine-tuning, the number
+        of epochs of fine-tuning only.
     loss_curve_ : list of float
         Training loss with regularization, by epoch. Empty for the linear probe.
     accuracy_curve_ : list of float
@@ -384,8 +383,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         The first call determines the standardization. Without trainable layers, each call trains the head for one
         epoch; the linear probe is then trained with Adam. With trainable layers, the first call also fits the head as
         `fit` does, and each call is one epoch of fine-tuning at a constant learning rate. With class weights or a
-        sampler, the prior correction uses the class counts of all calls. `novelty` refers to the images of the call
-        with the most images.
+        sampler, the prior correction uses the class counts of all calls. `novelty` compares with the images of the call
+        with the most images or, with trainable layers, of the last call.
 
         Parameters
         ----------
@@ -450,7 +449,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         """Predict class labels.
 
         Labels follow `decision_function`. Class weights and a sampler therefore affect them even if
-        ``prior_correction=True``, and the `prevalence` passed to `adapt` affects them only by way of the
+        ``prior_correction=True``, and the `prevalence` passed to `adapt` affects them only because it changes the
         standardization.
 
         Parameters
@@ -563,8 +562,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
         `X` should be a representative sample of the site. Images alone do not distinguish a lower prevalence from
         images that look healthier: pass `prevalence` unless it is the same as in the training data. It need not be
-        exact, but if a very different prevalence is not passed, the adaptation does more harm than good. If the images
-        differ from the training images by no more than chance, the standardization does not change.
+        exact, but if the prevalence is very different and is not passed, the adaptation does more harm than good. If
+        the images differ from the training images by no more than chance, the standardization does not change.
 
         Parameters
         ----------
@@ -615,8 +614,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Returns
         -------
         PneumoniaClassifier
-            Copy with `bundled_weights_`. Prediction ignores its parameter `weights`, but clones and further calls to
-            `fit` use it. Training of a float16 copy cannot be continued, and bundling it again keeps float16.
+            Copy with `bundled_weights_`. The predictions of the copy do not use the parameter `weights`, but its clones
+            and further calls to `fit` do. Training of a float16 copy cannot be continued, and bundling it again keeps
+            float16.
 
         Raises
         ------
@@ -671,8 +671,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     def features(self, X: Any) -> np.ndarray:
         """Compute the features of the plain view of each image.
 
-        `predict`, `predict_proba` and `novelty` accept these features instead of images, which then pass through the
-        network only once.
+        `predict`, `predict_proba` and `novelty` accept these features instead of images. To call several of them,
+        compute the features once: the images then pass through the network only once.
 
         Parameters
         ----------
