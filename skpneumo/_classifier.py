@@ -24,7 +24,7 @@ from skpneumo._heads.novelty import novelty, smallest_p_value
 from skpneumo._heads.resampling import SAMPLERS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
-from skpneumo._images.sources import Images, some_of
+from skpneumo._images.sources import Images
 from skpneumo._leakage import row_digests, warn_of_seen
 from skpneumo._model_state import check_preprocessing, from_saved_state, to_saved_state, versions
 from skpneumo._training.checks import FLOATS, check_examples, check_parameters
@@ -32,6 +32,7 @@ from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
+from skpneumo._utils.messages import list_values
 from skpneumo._utils.progress import progress_bar
 
 
@@ -372,7 +373,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         if is_continued and not np.array_equal(self.classes_, examples.classes):
             raise ValueError(
                 "warm_start can only be used where y has the same classes as in the previous call to fit. Previously "
-                f"got {_shown(self.classes_)}, y has {_shown(examples.classes)}. Set warm_start=False to start again."
+                f"got {list_values(self.classes_)}, y has {list_values(examples.classes)}. Set warm_start=False to "
+                "start again."
             )
         self._train(examples, FitTasks(self, self._bar()), is_continued=is_continued, is_partial=False)
         return self
@@ -420,8 +422,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if is_continued and classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
             raise ValueError(
-                f"`classes={_shown(np.unique(classes))}` is not the same as on last call to partial_fit, was: "
-                f"{_shown(self.classes_)}."
+                f"`classes={list_values(np.unique(classes))}` is not the same as on last call to partial_fit, was: "
+                f"{list_values(self.classes_)}."
             )
         classes = self.classes_ if is_continued else np.unique(classes)
         examples = check_examples(self, X, y, sample_weight, classes=classes)
@@ -841,11 +843,6 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         return tags
-
-
-def _shown(classes: np.ndarray) -> str:
-    """List class labels for an error message."""
-    return f"[{some_of(list(map(repr, classes.tolist())))}]"
 
 
 def _both_classes(logits: np.ndarray) -> np.ndarray:

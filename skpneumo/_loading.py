@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
-from skpneumo._images.sources import some_of
+from skpneumo._utils.messages import list_items
 from skpneumo._utils.meta_estimators import find_all
 from skpneumo.exceptions import ModelFileError
 
@@ -189,7 +189,7 @@ def _read_zip(data: bytes, trusted: list[str]) -> Any:
     if unknown:
         raise ModelFileError(
             "the file contains types that are not trusted. If you know that they are harmless, pass "
-            f"trusted=[{some_of(list(map(repr, unknown)), 10, 300)}]."
+            f"trusted=[{list_items(list(map(repr, unknown)), max_length=300)}]."
         )
     return skops.loads(data, trusted=allowed)
 

@@ -13,7 +13,8 @@ from sklearn.utils.validation import _num_samples, column_or_1d
 from skpneumo._images.duplicates import exact_pairs, near_pairs, read_fingerprint
 from skpneumo._images.inputs import as_images, as_paths
 from skpneumo._images.patients import patient_key
-from skpneumo._images.sources import label_of, name_of, some_of
+from skpneumo._images.sources import label_of, name_of
+from skpneumo._utils.messages import list_items
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
@@ -58,7 +59,7 @@ def patient_ids(paths: Any) -> np.ndarray:
     if unknown:
         raise ValueError(
             "Expected file names such as 'person1_bacteria_2.jpeg' or 'IM-0115-0001.jpeg', but these contain no "
-            f"patient: {some_of(unknown, 10, 300)}. Rename the files, or pass the patients as groups."
+            f"patient: {list_items(unknown, max_length=300)}. Rename the files, or pass the patients as groups."
         )
     return np.array(keys, dtype=object)
 

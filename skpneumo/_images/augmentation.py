@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from skpneumo._images.resizing import scale
-from skpneumo._images.sources import shortened, some_of
+from skpneumo._utils.messages import list_items, shortened
 
 # Increase it with any change to the gray values of a view: it is part of the keys of stored features.
 VERSION = 1
@@ -86,7 +86,7 @@ class Augmentation:
                 errors.append(f"{name}={given!r} is not a finite number from {low:g} to {high:g}")
         if errors:
             raise ValueError(
-                f"augmentation has invalid strengths: {some_of(errors)}. The strengths are {', '.join(bounds)}."
+                f"augmentation has invalid strengths: {list_items(errors)}. The strengths are {', '.join(bounds)}."
             )
         return cls(**{name: float(value) for name, value in parameter.items()})
 

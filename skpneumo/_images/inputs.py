@@ -22,10 +22,9 @@ from skpneumo._images.sources import (
     fetch,
     is_url,
     name_of,
-    shortened,
-    some_of,
     without_secrets,
 )
+from skpneumo._utils.messages import list_items, shortened
 
 _BYTES = (bytes, bytearray, memoryview)
 _PIXEL_DTYPES = ("uint8", "uint16")
@@ -61,7 +60,7 @@ def as_images(X: Any) -> Images | None:
         except ValueError as error:
             invalid.append(f"X[{i}] is {error}")
     if invalid:
-        listed = some_of(invalid, max_length=400)
+        listed = list_items(invalid, max_length=400)
         raise ValueError(f"{_EXPECTED}; {len(invalid)} of {len(column)} items are not images: {listed}.")
     return Images(sources, frame=X if hasattr(X, "columns") else None)
 
@@ -89,7 +88,7 @@ def as_paths(X: Any) -> list[str] | None:
     if invalid:
         raise ValueError(
             f"Expected paths of images (str or pathlib.Path), but {len(invalid)} of {len(column)} items are not paths: "
-            f"{some_of(invalid, max_length=400)}."
+            f"{list_items(invalid, max_length=400)}."
         )
     return [str(os.fspath(item)) for item in column]
 

@@ -5,9 +5,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from skpneumo._utils.messages import shortened
 
 MAX_FILE_BYTES = 2**30
 DIGEST_SIZE = 20  # bytes
@@ -156,18 +158,6 @@ def name_of(source: Source) -> str | None:
 def base_name(path: Any) -> str:
     """Return the name of a file without its folders, whose names may identify patients."""
     return str(path).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-
-
-def some_of(items: Sequence[str], max_items: int = 10, max_length: int = 100) -> str:
-    """List the first items of a sequence for a message, and count the others."""
-    n_others = len(items) - max_items
-    listed = ", ".join(shortened(item, max_length) for item in items[:max_items])
-    return f"{listed} and {n_others} more" if n_others > 0 else listed
-
-
-def shortened(text: str, max_length: int = 300) -> str:
-    """Replace the middle of a long text by an ellipsis."""
-    return text if len(text) <= max_length else f"{text[: max_length // 2]}...{text[-max_length // 2 :]}"
 
 
 def without_secrets(url: str) -> str:

@@ -12,8 +12,8 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d, validat
 
 from skpneumo._heads.resampling import check_sampler_selects_images
 from skpneumo._images.inputs import as_images, check_column, patients_by_name
-from skpneumo._images.sources import some_of
 from skpneumo._training.dataset import Examples
+from skpneumo._utils.messages import list_items
 
 FLOATS = (np.float64, np.float32)
 
@@ -100,6 +100,6 @@ def check_groups(groups: Any, n: int) -> np.ndarray:
     if len(missing):
         raise ValueError(
             "groups must contain one patient per sample, but values are missing at positions "
-            f"{some_of(list(map(str, missing)))}: pass an identifier for each patient."
+            f"{list_items(missing)}: pass an identifier for each patient."
         )
     return groups

@@ -12,7 +12,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import log_expit, log_softmax
 
 from skpneumo._encoder.feature_maps import FeatureMaps
-from skpneumo._images.sources import label_of, some_of
+from skpneumo._images.sources import label_of
+from skpneumo._utils.messages import list_items
 from skpneumo.model_selection import patient_train_test_split
 
 
@@ -103,7 +104,7 @@ class Examples:
         in_both_sets = set(self.codes[train]) & set(self.codes[validation])
         missing = [repr(name) for code, name in enumerate(self.classes.tolist()) if code not in in_both_sets]
         if missing or not self.loss_weight[train].any() or not self.loss_weight[validation].any():
-            cause = f"one of the classes {some_of(missing)}" if missing else "any image of positive weight"
+            cause = f"one of the classes {list_items(missing)}" if missing else "any image of positive weight"
             raise ValueError(
                 f"early_stopping=True with validation_fraction={fraction} leaves the training or the validation set "
                 f"without {cause}: choose another validation_fraction or random_state, or set early_stopping=False."

@@ -23,13 +23,13 @@ from skpneumo._heads.logistic_regression import fit_logistic_regression
 from skpneumo._heads.mlp import fit_mlp
 from skpneumo._heads.resampling import Resampler, TrainingRows, new_features_message
 from skpneumo._images.augmentation import SHIFTED, Augmentation
-from skpneumo._images.sources import some_of
 from skpneumo._keras import resolve_device
 from skpneumo._leakage import Seen, names_of, remember, row_digests
 from skpneumo._training.checks import hidden_layer_sizes
 from skpneumo._training.dataset import Examples, FeatureRows
 from skpneumo._training.finetune import Tuning, finetune
 from skpneumo._utils.callbacks import FitTasks
+from skpneumo._utils.messages import list_items
 from skpneumo.exceptions import ImageReadError
 
 OTHER_FEATURES = (
@@ -232,7 +232,7 @@ class Training:
             if missing:
                 raise ValueError(
                     "With trainable layers and without hidden layers, the first call of partial_fit requires images of "
-                    f"every class, but it has none of {some_of(missing)}."
+                    f"every class, but it has none of {list_items(missing)}."
                 )
             fitted = fit_logistic_regression(resampled, mean, scale, alpha=config.alpha)
         else:

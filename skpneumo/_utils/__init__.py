@@ -1,1 +1,1 @@
-"""Helpers that do not depend on images or models: progress, callbacks, an LRU cache and documentation links."""
+"""Helpers that do not depend on images or models, such as progress, callbacks, messages and an LRU cache."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
+from skpneumo._utils.messages import list_items
 from skpneumo._vgg19.layers import LARGEST_FLOAT16, LAYERS, shapes
 from skpneumo.exceptions import WeightsError
 
@@ -29,7 +30,6 @@ _HINT = (
 )
 
 _MAX_ARRAY_SIZE = 3 * 3 * 512 * 512
-_MAX_LISTED = 10
 
 Arrays = dict[str, np.ndarray]
 
@@ -225,9 +225,9 @@ def _select(arrays: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, 
             errors.append(f"{name} holds values that are not finite")
     if errors:
         first, last = next(iter(expected)).split("/")[0], list(expected)[-1].split("/")[0]
-        more = f"; and {len(errors) - _MAX_LISTED} more" if len(errors) > _MAX_LISTED else ""
-        listed = "; ".join(errors[:_MAX_LISTED]) + more
-        raise _UnusableError(f"does not fit the layers {first} to {last} of VGG19: {listed}")
+        raise _UnusableError(
+            f"does not fit the layers {first} to {last} of VGG19: {list_items(errors, separator='; ')}"
+        )
     return {name: np.ascontiguousarray(arrays[name], np.float32) for name in expected}
 
 

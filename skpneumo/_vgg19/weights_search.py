@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from skpneumo._utils.messages import MAX_ITEMS
 from skpneumo._vgg19.layers import LAYERS
 from skpneumo._vgg19.weights import SUFFIXES, Bundle, WeightsSource, cached_by_keras, digest_or_error
 from skpneumo.exceptions import WeightsError
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_WEIGHTS"
-_MAX_LISTED = 10
 
 
 class _Location(NamedTuple):
@@ -50,8 +50,8 @@ def find_weights(weights: WeightsSource, digest: bytes, n_layers: int, verbose: 
 
 def _listed(searched: list[str]) -> list[str]:
     """Shorten a long list of locations, keeping the first ones and the last."""
-    n_others = len(searched) - _MAX_LISTED
-    return searched if n_others <= 0 else [*searched[: _MAX_LISTED - 1], f"  and {n_others} more", searched[-1]]
+    n_others = len(searched) - MAX_ITEMS
+    return searched if n_others <= 0 else [*searched[: MAX_ITEMS - 1], f"  and {n_others} more", searched[-1]]
 
 
 def _locations(weights: str | None) -> Iterator[_Location]:

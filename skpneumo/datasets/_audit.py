@@ -16,7 +16,8 @@ from sklearn.utils.validation import _num_samples, column_or_1d
 from skpneumo._images.duplicates import exact_pairs, near_pairs
 from skpneumo._images.inputs import as_paths
 from skpneumo._images.patients import patient_key
-from skpneumo.datasets._folder import import_pandas, listed
+from skpneumo._utils.messages import list_items
+from skpneumo.datasets._folder import import_pandas
 from skpneumo.datasets._measure import DISEASE_DEPENDENT, Measured, measure
 
 _COLUMNS = ("check", "kind", "n", "auc", "lower", "upper", "verdict", "images")
@@ -147,8 +148,8 @@ def _check(paths: Any, y: Any, groups: Any) -> tuple[list[str], np.ndarray, np.n
     missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]  # noqa: PLR0124
     if missing:
         raise ValueError(
-            f"y must contain a label for each image; labels are missing at positions {listed(missing)}. Add them, or "
-            "remove the images."
+            f"y must contain a label for each image; labels are missing at positions {list_items(missing)}. Add them, "
+            "or remove the images."
         )
     given = [patient_key(name) for name in names] if groups is None else column_or_1d(np.asarray(groups, dtype=object))
     check_consistent_length(names, labels, given)

@@ -1,7 +1,7 @@
 """Load chest X-rays from a folder in the layout of the Kaggle collection."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from skpneumo._images.patients import etiology, patient_key
+from skpneumo._utils.messages import list_items
 
 CLASSES = ("normal", "pneumonia")
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -271,13 +272,7 @@ def children(folder: Path, names: tuple[str, ...]) -> list[Path]:
 
 def _found(folder: Path) -> str:
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    return f"Found: {listed(names) or 'nothing'}."
-
-
-def listed(items: Sequence[Any], max_items: int = 10) -> str:
-    """Join the first items for a message, followed by the number of the others."""
-    rest = len(items) - max_items
-    return ", ".join(map(str, items[:max_items])) + (f" and {rest} more" if rest > 0 else "")
+    return f"Found: {list_items(names) or 'nothing'}."
 
 
 def check_option(name: str, value: str, options: dict[str, Any]) -> None:
@@ -289,5 +284,6 @@ def _check_etiology(unknown: Any) -> None:
     if len(unknown):
         raise ValueError(
             "target='etiology' needs pneumonia files named like 'person1_bacteria_1.jpeg' or 'person1_virus_1.jpeg', "
-            f"but {len(unknown)} are not: {listed(unknown)}. Rename or remove them, or use target='diagnosis'."
+            f"but {len(unknown)} are not: {list_items(unknown, max_length=300)}. Rename or remove them, or use "
+            "target='diagnosis'."
         )

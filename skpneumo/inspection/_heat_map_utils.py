@@ -9,9 +9,9 @@ from scipy.special import logsumexp, softmax
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.decoding import sides
 from skpneumo._images.inputs import as_images
-from skpneumo._images.sources import Source, shortened
+from skpneumo._images.sources import Source
+from skpneumo._utils.messages import list_values, plain, shortened
 from skpneumo.inspection._read_images import read
-from skpneumo.metrics._study import listed, plain
 
 COORDINATES = ("image", "preprocessed", "grid")
 
@@ -46,7 +46,7 @@ def classes_of_interest(clf: PneumoniaClassifier, label: Any, logits: np.ndarray
         found = [number for number, each in enumerate(clf.classes_.tolist()) if np.ndim(label) == 0 and each == label]
         if not found:
             given = shortened(repr(plain(label)))
-            raise ValueError(f"class_of_interest must be one of the classes {listed(clf.classes_)}; got {given}.")
+            raise ValueError(f"class_of_interest must be one of the classes {list_values(clf.classes_)}; got {given}.")
         return np.full(len(logits), found[0])
     return np.ones(len(logits), int) if logits.shape[1] == 1 else logits.argmax(axis=1)
 

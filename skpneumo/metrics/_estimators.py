@@ -9,8 +9,8 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from skpneumo._images.inputs import images_if_any, patients_by_name
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import name_of
+from skpneumo._utils.messages import list_values, plain
 from skpneumo._utils.meta_estimators import inner_or_last_step
-from skpneumo.metrics._study import listed, plain
 
 _WITH_OWN_THRESHOLD = (CalibratedClassifierCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
 
@@ -78,6 +78,6 @@ def check_asked(estimator: Any, label: Any) -> int:
     if len(classes) != 2 or label not in classes:
         raise ValueError(
             f"Expected a classifier with two classes, one of them pos_label={plain(label)!r}; its classes are "
-            f"{listed(classes)}."
+            f"{list_values(classes)}."
         )
     return classes.index(label)

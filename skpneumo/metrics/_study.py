@@ -1,6 +1,5 @@
 """Validation of labels, probabilities and patients."""
 
-from collections.abc import Iterable
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -8,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
-from skpneumo._images.sources import some_of
+from skpneumo._utils.messages import list_items, list_values, plain
 from skpneumo.metrics._interval import Patients
 
 
@@ -32,11 +31,13 @@ def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study
     pos_label = _check_pos_label_consistency(pos_label, labels)
     if len(classes) != 2:
         raise ValueError(
-            f"y_true must contain both classes, positive and negative; got the labels {listed(classes)}."
+            f"y_true must contain both classes, positive and negative; got the labels {list_values(classes)}."
             + (" For several classes, compare one with the rest: pass y_true == label." if len(classes) > 2 else "")
         )
     if pos_label not in classes.tolist():
-        raise ValueError(f"pos_label must be one of the labels in y_true, {listed(classes)}; got {plain(pos_label)!r}.")
+        raise ValueError(
+            f"pos_label must be one of the labels in y_true, {list_values(classes)}; got {plain(pos_label)!r}."
+        )
     if probabilities.ndim == 2:
         probabilities = probabilities[:, int(classes[1] == pos_label)]
     return Study(labels == pos_label, probabilities, _check_patients(groups, len(labels)))
@@ -97,15 +98,5 @@ def _are_missing(values: np.ndarray) -> np.ndarray:
 
 def _raise_if_any(wrong: Any, values: np.ndarray, expected: str, fault: str) -> None:
     if wrong.any():
-        items = some_of([f"[{i}] {plain(values[i])!r}" for i in np.flatnonzero(wrong)])
+        items = list_items([f"[{i}] {plain(values[i])!r}" for i in np.flatnonzero(wrong)])
         raise ValueError(f"{expected}; {np.count_nonzero(wrong)} of {len(values)} {fault}: {items}.")
-
-
-def listed(values: Iterable[Any]) -> str:
-    """Format at most ten values in plain Python, and the number of the others."""
-    return f"[{some_of([repr(plain(value)) for value in values])}]"
-
-
-def plain(value: Any) -> Any:
-    """Convert NumPy values to plain Python."""
-    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value

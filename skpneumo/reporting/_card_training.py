@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._images.sources import shortened
+from skpneumo._utils.messages import shortened
 from skpneumo._utils.meta_estimators import chain
 from skpneumo.reporting._model_facts import (
     IMAGES_NOT_RECORDED,

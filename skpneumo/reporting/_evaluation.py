@@ -10,8 +10,9 @@ from sklearn.utils.validation import _check_pos_label_consistency, _num_samples,
 
 from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import etiology
-from skpneumo._images.sources import base_name, name_of, shortened, some_of
+from skpneumo._images.sources import base_name, name_of
 from skpneumo._leakage import can_compare, seen_by, warn_of
+from skpneumo._utils.messages import list_items, shortened
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
 from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
@@ -229,19 +230,19 @@ def _check_columns(subgroups: Any, n_samples: int) -> dict[str, _SubgroupColumn]
     names = [str(name) for name in subgroups]
     if repeated := [name for name, n in Counter(names).items() if n > 1]:
         raise ValueError(
-            f"Names of subgroups must be unique as strings; rename the repeated names: {some_of(repeated)}."
+            f"Names of subgroups must be unique as strings; rename the repeated names: {list_items(repeated)}."
         )
     shapes = {str(name): np.asarray(subgroups[name], dtype=object).shape for name in subgroups}
     wrong_shapes = {name: shape for name, shape in shapes.items() if shape not in ((n_samples,), (n_samples, 1))}
     if wrong := [f"{name!r} has {shape[0] if len(shape) == 1 else shape}" for name, shape in wrong_shapes.items()]:
         raise ValueError(
-            f"Each column of subgroups must have one value for each of {n_samples} images, but {some_of(wrong)}."
+            f"Each column of subgroups must have one value for each of {n_samples} images, but {list_items(wrong)}."
         )
     columns = {str(name): _column(subgroups[name]) for name in subgroups}
     n_values = {name: len(set(each.subgroups) - {_UNKNOWN}) for name, each in columns.items()}
     if wrong := [f"{name!r} has {n}" for name, n in n_values.items() if n > _MAX_VALUES]:
         raise ValueError(
-            f"Each column of subgroups must have at most {_MAX_VALUES} values, but {some_of(wrong)}. Bin numeric "
+            f"Each column of subgroups must have at most {_MAX_VALUES} values, but {list_items(wrong)}. Bin numeric "
             "values first, for example with pandas.cut."
         )
     return columns

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._images.sources import shortened, some_of
+from skpneumo._utils.messages import list_items, shortened
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.reporting._atomic_write import write_atomically
 from skpneumo.reporting._card_model import check_parameters_of_fit, model_facts
@@ -187,7 +187,7 @@ def _check_texts(texts: Mapping[str, str] | None, names: list[str]) -> dict[str,
     unknown = [name for name in texts if name not in names]
     if unknown:
         raise ValueError(
-            f"Unknown sections: {some_of([*map(repr, unknown)])}. Fix or remove them; valid sections are "
+            f"Unknown sections: {list_items([*map(repr, unknown)])}. Fix or remove them; valid sections are "
             f"{', '.join(map(repr, names))}."
         )
     wrong = [
@@ -196,7 +196,7 @@ def _check_texts(texts: Mapping[str, str] | None, names: list[str]) -> dict[str,
         if not (isinstance(text, str) and text.strip())
     ]
     if wrong:
-        raise ValueError(f"Texts of sections must be non-empty strings; fix or remove {some_of(wrong)}.")
+        raise ValueError(f"Texts of sections must be non-empty strings; fix or remove {list_items(wrong)}.")
     return texts
 
 

@@ -12,9 +12,10 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
 from skpneumo._heads.novelty import smallest_p_value
-from skpneumo._images.sources import base_name, shortened
+from skpneumo._images.sources import base_name
 from skpneumo._leakage import models_within
 from skpneumo._model_state import checksum
+from skpneumo._utils.messages import shortened
 from skpneumo._utils.meta_estimators import chain
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics._report import WORDS

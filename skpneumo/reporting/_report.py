@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._images.inputs import images_if_any
-from skpneumo._images.sources import some_of
+from skpneumo._utils.messages import list_items
 from skpneumo._version import __version__
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.inspection._grad_cam import grad_cam
@@ -157,7 +157,7 @@ def report(
     if len(clf.classes_) != 2:
         raise ValueError(
             f"clf must be a binary classifier; got {len(clf.classes_)} classes: "
-            f"{some_of([*map(repr, clf.classes_.tolist())])}. Fit a classifier of one class against the rest."
+            f"{list_items([*map(repr, clf.classes_.tolist())])}. Fit a classifier of one class against the rest."
         )
     check_scalar(n_errors, "n_errors", Integral, min_val=0)
     for check, given in (

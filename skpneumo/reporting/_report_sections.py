@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skpneumo._images.sources import base_name, shortened, some_of
+from skpneumo._images.sources import base_name
 from skpneumo._model_state import versions
+from skpneumo._utils.messages import list_items, shortened
 from skpneumo._utils.meta_estimators import chain
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics._confusion import surest_errors
@@ -377,7 +378,7 @@ def check_excluded(excluded: Any) -> None:
     if wrong:
         raise ValueError(
             "Values of excluded must be non-negative numbers of images or lists of images; fix or remove "
-            f"{some_of(wrong)}."
+            f"{list_items(wrong)}."
         )
 
 
@@ -408,4 +409,6 @@ def check_overlap(overlap: Any) -> None:
     is_list = isinstance(overlap, (list, tuple))
     wrong = [repr(each) for each in overlap if not all(hasattr(each, part) for part in parts)] if is_list else []
     if not is_list or wrong:
-        raise ValueError(f"overlap must be the list returned by check_splits; got {some_of(wrong or [repr(overlap)])}.")
+        raise ValueError(
+            f"overlap must be the list returned by check_splits; got {list_items(wrong or [repr(overlap)])}."
+        )

@@ -99,7 +99,7 @@ def test_weights_of_wrong_shape_or_not_finite_raise(tmp_path):
 
 def test_error_lists_ten_arrays_and_counts_the_others(tmp_path):
     np.savez(tmp_path / "w.npz", other=np.zeros(1))
-    with pytest.raises(WeightsError, match=r"block3_conv1/bias is missing; and 22 more\. Pass weights="):
+    with pytest.raises(WeightsError, match=r"block3_conv1/bias is missing and 22 more\. Pass weights="):
         digest(tmp_path / "w.npz", 16)
 
 
