@@ -18,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
-from skpneumo._utils.messages import list_items
 from skpneumo._utils.meta_estimators import find_all
 from skpneumo.exceptions import ModelFileError
 
@@ -189,7 +188,7 @@ def _read_zip(data: bytes, trusted: list[str]) -> Any:
     if unknown:
         raise ModelFileError(
             "the file contains types that are not trusted. If you know that they are harmless, pass "
-            f"trusted=[{list_items(list(map(repr, unknown)), max_length=300)}]."
+            f"trusted={unknown!r}."
         )
     return skops.loads(data, trusted=allowed)
 

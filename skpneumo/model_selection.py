@@ -267,7 +267,10 @@ def check_splits(
 def _paths_of(name: str, images: Any) -> list[str]:
     paths = as_paths(images) if _num_samples(images) else None
     if paths is None:
-        raise ValueError(f"{name} must contain paths of images, but {type(images).__name__} contains none.")
+        raise ValueError(
+            f"{name} must contain paths of images, but {type(images).__name__} contains none: "
+            "pass the paths of the files."
+        )
     return paths
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from skpneumo._heads.novelty import fit_novelty
 from skpneumo._utils.blas import row_blocks, single_blas_thread
+from skpneumo._utils.messages import list_values, plain, shortened
 
 Reference = dict[str, np.ndarray]
 
@@ -51,9 +52,9 @@ def class_shares(prevalence: Any, reference: Reference, classes: np.ndarray) -> 
     """
     count = reference["class_count"]
     if not count.all():
-        lacking = classes[count == 0].tolist()
         raise ValueError(
-            f"adapt requires training images of every class, but there were none of {lacking}: fit on all classes."
+            "adapt requires training images of every class, but there were none of "
+            f"{list_values(classes[count == 0])}: fit on all classes."
         )
     if prevalence is None:
         return count / count.sum()
@@ -63,8 +64,8 @@ def class_shares(prevalence: Any, reference: Reference, classes: np.ndarray) -> 
         proportions = np.array([1 - proportions, proportions])
     if proportions.shape != classes.shape or not (proportions > 0).all() or not np.isclose(proportions.sum(), 1):
         raise ValueError(
-            f"prevalence must be the proportion of each of the classes {classes.tolist()}, positive and summing to 1, "
-            f"or, for two classes, that of the second; got {prevalence!r}."
+            f"prevalence must be the proportion of each of the classes {list_values(classes)}, positive and summing to "
+            f"1, or, for two classes, that of the second; got {shortened(repr(plain(prevalence)))}."
         )
     return proportions
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from skpneumo._utils.messages import shortened
+
 SAMPLERS = ("over", "under", "smote")
 
 
@@ -85,7 +87,9 @@ class Resampler:
             created, created_labels = sampler.fit_resample(features, labels)
         except ValueError as error:
             counts = dict(zip(*(array.tolist() for array in np.unique(labels, return_counts=True)), strict=True))
-            raise ValueError(f"sampler={self.name!r} cannot resample {counts} images per class: {error}") from error
+            raise ValueError(
+                f"sampler={self.name!r} cannot resample {shortened(str(counts))} images per class: {error}"
+            ) from error
         is_smoothed = getattr(sampler, "shrinkage", None) is not None
         selected = None if is_smoothed else getattr(sampler, "sample_indices_", None)
         return selected, (created, np.searchsorted(self.classes, created_labels))

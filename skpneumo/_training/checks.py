@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d, validat
 from skpneumo._heads.resampling import check_sampler_selects_images
 from skpneumo._images.inputs import as_images, check_column, patients_by_name
 from skpneumo._training.dataset import Examples
-from skpneumo._utils.messages import list_items
+from skpneumo._utils.messages import list_items, shortened
 
 FLOATS = (np.float64, np.float32)
 
@@ -74,7 +74,8 @@ def check_examples(
     loss_weight = sample_weight * compute_sample_weight(clf.class_weight, y)
     if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
         raise ValueError(
-            f"class_weight must give finite, non-negative weights, not all of them 0; got {clf.class_weight!r}."
+            "class_weight must give finite, non-negative weights, not all of them 0; got "
+            f"{shortened(repr(clf.class_weight))}."
         )
     return Examples(
         X if images is None else images,

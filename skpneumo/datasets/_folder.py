@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from skpneumo._images.patients import etiology, patient_key
-from skpneumo._utils.messages import list_items
+from skpneumo._utils.messages import list_items, plain
 
 CLASSES = ("normal", "pneumonia")
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -223,9 +223,9 @@ def _etiology(path: Path, diagnosis: str) -> str:
 def _descend(root: Path) -> Path:
     """Descend into nested ``chest_xray`` folders, as in the published archive."""
     if not root.exists():
-        raise FileNotFoundError(f"The folder '{root}' does not exist.")
+        raise FileNotFoundError(f"The folder '{root}' does not exist: pass the folder with the images.")
     if not root.is_dir():
-        raise NotADirectoryError(f"Expected a folder with X-rays, got the file '{root}'.")
+        raise NotADirectoryError(f"Expected a folder with X-rays, got the file '{root}': pass its folder.")
     folder = root
     while not children(folder, (*CLASSES, *SPLITS)):
         nested = children(folder, (_NESTED,))
@@ -277,7 +277,7 @@ def _found(folder: Path) -> str:
 
 def check_option(name: str, value: str, options: dict[str, Any]) -> None:
     if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}.")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {plain(value)!r}.")
 
 
 def _check_etiology(unknown: Any) -> None:

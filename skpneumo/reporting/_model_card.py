@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._utils.messages import list_items, shortened
+from skpneumo._utils.messages import list_items, list_values, shortened
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.reporting._atomic_write import write_atomically
 from skpneumo.reporting._card_model import check_parameters_of_fit, model_facts
@@ -164,7 +164,8 @@ def _check_evaluation(evaluation: Any, inner: PneumoniaClassifier) -> None:
     classes = inner.classes_.tolist()
     if {*map(str, evaluation.labels)} != {*map(str, classes)}:
         raise ValueError(
-            f"The classes of the evaluation are {list(evaluation.labels)}, but the classes of the model are {classes}. "
+            f"The classes of the evaluation are {list_values(evaluation.labels)}, but those of the model are "
+            f"{list_values(classes)}. "
             "Pass the result of report for this model."
         )
     if evaluation.model_digest is None:
@@ -187,7 +188,7 @@ def _check_texts(texts: Mapping[str, str] | None, names: list[str]) -> dict[str,
     unknown = [name for name in texts if name not in names]
     if unknown:
         raise ValueError(
-            f"Unknown sections: {list_items([*map(repr, unknown)])}. Fix or remove them; valid sections are "
+            f"Unknown sections: {list_values(unknown)[1:-1]}. Fix or remove them; valid sections are "
             f"{', '.join(map(repr, names))}."
         )
     wrong = [

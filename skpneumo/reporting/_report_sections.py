@@ -11,7 +11,7 @@ import numpy as np
 
 from skpneumo._images.sources import base_name
 from skpneumo._model_state import versions
-from skpneumo._utils.messages import list_items, shortened
+from skpneumo._utils.messages import list_items, plain, shortened
 from skpneumo._utils.meta_estimators import chain
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics._confusion import surest_errors
@@ -374,7 +374,8 @@ def check_excluded(excluded: Any) -> None:
             "excluded must be a mapping of reasons to numbers of images or to lists of images; got "
             f"{shortened(repr(excluded), _MAX_CHARACTERS)}."
         )
-    wrong = [f"{reason!r}: {value!r}" for reason, value in excluded.items() if not _is_count_or_list(value)]
+    pairs = [(plain(reason), plain(value)) for reason, value in excluded.items()]
+    wrong = [f"{reason!r}: {value!r}" for reason, value in pairs if not _is_count_or_list(value)]
     if wrong:
         raise ValueError(
             "Values of excluded must be non-negative numbers of images or lists of images; fix or remove "

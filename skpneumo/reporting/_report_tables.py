@@ -33,7 +33,7 @@ _MEANINGS = {
     "expected_calibration_error": "mean difference of predicted probability and observed frequency; 0 is best",
 }
 _SPECIFICITIES = (0.8, 0.9, 0.95, 0.99)
-_RETHRESHOLD_METRICS = (0.8, 0.9, 0.95, 0.99)
+_SENSITIVITIES = (0.8, 0.9, 0.95, 0.99)
 _RATES = (0.01, 0.05, 0.1, 0.2)
 _THRESHOLDS = tuple(round(0.1 * number, 1) for number in range(1, 10))
 _N_BARS = 10
@@ -129,7 +129,7 @@ def precision_recall_table(precision: np.ndarray, recall: np.ndarray) -> Table:
     """Return the highest PPV at given sensitivities."""
     rows = [
         (f"{least:g}", decimal(f"precision_recall.precision_at_recall_{least:g}", precision[recall >= least].max()))
-        for least in _RETHRESHOLD_METRICS
+        for least in _SENSITIVITIES
     ]
     return Table("Highest PPV at a given sensitivity", ("Sensitivity at least", "PPV"), rows)
 

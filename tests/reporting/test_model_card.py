@@ -477,7 +477,7 @@ def test_evaluation_of_wrong_type_or_classes_raises(fitted, evaluation, X):
     with pytest.raises(TypeError, match="got DiagnosticReport"):
         model_card(fitted, evaluation=evaluation.performance)
     other = PneumoniaClassifier().fit(X, np.array(["ill", "well"])[np.arange(40) % 2])
-    with pytest.raises(ValueError, match=r"\[0, 1\], but the classes of the model are \['ill', 'well'\]"):
+    with pytest.raises(ValueError, match=r"\[0, 1\], but those of the model are \['ill', 'well'\]"):
         model_card(other, evaluation=evaluation)
 
 
