@@ -73,10 +73,10 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     augmentation : "xray" or mapping, default="xray"
         Strength of the augmentation. A mapping overrides individual values of "xray": "rotation" (7, degrees in either
         direction), "area" (0.4, smallest area of a view relative to the plain view; the position is random), "margin"
-        (0.8: the largest relative area is 1.8; pixels outside the image are black), "aspect" (0.3, log ratio of width
-        to height), "gamma" (0.8, log of the exponent), "contrast" (1.0, log of the factor), "brightness" (0.3, of gray
-        values in [0, 1]), "blur" (1.5, pixels at side 224), "noise" (0.08, of gray values in [0, 1]), "flip" (0,
-        proportion of mirrored views, which show the heart on the right).
+        (0.8: a view covers at most 1.8 times the area of the plain view; pixels outside the image are black), "aspect"
+        (0.3, log ratio of width to height), "gamma" (0.8, log of the exponent), "contrast" (1.0, log of the factor),
+        "brightness" (0.3, of gray values in [0, 1]), "blur" (1.5, pixels at side 224), "noise" (0.08, of gray values in
+        [0, 1]), "flip" (0, proportion of mirrored views, which show the heart on the right).
     n_views_predict : int, default=1
         Number of views per image in prediction. Their logits are averaged.
     hidden_layer_sizes : int or sequence of int, default=()
@@ -102,8 +102,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Maximum number of epochs. Not used by the linear probe.
     n_trainable_layers : int, default=0
         Number of layers, counted from the last of the `n_layers` layers, to fine-tune after the head is trained. The
-        output of the frozen layers is cached per view; if all layers are trainable, each epoch draws new views.
-        Trainable layers missing from a weight file start from random weights.
+        output of the frozen layers is cached for each view, and every epoch uses the same views; if all layers are
+        trainable, there is no such cache, and each epoch draws new views. Trainable layers missing from a weight file
+        start from random weights.
     tune_learning_rate : float, default=0.00005
         Peak learning rate of Adam in fine-tuning, for the trainable layers and the head. It increases during the first
         tenth of the steps and decays to zero.
@@ -141,8 +142,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Device for the network. "auto" uses a GPU if the backend of Keras finds one.
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of the computation; features are float32. "auto" is bfloat16 if the device supports it natively,
-        float16 on a GPU with tensor cores for float16 only, and float32 otherwise. Trainable layers compute in float32
-        if the others use float16.
+        float16 on a GPU whose tensor cores support float16 but not bfloat16, and float32 otherwise. Trainable layers
+        compute in float32 if the others use float16.
     n_jobs : int, default=None
         Number of threads that decode images. If None, use as many threads as keep the device busy, unless in a
         ``joblib.parallel_config`` context. In a context of Dask or Ray, images are distributed to the workers.
@@ -169,8 +170,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Fingerprint of preprocessing and network. Prediction on images raises an error if it has changed since `fit`.
         None if fitted on features.
     weights_digest_ : str or None
-        Hexadecimal digest of the frozen weights, which identifies them in any file. None if no weights are
-        read, such as with ``weights=None``.
+        Hexadecimal digest of the frozen weights, the same for every file that contains these weights. None if no
+        weights are read, such as with ``weights=None``.
     bundled_weights_ : dict of str to ndarray
         Frozen weights, keyed "block1_conv1/kernel" and so on, in a copy from `bundle_weights`. Empty otherwise.
     coefs_ : list of ndarray of shape (n_inputs, n_outputs)
@@ -385,8 +386,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         The first call determines the standardization. Without trainable layers, each call trains the head for one
         epoch; the linear probe is then trained with Adam. With trainable layers, the first call also fits the head as
         `fit` does, and each call is one epoch of fine-tuning at a constant learning rate. With class weights or a
-        sampler, the prior correction uses the class counts of all calls. `novelty` compares with the images of the call
-        with the most images or, with trainable layers, of the last call.
+        sampler, the prior correction uses the class counts of all calls. `novelty` compares images with those of a
+        single call: the one with the most images or, with trainable layers, the last one.
 
         Parameters
         ----------

@@ -49,7 +49,7 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         Device for the network. "auto" uses a GPU if the backend of Keras finds one.
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of the computation; features are float32. "auto" is bfloat16 if the device supports it natively,
-        float16 on a GPU with tensor cores for float16 only, and float32 otherwise.
+        float16 on a GPU whose tensor cores support float16 but not bfloat16, and float32 otherwise.
     n_jobs : int, default=None
         Number of threads that decode images. If None, use as many threads as keep the device busy, unless in a
         ``joblib.parallel_config`` context. In a context of Dask or Ray, images are distributed to the workers.
