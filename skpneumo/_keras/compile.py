@@ -116,7 +116,7 @@ def compile_step(
     with place(device):
         # Keras's own learning rate would have the float type that the host application configured.
         rate = keras().Variable(np.float32(0), dtype="float32", trainable=False)
-        adam = keras().optimizers.Adam(lambda: rate.value, global_clipnorm=clip_norm, name="adam")
+        adam = keras().optimizers.Adam(lambda *_: rate.value, global_clipnorm=clip_norm, name="adam")
         adam.build(list(trained))
         optimizer = Optimizer(trained, others, adam, rate)
         return Step(framework().compile_step(objective, optimizer, signature), optimizer)
