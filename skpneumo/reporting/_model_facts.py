@@ -28,10 +28,6 @@ IMAGES_NOT_RECORDED = (
 METRIC_NAMES = WORDS | {
     "sensitivity": "Sensitivity (true positive rate)",
     "specificity": "Specificity (true negative rate)",
-    "ppv": "Positive predictive value (PPV)",
-    "npv": "Negative predictive value (NPV)",
-    "ppv_at_prevalence": "PPV at the stated prevalence",
-    "npv_at_prevalence": "NPV at the stated prevalence",
     "roc_auc": "Area under the ROC curve (AUC)",
 }
 _COMPUTING_PARAMETERS = {"device", "memory", "n_jobs", "verbose"}
