@@ -30,9 +30,9 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         "imagenet" uses the weights that Keras downloads to ``~/.keras``. A path refers to a ``.npz`` file with arrays
         named "block1_conv1/kernel", "block1_conv1/bias" and so on, or to a ``.h5``, ``.weights.h5`` or ``.keras`` file
         of VGG19. If None, use random weights from a fixed seed, the same on every machine.
-    n_layers : int, default=16
+    n_layers : int, default=8
         Number of convolution layers used, out of 16. A pooling layer follows each complete block.
-    image_size : int, default=224
+    image_size : int, default=112
         Side of the network input in pixels, at least 32.
     aspect : {"crop", "pad", "stretch"}, default="crop"
         How images are made square. "crop" scales the short side and crops the center, "pad" scales the long side and
@@ -42,6 +42,9 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
     pool_grid : int, default=4
         Average the feature maps over a ``pool_grid`` x ``pool_grid`` grid, adaptively if it does not divide their
         side, and never finer than the maps. 1 is global average pooling.
+    norm : {"l2", None}, default="l2"
+        Norm to which the features of each image are scaled, which removes most of the effect of exposure and contrast.
+        If None, they are not scaled.
     memory : "auto", None, path or joblib.Memory, default="auto"
         Where features are cached. "auto" is the folder in the environment variable ``SKPNEUMO_CACHE``, or else the
         cache folder of the user. A ``Memory`` gives its location. If None, features are not cached.
@@ -92,11 +95,12 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         self,
         weights: Any = "imagenet",
         *,
-        n_layers: int = 16,
-        image_size: int = 224,
+        n_layers: int = 8,
+        image_size: int = 112,
         aspect: str = "crop",
         contrast: str | None = None,
         pool_grid: int = 4,
+        norm: str | None = "l2",
         memory: Any = "auto",
         device: str = "auto",
         precision: str = "auto",
@@ -109,6 +113,7 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         self.aspect = aspect
         self.contrast = contrast
         self.pool_grid = pool_grid
+        self.norm = norm
         self.memory = memory
         self.device = device
         self.precision = precision

@@ -23,6 +23,7 @@ BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="specific to TensorFlow")
 
 TINY = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 2}
+QUICK = {**TINY, "n_views": 1}
 DENSE = {"hidden_layer_sizes": (8,), "max_iter": 4, "dropout": 0.2}
 STOPS = {"early_stopping": True, "validation_fraction": 0.3, "random_state": 0}
 STOPS |= {"hidden_layer_sizes": (8,), "learning_rate_init": 0.1, "max_iter": 60, "n_iter_no_change": 3, "tol": 0.0}
@@ -85,7 +86,7 @@ def y(xrays):
 
 @pytest.fixture
 def clf():
-    return PneumoniaClassifier(**TINY)
+    return PneumoniaClassifier(**QUICK)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from sklearn.model_selection import cross_val_score
 
-from conftest import TINY, on_tensorflow
+from conftest import QUICK, TINY, on_tensorflow
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._encoder import trainable
 from skpneumo._encoder.spec import FeatureSpec
@@ -74,7 +74,7 @@ def test_predictions_do_not_depend_on_the_kind_of_input(fitted, pngs, kind):
     [("bytes", {}), ("arrays", {}), ("bytes", {"n_views": 2}), ("bytes", TUNED), ("arrays", TUNED)],
 )
 def test_fit_on_images_in_memory_equals_fit_on_files(pngs, y, kind, params):
-    clf = PneumoniaClassifier(**TINY | params, random_state=0)
+    clf = PneumoniaClassifier(**QUICK | params, random_state=0)
     in_memory = clf.fit(KINDS[kind](pngs), y).decision_function(pngs)
     groups = np.arange(len(y))
     np.testing.assert_allclose(in_memory, clf.fit(pngs, y, groups=groups).decision_function(pngs), rtol=1e-3, atol=1e-3)

@@ -14,7 +14,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score, cross_validate
 
-from conftest import DENSE, STOPS, TINY, features_of_views
+from conftest import DENSE, QUICK, STOPS, TINY, features_of_views
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._images import decoding
 from skpneumo._images.augmentation import Augmentation
@@ -74,7 +74,7 @@ def test_predict_keeps_the_type_of_labels(clf, paths, y, name):
     predicted = clf.fit(paths, labels).predict(paths)
     assert set(predicted) <= set(np.asarray(labels).tolist())
     np.testing.assert_array_equal(
-        predicted == clf.classes_[1], PneumoniaClassifier(**TINY).fit(paths, y).predict(paths)
+        predicted == clf.classes_[1], PneumoniaClassifier(**QUICK).fit(paths, y).predict(paths)
     )
 
 
@@ -157,7 +157,7 @@ def predictions_of_a_process(paths, y, head):
 
 
 def fit_and_predict(paths, y, head, seed=3):
-    clf = PneumoniaClassifier(**TINY, **head, memory=None, random_state=seed)
+    clf = PneumoniaClassifier(**QUICK, **head, memory=None, random_state=seed)
     return clf.fit(paths, y).decision_function(paths)
 
 
@@ -199,7 +199,7 @@ def test_fit_does_not_change_global_random_states(clf, paths, y, head):
 
 def test_random_state_instance_advances_with_each_fit(paths, y):
     random = np.random.RandomState(0)
-    clf = PneumoniaClassifier(**TINY, **DENSE, random_state=random)
+    clf = PneumoniaClassifier(**QUICK, **DENSE, random_state=random)
     first = clf.fit(paths, y).decision_function(paths)
     assert not np.array_equal(clf.fit(paths, y).decision_function(paths), first)
 
@@ -354,7 +354,7 @@ def test_novelty_is_lower_for_other_images_than_for_xrays_of_new_patients(clf, p
     ids=["views", "dense", "tuned", "all tuned"],
 )
 def test_novelty_works_with_every_kind_of_head(parameters, paths, y, strange):
-    clf = PneumoniaClassifier(**TINY, **parameters, random_state=0).fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK, **parameters, random_state=0).fit(paths, y)
     assert clf.novelty(strange).max() < np.median(clf.novelty(paths))
     again = pickle.loads(pickle.dumps(clf))
     np.testing.assert_array_equal(again.novelty(paths), clf.novelty(paths))

@@ -34,7 +34,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from conftest import TINY
+from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo.model_selection import PatientGroupKFold
 
@@ -81,7 +81,7 @@ def head(request):
 
 @pytest.fixture
 def model(head):
-    return PneumoniaClassifier(**TINY, **head)
+    return PneumoniaClassifier(**QUICK, **head)
 
 
 def as_containers(paths):
@@ -177,8 +177,8 @@ def test_fit_raises_on_bare_string_and_empty_list(model, features, paths, y):
 
 def test_sample_weight_equals_repetition(paths, y):
     weight = np.random.RandomState(0).randint(0, 3, 40)
-    weighted = PneumoniaClassifier(**TINY).fit(paths, y, sample_weight=weight)
-    repeated = PneumoniaClassifier(**TINY).fit(np.repeat(paths, weight), np.repeat(y, weight))
+    weighted = PneumoniaClassifier(**QUICK).fit(paths, y, sample_weight=weight)
+    repeated = PneumoniaClassifier(**QUICK).fit(np.repeat(paths, weight), np.repeat(y, weight))
     np.testing.assert_allclose(weighted.predict_proba(paths), repeated.predict_proba(paths), atol=1e-3)
 
 

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 import pytest
 
-from conftest import BACKEND, TINY, on_tensorflow
+from conftest import BACKEND, QUICK, TINY, on_tensorflow
 from skpneumo import PneumoniaClassifier
 from skpneumo._keras.device import _quiet_start
 
@@ -56,7 +56,7 @@ def test_fit_and_predict_on_features_do_not_load_keras(tmp_path):
 
 @pytest.mark.parametrize("head", [{}, {"hidden_layer_sizes": (8,), "max_iter": 2}], ids=["probe", "dense"])
 def test_prediction_on_cached_images_does_not_load_keras(head, paths, y, tmp_path):
-    clf = PneumoniaClassifier(**TINY, **head, memory=tmp_path / "store").fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK, **head, memory=tmp_path / "store").fit(paths, y)
     joblib.dump(clf, tmp_path / "model.joblib")
     code = f"""
     import sys, joblib
@@ -77,7 +77,7 @@ def test_pickle_of_default_size_is_below_1_mb(random):
 
 def test_fitted_attributes_are_numpy_and_plain_python(paths, y):
     parameters = {"hidden_layer_sizes": (4,), "max_iter": 2, "n_trainable_layers": 1, "tune_max_iter": 1}
-    clf = PneumoniaClassifier(**TINY, **parameters, random_state=0).fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK, **parameters, random_state=0).fit(paths, y)
 
     def kinds(value):
         parts = list(value.values()) if isinstance(value, dict) else value

@@ -14,7 +14,7 @@ import sklearn
 from sklearn.base import clone
 from sklearn.exceptions import InconsistentVersionWarning
 
-from conftest import TINY
+from conftest import QUICK
 from skpneumo import PneumoniaClassifier, _model_state
 from skpneumo._images import decoding
 from skpneumo._model_state import FORMAT, checksum, from_saved_state, to_saved_state
@@ -211,7 +211,7 @@ def test_checksum_is_stable_across_versions():
 
 def test_equal_fits_have_equal_pickles(paths, y, tmp_path):
     def fit(folder):
-        return PneumoniaClassifier(**TINY, class_weight="balanced", memory=folder).fit(paths, y)
+        return PneumoniaClassifier(**QUICK, class_weight="balanced", memory=folder).fit(paths, y)
 
     cold, warm = fit(str(tmp_path)), fit(str(tmp_path))
     assert pickle.dumps(cold) == pickle.dumps(warm)

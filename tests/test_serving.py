@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import TINY
+from conftest import QUICK
 from skpneumo import PneumoniaClassifier
 from skpneumo.exceptions import ImageReadError
 from skpneumo.serving import DynamicBatcher
@@ -180,7 +180,7 @@ def test_other_errors_raise_only_in_their_own_call(gate, batcher):
 
 
 def test_nested_lists_and_paths_in_one_batch_are_both_computed(paths, y):
-    clf = PneumoniaClassifier(**TINY, memory=None).fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK, memory=None).fit(paths, y)
     gate = Gate(clf.predict_proba)
     with DynamicBatcher(gate, max_delay=0) as batcher:
         first = batcher.submit(paths[:1])
@@ -418,7 +418,7 @@ def test_submit_raises_on_empty_list(images):
 
 
 def test_probabilities_equal_those_of_a_single_call(paths, y, tmp_path):
-    clf = PneumoniaClassifier(**TINY, memory=None).fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK, memory=None).fit(paths, y)
     not_an_image = tmp_path / "not_an_image.png"
     not_an_image.write_bytes(b"<html>")
     with DynamicBatcher(clf.predict_proba) as batcher:

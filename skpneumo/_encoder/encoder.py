@@ -23,6 +23,7 @@ from skpneumo._images.sources import Images
 from skpneumo._keras import DEVICES, PRECISIONS
 from skpneumo._vgg19.backbone import Backbone, backbone
 from skpneumo._vgg19.layers import LAYERS, grid_side, map_side, shapes
+from skpneumo._vgg19.pooling import NORMS, normalized
 from skpneumo._vgg19.weights import Bundle, half, load_trainable, source_of
 from skpneumo._vgg19.weights_search import find_weights
 from skpneumo.exceptions import UntrainedLayersWarning
@@ -36,6 +37,7 @@ PARAMETER_CONSTRAINTS = {
     "aspect": [StrOptions(set(ASPECTS))],
     "contrast": [StrOptions({"equalize"}), None],
     "pool_grid": [Interval(Integral, 1, None, closed="left")],
+    "norm": [StrOptions(set(filter(None, NORMS))), None],
     "memory": [str, os.PathLike, HasMethods("cache"), None],
     "device": [StrOptions(set(DEVICES))],
     "precision": [StrOptions(set(PRECISIONS))],
@@ -73,7 +75,7 @@ class Encoder:
         Preprocessing of an image.
     weights : str, path, Bundle or None
         As in the estimators, or the weights bundled with a model.
-    n_layers, pool_grid, memory, device, precision, n_jobs, verbose
+    n_layers, pool_grid, norm, memory, device, precision, n_jobs, verbose
         As in the estimators.
     n_trainable_layers : int
         Number of last layers that are not frozen in training.
@@ -85,6 +87,7 @@ class Encoder:
     weights: Any
     n_layers: int
     pool_grid: int
+    norm: str | None
     memory: Any
     device: str
     precision: str
@@ -118,6 +121,7 @@ class Encoder:
             weights=params["weights"],
             n_layers=n_layers,
             pool_grid=params["pool_grid"],
+            norm=params["norm"],
             memory=params["memory"],
             device=params["device"],
             precision=params["precision"],
@@ -160,13 +164,17 @@ class Encoder:
 
     def at_full_resolution(self) -> "Encoder":
         """Return a copy whose grid is as fine as the feature maps, so that the features are the last maps."""
-        return replace(self, pool_grid=map_side(self.n_layers, self.preprocessing.size))
+        return replace(self, pool_grid=map_side(self.n_layers, self.preprocessing.size), norm=None)
 
     def spec(self, n_views: int = 1, augmentation: Augmentation = XRAY) -> FeatureSpec:
         """Return the specification of the features of views, or of the maps that enter the trainable layers."""
         pool_grid = None if self.layers else self.pool_grid
         return FeatureSpec(
-            self.preprocessing, self._backbone(self._n_frozen, pool_grid), tuple(range(n_views)), augmentation
+            self.preprocessing,
+            self._backbone(self._n_frozen, pool_grid),
+            tuple(range(n_views)),
+            augmentation,
+            self.norm,
         )
 
     def extract(
@@ -200,7 +208,8 @@ class Encoder:
         spec = self.spec(n_views, augmentation)
         if not self.layers:
             store = open_store(self.memory)
-            return Encoded(*extract(images, spec, store, device=self.device, n_jobs=self.n_jobs, progress=progress))
+            features, items = extract(images, spec, store, device=self.device, n_jobs=self.n_jobs, progress=progress)
+            return Encoded(normalized(features, self.norm), items)
         store = maps_store or open_store(self.memory, "maps", is_read_only=True)
         maps = FeatureMaps(images, spec, store, device=self.device, n_jobs=self.n_jobs)
         features = trainable_features(self.trainable_spec(), self.layers, maps.first_pass(progress))
@@ -216,7 +225,7 @@ class Encoder:
         rows = (frozen.forward()(images[some]) for some in gen_batches(len(images), frozen.batch_size))
         if self.layers:
             return trainable_features(self.trainable_spec(), self.layers, rows)
-        return np.concatenate(list(rows))
+        return normalized(np.concatenate(list(rows)), self.norm)
 
     def load_trainable(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
         """Read the trainable layers, rounded to float16; warn if the weights lack some of them."""
@@ -243,6 +252,7 @@ class Encoder:
             n_layers=self.n_layers,
             image_size=size,
             grid=grid_side(self.n_layers, size, self.pool_grid),
+            norm=self.norm,
             device=frozen.device,
             # Gradients underflow in float16.
             precision="float32" if frozen.precision == "float16" else frozen.precision,

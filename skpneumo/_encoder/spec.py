@@ -22,14 +22,16 @@ class FeatureSpec:
     backbone: Backbone
     views: tuple[int, ...] = (0,)
     augmentation: Augmentation = XRAY
+    norm: str | None = None  # applied after look-up, so that the stored features do not depend on it
 
     def key(self) -> bytes:
-        """Return a digest of everything that determines the features of an item."""
+        """Return a digest of everything that determines the stored features of an item."""
         return digest(self.preprocessing.key() + self.backbone.key())
 
     def fingerprint(self) -> str:
         """Return a digest of everything that determines the features except rounding; a model needs the same one."""
-        return digest(self.preprocessing.key() + self.backbone.identity()).hex()
+        norm = b"" if self.norm is None else f" {self.norm}".encode()
+        return digest(self.preprocessing.key() + self.backbone.identity() + norm).hex()
 
     def items(self, content: bytes) -> list[bytes]:
         """Return the items of all views of an image."""

@@ -13,6 +13,7 @@ from skpneumo._heads.head import Head
 from skpneumo._heads.mlp import DenseLayers
 from skpneumo._keras.model_pool import Pool
 from skpneumo._vgg19.layers import LayerRange, map_side, n_channels
+from skpneumo._vgg19.pooling import normalized_tensor
 
 _CLIP_NORM = 1.0
 _MAX_IDLE = 2  # weights and moments take about 100 MB per network
@@ -28,6 +29,8 @@ class TrainableSpec:
         The trainable layers are those from `n_frozen` up to `n_layers`.
     image_size, grid : int
         Side of the preprocessed images in pixels; side of the grid over which the last maps are averaged.
+    norm : str or None
+        Norm to which the features of an image are scaled.
     device, precision : str
         Device and precision of the computation.
     sizes : tuple of int
@@ -40,6 +43,7 @@ class TrainableSpec:
     n_layers: int
     image_size: int
     grid: int
+    norm: str | None
     device: str
     precision: str
     sizes: tuple[int, ...] = ()
@@ -75,7 +79,7 @@ class TrainableLayers:
                 self.head = DenseLayers(shape.sizes, shape.dropout)
                 self.mean, self.scale = (keras.Variable(np.ones(shape.sizes[0], np.float32)) for _ in range(2))
         self._forward = _keras.compile_forward(
-            self.layer_range, self.layer_range.variables, [shape.signature], shape.device, full_batch=shape.batch_size
+            self._features, self.layer_range.variables, [shape.signature], shape.device, full_batch=shape.batch_size
         )
         if shape.sizes:
             self.step = _keras.compile_step(
@@ -110,8 +114,11 @@ class TrainableLayers:
         with _keras.place(self.shape.device):
             return np.concatenate([self._forward(rows[i : i + size]) for i in range(0, len(rows), size)])
 
+    def _features(self, rows: Any) -> Any:
+        return normalized_tensor(self.layer_range(rows), self.shape.norm)
+
     def _objective(self, rows: Any, codes: Any, weights: Any, alpha: Any) -> tuple[Any, list[Any]]:
-        return self.head.objective((self.layer_range(rows) - self.mean) / self.scale, codes, weights, alpha)
+        return self.head.objective((self._features(rows) - self.mean) / self.scale, codes, weights, alpha)
 
 
 TRAINABLE = Pool(TrainableLayers, _MAX_IDLE)

@@ -71,7 +71,12 @@ def check_examples(
     sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
     if not sample_weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
-    loss_weight = sample_weight * compute_sample_weight(clf.class_weight, y)
+    codes = encoder.transform(y)
+    if classes is not None and clf.class_weight == "balanced":
+        before = np.zeros(len(encoder.classes_)) if is_first else clf.reference_["class_count"]
+        loss_weight = sample_weight * _balanced_weights(codes, sample_weight, before)
+    else:
+        loss_weight = sample_weight * compute_sample_weight(clf.class_weight, y)
     if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
         raise ValueError(
             "class_weight must give finite, non-negative weights, not all of them 0; got "
@@ -81,13 +86,21 @@ def check_examples(
         X if images is None else images,
         is_images=images is not None,
         classes=encoder.classes_,
-        codes=encoder.transform(y),
+        codes=codes,
         sample_weight=sample_weight,
         loss_weight=loss_weight,
         groups=groups,
         are_groups_given=are_groups_given,
         for_callbacks={"X": given, "y": y, "metadata": metadata or None},
     )
+
+
+def _balanced_weights(codes: np.ndarray, sample_weight: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return the weight of each sample that balances the classes, with the class counts of earlier calls."""
+    count = before + np.bincount(codes, weights=sample_weight, minlength=len(before))
+    is_present = count > 0
+    weights = np.divide(count.sum(), is_present.sum() * count, out=np.zeros_like(count), where=is_present)
+    return weights[codes]
 
 
 def check_groups(groups: Any, n: int) -> np.ndarray:

@@ -124,9 +124,11 @@ class Examples:
         shared = coo_array((np.ones(len(groups)), (groups, n + of_image)), shape=(2 * n, 2 * n))
         return connected_components(shared, directed=False)[1][groups]
 
-    def repeat(self, n_views: int) -> "Examples":
-        """Repeat each row per view: the plain view gets half of its weight, the other views share the rest."""
-        fractions = np.r_[0.5, np.full(n_views - 1, 0.5 / (n_views - 1))] if n_views > 1 else np.ones(1)
+    def repeat(self, n_views: int, plain_weight: float) -> "Examples":
+        """Repeat each row per view: the plain view gets a fraction of its weight, the other views share the rest."""
+        fractions = np.ones(1)
+        if n_views > 1:
+            fractions = np.r_[plain_weight, np.full(n_views - 1, (1 - plain_weight) / (n_views - 1))]
         return replace(
             self,
             n_views=n_views,

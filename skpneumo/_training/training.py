@@ -36,6 +36,7 @@ OTHER_FEATURES = (
     "The weights or the parameters that determine the features differ from those of fit: restore them, or fit again."
 )
 _N_SHIFTED = 2  # augmented copies of each validation image
+_PLAIN_WEIGHT = 0.5  # of the plain view of each validation image; the copies share the rest
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class FitConfig:
 
     n_layers: int
     n_views: int
+    plain_weight: float
     augmentation: Any
     hidden_layer_sizes: tuple[int, ...]
     alpha: float
@@ -182,11 +184,11 @@ class Training:
                 layers = self.start.layers if self.start and self.start.layers else encoder.load_trainable(self.random)
                 if config.n_trainable_layers < config.n_layers:
                     store = stack.enter_context(maps_store(open_store(config.memory, "maps")))
-            parts: list[tuple[Examples, int, Augmentation]] = [
-                (train, config.n_views, Augmentation.of(config.augmentation))
+            parts: list[tuple[Examples, int, float, Augmentation]] = [
+                (train, config.n_views, config.plain_weight, Augmentation.of(config.augmentation))
             ]
             if held_out:
-                parts.append((held_out, 1 + _N_SHIFTED, SHIFTED))
+                parts.append((held_out, 1 + _N_SHIFTED, _PLAIN_WEIGHT, SHIFTED))
             encoder = encoder and encoder.with_layers(layers)
             rows, *more = _rows(encoder, parts, store=store, progress=self.tasks)
             validation = more[0] if more else None
@@ -404,7 +406,7 @@ class Training:
 
 def _rows(
     encoder: Encoder | None,
-    parts: list[tuple[Examples, int, Augmentation]],
+    parts: list[tuple[Examples, int, float, Augmentation]],
     *,
     store: FeatureStore | None,
     progress: Callable[..., Any],
@@ -413,7 +415,7 @@ def _rows(
     if encoder is None:
         return [FeatureRows(examples, examples.X) for examples, *_ in parts]
     rows, failures = [], []
-    for examples, n_views, augmentation in parts:
+    for examples, n_views, plain_weight, augmentation in parts:
         try:
             found = encoder.extract(examples.X, n_views, augmentation, maps_store=store, progress=progress)
         except ImageReadError as error:
@@ -422,7 +424,7 @@ def _rows(
         spec = encoder.spec()
         rows.append(
             FeatureRows(
-                examples.repeat(n_views),
+                examples.repeat(n_views, plain_weight),
                 found.features,
                 spec.fingerprint(),
                 found.items,

@@ -1,10 +1,14 @@
-"""Average pooling of feature maps over the cells of a grid."""
+"""Average pooling of feature maps over the cells of a grid, and normalization of the pooled features."""
 
 from typing import Any
 
 import numpy as np
+from sklearn.preprocessing import normalize
 
 from skpneumo import _keras
+
+NORMS = ("l2", None)
+SMALLEST_NORM = 1e-12  # avoids division by 0
 
 
 def pooling_matrix(side: int, grid: int) -> np.ndarray:
@@ -31,3 +35,14 @@ def average_over_grid(maps: Any, matrix: np.ndarray) -> Any:
     in_rows = ops.einsum("gh,nhwc->ngwc", matrix, maps)
     cells = ops.einsum("kw,ngwc->ngkc", matrix, in_rows)
     return ops.reshape(cells, (-1, maps.shape[-1] * matrix.shape[0] ** 2))
+
+
+def normalized(features: np.ndarray, norm: str | None) -> np.ndarray:
+    """Scale each row to unit norm in place; return the rows. Without `norm`, they do not change."""
+    return features if norm is None or not len(features) else normalize(features, norm, copy=False)
+
+
+def normalized_tensor(features: Any, norm: str | None) -> Any:
+    """Scale each row of a tensor to unit norm, as `normalized` does."""
+    ops = _keras.keras().ops
+    return features if norm is None else ops.normalize(features, axis=1, order=2, epsilon=SMALLEST_NORM)

@@ -108,7 +108,10 @@ def _averages(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:
     rows = layers.EinsumDense("nhwc,hg->ngwc", (grid, side, channels), name="average_rows", **_NO_BIAS)
     columns = layers.EinsumDense("ngwc,wk->ngkc", (grid, grid, channels), name="average_columns", **_NO_BIAS)
     flat = layers.Flatten(name="features", data_format="channels_last", dtype="float32")
-    return [(rows, [parts.pooling.T]), (columns, [parts.pooling.T]), (flat, [])]
+    stack = [(rows, [parts.pooling.T]), (columns, [parts.pooling.T]), (flat, [])]
+    if parts.norm is not None:
+        stack.append((layers.UnitNormalization(name="unit_norm", dtype="float32"), []))
+    return stack
 
 
 def _head(parts: Parts) -> list[tuple[Any, list[np.ndarray]]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from skpneumo._version import __version__
 from skpneumo._vgg19.layers import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
+from skpneumo._vgg19.pooling import SMALLEST_NORM
 from skpneumo.export._graph import Graph, import_onnx
 from skpneumo.export._parts import Parts, extract_parts
 from skpneumo.export._resample import add_preprocessing
@@ -118,7 +119,11 @@ def _add_network(graph: Graph, parts: Parts, images: str) -> str:
             maps = graph.cast(graph.cast(graph("Min", maps, np.float32(LARGEST_FLOAT16)), "float16"), "float32")
     cells = graph("MatMul", parts.pooling, graph("MatMul", maps, parts.pooling.T))
     n_features = len(parts.mean)
-    return graph("Reshape", graph("Transpose", cells, perm=[0, 2, 3, 1]), np.array([-1, n_features]), name="features")
+    features = graph("Reshape", graph("Transpose", cells, perm=[0, 2, 3, 1]), np.array([-1, n_features]))
+    if parts.norm is not None:
+        norm = graph("ReduceL2", features, np.array([1]), keepdims=1)
+        features = graph("Div", features, graph("Max", norm, np.float32(SMALLEST_NORM)))
+    return graph("Identity", features, name="features")
 
 
 def _add_head(graph: Graph, parts: Parts, features: str) -> None:

@@ -33,6 +33,8 @@ class Parts:
         Kernels and biases of the layers, float32, with keys such as "block1_conv1/kernel".
     pooling : ndarray of shape (grid, side), float32
         Pooling weights of the feature maps along one axis.
+    norm : {"l2", None}
+        Norm to which the features of an image are scaled.
     mean, scale : ndarray of shape (n_features,), float64
         Means and scales for the standardization of features.
     dense : list of (ndarray, ndarray)
@@ -50,6 +52,7 @@ class Parts:
     rounded_after: int
     arrays: dict[str, np.ndarray]
     pooling: np.ndarray
+    norm: str | None
     mean: np.ndarray
     scale: np.ndarray
     dense: list[tuple[np.ndarray, np.ndarray]]
@@ -105,6 +108,7 @@ def extract_parts(clf: Any) -> Parts:
         rounded_after=n_frozen if tuned else 0,
         arrays=frozen | {name: array.astype(np.float32) for name, array in tuned.items()},
         pooling=pooling_matrix(side, min(clf.pool_grid, side)),
+        norm=clf.norm,
         mean=np.asarray(clf.feature_mean_, np.float64),
         scale=np.asarray(clf.feature_scale_, np.float64),
         dense=_dense(clf),

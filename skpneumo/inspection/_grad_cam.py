@@ -8,7 +8,7 @@ from sklearn.utils import gen_batches
 from skpneumo._classifier import PneumoniaClassifier, encoder_and_head
 from skpneumo._images.sources import Source
 from skpneumo._vgg19.layers import grid_side
-from skpneumo._vgg19.pooling import pooling_matrix
+from skpneumo._vgg19.pooling import SMALLEST_NORM, pooling_matrix
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, gradients_of_log_odds, placed
 from skpneumo.inspection._read_images import read_preprocessed
@@ -127,6 +127,9 @@ def contributions(clf: PneumoniaClassifier, images: list[Source], class_of_inter
     for batch in gen_batches(len(images), _BATCH_SIZE):
         pixels = read_preprocessed(images[batch], encoder.preprocessing, first=batch.start)
         maps = encoder.features_of_preprocessed(pixels).reshape(-1, side, side, mean.shape[-1])
+        if clf.norm is not None:
+            cells = np.einsum("gy,hx,nyxc->nghc", averages, averages, maps, optimize=True)
+            maps = maps / np.maximum(np.sqrt((cells**2).sum(axis=(1, 2, 3), keepdims=True)), SMALLEST_NORM)
         by_cell = gradients[batch].reshape(-1, *mean.shape)
         at_mean = np.einsum("nghc,ghc->ngh", by_cell, mean)
         in_rows = np.einsum("gy,nghc->nyhc", averages, by_cell)

@@ -25,7 +25,16 @@ from skpneumo.reporting._model_facts import (
     percent,
 )
 
-_FEATURE_PARAMETERS = ("aspect", "contrast", "image_size", "n_layers", "n_trainable_layers", "pool_grid", "weights")
+_FEATURE_PARAMETERS = (
+    "aspect",
+    "contrast",
+    "image_size",
+    "n_layers",
+    "n_trainable_layers",
+    "norm",
+    "pool_grid",
+    "weights",
+)
 
 
 def check_parameters_of_fit(inner: PneumoniaClassifier) -> None:
@@ -76,7 +85,8 @@ def _gives_features_of_fit(inner: PneumoniaClassifier) -> bool:
     # The fingerprint depends neither on the device nor on the precision.
     backbone = Backbone(None, digest, n_layers, inner.image_size, pool_grid, device="", precision="")
     preprocessing = Preprocessing(inner.image_size, inner.aspect, inner.contrast)
-    return FeatureSpec(preprocessing, backbone).fingerprint() == inner.backbone_fingerprint_
+    spec = FeatureSpec(preprocessing, backbone, norm=inner.norm)
+    return spec.fingerprint() == inner.backbone_fingerprint_
 
 
 def model_facts(clf: Any, inner: PneumoniaClassifier) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from conftest import TINY
+from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._encoder.distributed import is_cluster
 from skpneumo._feature_store.store import StoreNamespace
@@ -69,7 +69,7 @@ def test_one_error_lists_all_images_that_workers_cannot_decode(dask, no_local_pa
 
 
 def test_search_on_features_runs_on_the_cluster(dask, paths, y, matrix):
-    search = GridSearchCV(PneumoniaClassifier(**TINY), {"alpha": [0.01, 0.1]}, cv=3)
+    search = GridSearchCV(PneumoniaClassifier(**QUICK), {"alpha": [0.01, 0.1]}, cv=3)
     search.fit(matrix, y)
     with joblib.parallel_config("sequential"):
         here = clone(search).fit(matrix, y)
@@ -78,7 +78,7 @@ def test_search_on_features_runs_on_the_cluster(dask, paths, y, matrix):
 
 
 def test_search_on_paths_extracts_features_within_its_tasks(dask, paths, y, tmp_path):
-    search = GridSearchCV(PneumoniaClassifier(**TINY, memory=tmp_path), {"alpha": [0.01, 0.1]}, cv=3)
+    search = GridSearchCV(PneumoniaClassifier(**QUICK, memory=tmp_path), {"alpha": [0.01, 0.1]}, cv=3)
     assert search.fit(paths, y).best_score_ > 0.5
     tasks = joblib.Parallel()(joblib.delayed(is_cluster)(None) for _ in range(2))
     assert tasks == [False, False]
@@ -88,7 +88,7 @@ def test_search_on_paths_extracts_features_within_its_tasks(dask, paths, y, tmp_
 
 def test_bundled_weights_are_sent_to_the_workers(dask, no_local_pass, paths, y, matrix, tmp_path):
     np.savez(tmp_path / "w.npz", **load_layers(None, 2))
-    model = PneumoniaClassifier(**TINY | {"weights": tmp_path / "w.npz"}, memory=None).fit(paths, y).bundle_weights()
+    model = PneumoniaClassifier(**QUICK | {"weights": tmp_path / "w.npz"}, memory=None).fit(paths, y).bundle_weights()
     (tmp_path / "w.npz").unlink()
     np.testing.assert_array_equal(model.predict_proba(paths), model.predict_proba(matrix))
 

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from conftest import TINY
+from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._encoder import extract
 from skpneumo._encoder.encoder import Encoder
@@ -34,12 +34,12 @@ def count(monkeypatch, settled):
 @pytest.mark.parametrize("parameters", [{}, STOPS, {"n_trainable_layers": 1, "tune_max_iter": 1}, {"n_views": 3}])
 def test_fit_parses_reads_and_hashes_each_image_once(paths, y, count, tmp_path, memory, parameters):
     memory = memory and tmp_path / memory
-    PneumoniaClassifier(**TINY, **parameters, memory=memory, random_state=0).fit(paths, y)
+    PneumoniaClassifier(**QUICK, **parameters, memory=memory, random_state=0).fit(paths, y)
     assert count == {"reads": 40, "hashes": 40, "parses": 1}
 
 
 def test_fit_with_early_stopping_on_stored_features_reads_no_file(paths, y, count, tmp_path):
-    clf = PneumoniaClassifier(**TINY, **STOPS, memory=tmp_path, random_state=0).fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK, **STOPS, memory=tmp_path, random_state=0).fit(paths, y)
     count.clear()
     clf.fit(paths, y)
     assert count == {"parses": 1}
@@ -48,7 +48,7 @@ def test_fit_with_early_stopping_on_stored_features_reads_no_file(paths, y, coun
 @pytest.mark.parametrize("memory", [None, "store"])
 @pytest.mark.parametrize("method", ["predict", "score", "novelty"])
 def test_prediction_methods_parse_read_and_hash_each_image_once(paths, y, count, tmp_path, memory, method):
-    clf = PneumoniaClassifier(**TINY, memory=None).fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK, memory=None).fit(paths, y)
     clf.set_params(memory=memory and tmp_path / memory)
     count.clear()
     getattr(clf, method)(*(paths, y) if method == "score" else (paths,))
@@ -56,7 +56,7 @@ def test_prediction_methods_parse_read_and_hash_each_image_once(paths, y, count,
 
 
 def test_report_reads_and_hashes_each_image_once(paths, y, count, tmp_path):
-    clf = PneumoniaClassifier(**TINY, memory=None).fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK, memory=None).fit(paths, y)
     count.clear()
     report(clf, paths, y, tmp_path / "report.html", n_errors=0)
     assert (count["reads"], count["hashes"]) == (40, 40)
@@ -76,5 +76,5 @@ def test_duplicate_image_is_read_once(paths, count):
 
 
 def test_both_estimators_create_the_same_encoder():
-    clf, features = PneumoniaClassifier(**TINY, memory=None), VGG19Features(**TINY, memory=None)
+    clf, features = PneumoniaClassifier(**QUICK, memory=None), VGG19Features(**TINY, memory=None)
     assert Encoder.from_params(clf.get_params(), "PneumoniaClassifier") == clf._encoder() == features._encoder()

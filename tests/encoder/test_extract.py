@@ -14,7 +14,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from conftest import TINY
+from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _keras
 from skpneumo._encoder import extract
 from skpneumo._feature_store.store import FeatureStore, _Table
@@ -95,7 +95,7 @@ def test_search_with_two_processes_computes_each_image_once(tmp_path, paths, y):
             "BEGIN INSERT INTO log VALUES (new.key); END"
         )
     db.close()
-    search = GridSearchCV(PneumoniaClassifier(**TINY, memory=tmp_path), {"alpha": [0.01, 0.1]}, cv=3, n_jobs=2)
+    search = GridSearchCV(PneumoniaClassifier(**QUICK, memory=tmp_path), {"alpha": [0.01, 0.1]}, cv=3, n_jobs=2)
     search.fit(paths, y)
     with sqlite3.connect(store.file) as db:
         counts = db.execute("SELECT count(*), count(DISTINCT key) FROM log").fetchone()

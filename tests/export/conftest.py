@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import TINY
+from conftest import QUICK
 from skpneumo import PneumoniaClassifier
 from skpneumo.export import preprocess_images, to_keras, to_onnx
 
-EXACT = {**TINY, "precision": "float32", "random_state": 0}
+EXACT = {**QUICK, "precision": "float32", "random_state": 0}
 
 
 @pytest.fixture

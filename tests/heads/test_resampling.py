@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.class_weight import compute_sample_weight
 
-from conftest import TINY
+from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier
 from skpneumo._heads.resampling import Resampler, TrainingRows
 
@@ -233,13 +233,13 @@ def test_trainable_layers_are_tuned_on_selected_images(sampler, paths, y):
 
 @pytest.mark.parametrize("sampler", ["smote", SMOTE(), RandomOverSampler(shrinkage=1.0)])
 def test_creating_sampler_with_trainable_layers_raises_before_reading_images(sampler):
-    clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, sampler=sampler)
+    clf = PneumoniaClassifier(**QUICK, n_trainable_layers=1, sampler=sampler)
     with pytest.raises(ValueError, match="creates new features, but trainable layers require images"):
         clf.fit(["absent.png", "missing.png"], [0, 1])
 
 
 def test_trainable_layers_raise_on_features_created_by_a_sampler(paths, y):
-    clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, sampler=ClusterCentroids())
+    clf = PneumoniaClassifier(**QUICK, n_trainable_layers=1, sampler=ClusterCentroids())
     with pytest.raises(ValueError, match="creates new features, but trainable layers require images"):
         clf.fit(paths, (np.arange(40) % 3 == 0).astype(int))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import TINY
+from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._images.augmentation import XRAY, Augmentation, View
@@ -281,7 +281,7 @@ def test_augmentation_of_other_type_raises(value):
 )
 def test_classifier_raises_on_invalid_views_before_reading_images(parameters, error):
     with pytest.raises(error, match=next(iter(parameters))):
-        PneumoniaClassifier(**TINY, **parameters).fit(["none1.png", "none2.png"], [0, 1])
+        PneumoniaClassifier(**QUICK, **parameters).fit(["none1.png", "none2.png"], [0, 1])
 
 
 @pytest.mark.parametrize("name", ["rotation", "margin", "aspect", "gamma", "contrast", "brightness", "blur", "noise"])

@@ -10,7 +10,7 @@ from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from conftest import TINY, near
+from conftest import QUICK, near
 from skpneumo import PneumoniaClassifier
 from skpneumo.datasets import make_chest_xrays
 from skpneumo.exceptions import ImageReadError
@@ -199,11 +199,11 @@ def test_unsupported_models_raise(paths, y, clf, matrix, function):
     with pytest.raises(TypeError, match="ensemble=False"):
         function(several, paths)
     with pytest.raises(TypeError, match="Steps before the classifier"):
-        function(make_pipeline(StandardScaler(), PneumoniaClassifier(**TINY)).fit(matrix, y), paths)
+        function(make_pipeline(StandardScaler(), PneumoniaClassifier(**QUICK)).fit(matrix, y), paths)
     with pytest.raises(NotFittedError):
         function(clf, paths)
     with pytest.raises(ValueError, match="fitted on features"):
-        function(PneumoniaClassifier(**TINY).fit(matrix, y), paths)
+        function(PneumoniaClassifier(**QUICK).fit(matrix, y), paths)
 
 
 @pytest.mark.parametrize("function", [grad_cam, occlusion_map])

@@ -6,7 +6,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
-from conftest import TINY
+from conftest import QUICK
 from pictures import assert_looks_like
 from skpneumo import PneumoniaClassifier
 from skpneumo.inspection import TrainingCurveDisplay
@@ -51,7 +51,7 @@ def test_validation_curves_of_fine_tuning_start_at_epoch_0(tuned):
 
 
 def test_fine_tuned_classifier_is_plotted(paths, y):
-    clf = PneumoniaClassifier(**TINY, n_trainable_layers=1, tune_max_iter=2, random_state=0).fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK, n_trainable_layers=1, tune_max_iter=2, random_state=0).fit(paths, y)
     display = TrainingCurveDisplay.from_estimator(clf)
     assert points(display.lines_["loss"]) == ([1, 2], clf.loss_curve_)
 

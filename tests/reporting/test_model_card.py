@@ -18,7 +18,7 @@ from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, Tune
 from sklearn.pipeline import make_pipeline
 
 import skpneumo.reporting
-from conftest import TINY
+from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.reporting import model_card
@@ -35,7 +35,7 @@ KERMANY = "Training Population", "Reference Standard", "Image Acquisition", "Ava
 @pytest.fixture(scope="module")
 def fitted(xrays):
     """A model fitted on a part of the X-rays, with all images of its patients."""
-    return PneumoniaClassifier(**TINY, memory=None).fit(xrays.data[:30], xrays.target[:30])
+    return PneumoniaClassifier(**QUICK, memory=None).fit(xrays.data[:30], xrays.target[:30])
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_training_images_and_patients_are_counted(fitted):
 
 
 def test_layers_are_listed_as_frozen_or_trained(xrays):
-    tuned = PneumoniaClassifier(**TINY, memory=None, n_trainable_layers=1, tune_max_iter=1)
+    tuned = PneumoniaClassifier(**QUICK, memory=None, n_trainable_layers=1, tune_max_iter=1)
     text = sections_of(model_card(tuned.fit(xrays.data, xrays.target)))["Model Architecture and Objective"]
     assert re.findall(r"block\d_conv\d \| 3 x 3 \| (\w+)", text) == ["frozen", "trained"]
     assert f"{3 * 3 * 3 * 64 + 64 + 3 * 3 * 64 * 64 + 64:,} weights and biases" in text

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import TINY
+from conftest import QUICK
 from screenshots import A4_WIDTH, blank, chromium
 from skpneumo import PneumoniaClassifier
 from skpneumo.model_selection import patient_train_test_split
@@ -76,7 +76,7 @@ def parts(xrays):
 def report_path(browser, parts, tmp_path_factory):
     X_train, X_test, y_train, y_test = parts
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report(PneumoniaClassifier(**TINY, memory=None).fit(X_train, y_train), X_test, y_test, path)
+    report(PneumoniaClassifier(**QUICK, memory=None).fit(X_train, y_train), X_test, y_test, path)
     return path
 
 
@@ -87,7 +87,7 @@ def path_of_long_words(browser, parts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("long")
     xrays = [shutil.copy(path, folder / f"{Path(path).stem}_{LONG}.jpeg") for path in X_test]
     labels = np.array([f"normal_{LONG}", f"pneumonia_{LONG}"])
-    clf = PneumoniaClassifier(**TINY, memory=None).fit(X_train, labels[y_train])
+    clf = PneumoniaClassifier(**QUICK, memory=None).fit(X_train, labels[y_train])
     machines = {f"machine_{LONG}": np.resize([f"first_{LONG}", f"second_{LONG}"], len(xrays))}
     path = folder / "report.html"
     report(clf, xrays, labels[y_test], path, pos_label=labels[1], subgroups=machines, title=LONG)

@@ -29,7 +29,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from conftest import TINY
+from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo.datasets import audit_xrays, make_chest_xrays
 from skpneumo.exceptions import LeakageWarning
@@ -98,7 +98,7 @@ def study(tmp_path_factory):
     X = [str(path) for path in xrays.data.ravel()]
     labels = np.array(["NORMAL", "PNEUMONIA"])[xrays.target]
     X_train, X_test, y_train, y_test = patient_train_test_split(X, labels, test_size=0.6, random_state=0)
-    clf = PneumoniaClassifier(**TINY).fit(X_train, y_train)
+    clf = PneumoniaClassifier(**QUICK).fit(X_train, y_train)
     y_test = y_test.copy()
     y_test[::6] = np.where(y_test[::6] == "NORMAL", "PNEUMONIA", "NORMAL")
     return clf, X_test, y_test, X_train
@@ -322,7 +322,7 @@ def test_user_texts_are_escaped(tmp_path, study):
         shutil.copy(path, name)
     bad = '<script>"bad"</script>$x_{'
     labels = np.where(y == "PNEUMONIA", bad, "<i>")
-    fitted = PneumoniaClassifier(**TINY).fit(names, labels)
+    fitted = PneumoniaClassifier(**QUICK).fit(names, labels)
     with pytest.warns(LeakageWarning):
         page, _ = write_report(
             tmp_path,
@@ -483,7 +483,7 @@ def test_invalid_parameters_raise(tmp_path, study, given):
 
 
 def test_more_than_two_classes_raise(tmp_path, matrix):
-    clf = PneumoniaClassifier(**TINY).fit(matrix, np.arange(40) % 3)
+    clf = PneumoniaClassifier(**QUICK).fit(matrix, np.arange(40) % 3)
     with pytest.raises(ValueError, match=r"binary classifier; got 3 classes: 0, 1, 2\."):
         report(clf, matrix, np.arange(40) % 3, tmp_path / "report.html")
 
@@ -566,7 +566,7 @@ def test_operating_point_has_one_row_in_the_table_of_thresholds(tmp_path):
 
 
 def test_report_on_features_has_no_images(tmp_path, matrix, y):
-    clf = PneumoniaClassifier(**TINY).fit(matrix, y)
+    clf = PneumoniaClassifier(**QUICK).fit(matrix, y)
     with pytest.warns(LeakageWarning):
         page, _ = write_report(tmp_path, clf, matrix, 1 - y, pos_label=1)
     assert not page.all("img")
@@ -614,7 +614,7 @@ def test_wrapped_classifiers_give_a_report(tmp_path, study, clf, source):
 def test_training_curves_are_shown_after_training_in_epochs(tmp_path, study):
     _, X, y, X_train = study
     y_train = np.where(["person" in path for path in X_train], 1, 0)
-    clf = PneumoniaClassifier(**TINY, hidden_layer_sizes=2, max_iter=3, early_stopping=True, random_state=0).fit(
+    clf = PneumoniaClassifier(**QUICK, hidden_layer_sizes=2, max_iter=3, early_stopping=True, random_state=0).fit(
         X_train, y_train
     )
     page, _ = write_report(tmp_path, clf, X, (y == "PNEUMONIA").astype(int), pos_label=1, n_errors=0)
@@ -671,7 +671,7 @@ def test_heat_map_maximum_equals_grad_cam(page, study):
 
 def test_pipeline_on_features_shows_images_without_heat_maps(tmp_path, study, features):
     _, X, y, X_train = study
-    clf = PneumoniaClassifier(**TINY).fit(features.fit_transform(X_train), ["person" in path for path in X_train])
+    clf = PneumoniaClassifier(**QUICK).fit(features.fit_transform(X_train), ["person" in path for path in X_train])
     page, _ = write_report(tmp_path, clf, X, y == "PNEUMONIA", pos_label=True, n_errors=1)
     assert [img["alt"].split()[0] for img in page.all("img")] == ["X-ray", "X-ray"]
 
@@ -683,8 +683,8 @@ SHAPE = {"aspect": "pad", "contrast": "equalize"}
     "clf",
     [
         make_pipeline(VGG19Features(**TINY, **SHAPE), GaussianNB()),
-        make_pipeline(VGG19Features(**TINY, **SHAPE), PneumoniaClassifier(**TINY)),
-        CalibratedClassifierCV(PneumoniaClassifier(**TINY, **SHAPE), cv=2),
+        make_pipeline(VGG19Features(**TINY, **SHAPE), PneumoniaClassifier(**QUICK)),
+        CalibratedClassifierCV(PneumoniaClassifier(**QUICK, **SHAPE), cv=2),
     ],
 )
 def test_images_are_shown_preprocessed(tmp_path, study, clf):

@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from conftest import TINY
+from conftest import QUICK
 from skpneumo import PneumoniaClassifier, _keras
 from skpneumo._encoder import feature_maps
 from skpneumo._images import decoding
@@ -21,7 +21,7 @@ from skpneumo._vgg19.weights import half, load_layers
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, UntrainedLayersWarning, WeightsError
 from skpneumo.model_selection import PatientGroupKFold
 
-TUNED = TINY | {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 2, "tune_learning_rate": 1e-4}
+TUNED = QUICK | {"n_layers": 4, "n_trainable_layers": 2, "tune_max_iter": 2, "tune_learning_rate": 1e-4}
 DIVERGING = {"early_stopping": True, "tune_learning_rate": 1e6, "n_iter_no_change": 1, "validation_fraction": 0.3}
 
 
@@ -97,7 +97,7 @@ def test_diverged_tuning_with_early_stopping_equals_the_probe(tuned, paths, y, s
 
 def test_tiny_learning_rate_changes_almost_nothing(tuned, paths, y):
     unchanged = clone(tuned).set_params(tune_learning_rate=1e-30).fit(paths, y)
-    plain = PneumoniaClassifier(**TINY | {"n_layers": 4}).fit(paths, y)
+    plain = PneumoniaClassifier(**QUICK | {"n_layers": 4}).fit(paths, y)
     np.testing.assert_allclose(unchanged.decision_function(paths), plain.decision_function(paths), atol=0.1)
     assert np.abs(tuned.fit(paths, y).decision_function(paths) - unchanged.decision_function(paths)).max() > 1e-3
 
@@ -318,7 +318,7 @@ def test_predict_raises_if_layers_or_preprocessing_changed_since_fit(tuned, path
 
 def test_refit_without_trainable_layers_removes_the_tuned_layers(tuned, paths, y):
     tuned.fit(paths, y).set_params(n_trainable_layers=0).fit(paths, y)
-    plain = PneumoniaClassifier(**TINY | {"n_layers": 4}).fit(paths, y)
+    plain = PneumoniaClassifier(**QUICK | {"n_layers": 4}).fit(paths, y)
     assert tuned.tuned_layers_ == {}
     np.testing.assert_array_equal(tuned.decision_function(paths), plain.decision_function(paths))
 

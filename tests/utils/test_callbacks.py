@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from conftest import TINY
+from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._heads.mlp import DenseLayers
 from skpneumo._utils.callbacks import FitTasks
@@ -93,7 +93,7 @@ class Raises(Recorder):
 
 @pytest.fixture
 def dense(tmp_path):
-    return PneumoniaClassifier(**TINY, **DENSE, memory=tmp_path / "store")
+    return PneumoniaClassifier(**QUICK, **DENSE, memory=tmp_path / "store")
 
 
 def test_estimators_have_callbacks_if_scikit_learn_has_them(dense, paths, y):

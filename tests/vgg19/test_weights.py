@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from conftest import TINY, write_keras_vgg19
+from conftest import QUICK, write_keras_vgg19
 from skpneumo import PneumoniaClassifier, VGG19Features, _keras
 from skpneumo._vgg19 import backbone
 from skpneumo._vgg19.layers import shapes
@@ -212,7 +212,7 @@ def test_weights_digest_is_that_of_frozen_layers_read_from_file(fitted, paths, y
     tuned = clone(fitted).set_params(n_trainable_layers=1, tune_max_iter=1).fit(paths, y)
     assert tuned.weights_digest_ == digest(fitted.weights, 1).hex()
     whole = clone(fitted).set_params(n_trainable_layers=2, tune_max_iter=1).fit(paths, y)
-    untrained, on_features = PneumoniaClassifier(**TINY).fit(paths, y), clone(fitted).fit(matrix, y)
+    untrained, on_features = PneumoniaClassifier(**QUICK).fit(paths, y), clone(fitted).fit(matrix, y)
     assert [model.weights_digest_ for model in (whole, untrained, on_features)] == [None] * 3
     assert fitted.bundled_weights_ == {}
 
