@@ -136,7 +136,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     class_weight : dict, "balanced" or None, default="balanced"
         Weights associated with classes in the loss, as in scikit-learn. "balanced" makes `predict` independent of the
         prevalence in the training data, which differs between sites; `predict_proba` still refers to it, see
-        `prior_correction`. In `partial_fit`, "balanced" uses the class counts of all calls so far.
+        `prior_correction`. "balanced" takes `sample_weight` into
+        account and, in `partial_fit`, the class counts of all calls so far. With a sampler, it is not used.
     sampler : {"over", "under", "smote"}, sampler or None, default=None
         Resample the training images by their features, once for the linear probe and in each epoch otherwise: "over"
         draws rare classes more often, "under" draws frequent classes less often, "smote" interpolates between
@@ -144,7 +145,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Held-out images are never resampled, and images of zero weight are not drawn.
     prior_correction : bool, default=True
         Whether `predict_proba` refers to the prevalence in the training data even with class weights or a sampler: the
-        intercepts are solved again on the original training images. `predict` and `decision_function` are not affected.
+        intercepts are solved again on all views of the original training images. `predict` and `decision_function` are
+        not affected.
     memory : "auto", None, path or joblib.Memory, default="auto"
         Where features are cached. "auto" is the folder in the environment variable ``SKPNEUMO_CACHE``, or else the user
         cache folder. For a ``joblib.Memory``, use its location. If None, features are not cached.

@@ -147,7 +147,7 @@ def predictions_of_a_process(paths, y, head):
     import sys, numpy as np
     from skpneumo import PneumoniaClassifier
     paths = sys.argv[1:41]
-    clf = PneumoniaClassifier(**{TINY!r}, **{head!r}, memory=None, random_state=3).fit(paths, {y.tolist()!r})
+    clf = PneumoniaClassifier(**{QUICK!r}, **{head!r}, memory=None, random_state=3).fit(paths, {y.tolist()!r})
     print(clf.decision_function(paths).tobytes().hex())
     """
     done = subprocess.run(
@@ -239,10 +239,10 @@ def test_each_file_is_decoded_once_for_all_views(clf, paths, y, tmp_path, decode
 
 def test_views_share_the_weight_of_their_image(clf, paths, y):
     weight = np.linspace(1, 2, 40)
-    clf.set_params(n_views=3, class_weight={0: 2, 1: 1}).fit(paths, y, sample_weight=weight)
+    clf.set_params(n_views=3, plain_weight=0.2, class_weight={0: 2, 1: 1}).fit(paths, y, sample_weight=weight)
     rows = np.stack(features_of_views(paths, 3), axis=1).reshape(120, -1)
     reference = PneumoniaClassifier(class_weight={0: 2, 1: 1})
-    reference.fit(rows, np.repeat(y, 3), sample_weight=np.outer(weight, [0.5, 0.25, 0.25]).ravel())
+    reference.fit(rows, np.repeat(y, 3), sample_weight=np.outer(weight, [0.2, 0.4, 0.4]).ravel())
     np.testing.assert_array_equal(clf.coefs_[0], reference.coefs_[0])
     np.testing.assert_array_equal(clf.feature_mean_, reference.feature_mean_)
 
@@ -354,7 +354,7 @@ def test_novelty_is_lower_for_other_images_than_for_xrays_of_new_patients(clf, p
     ids=["views", "dense", "tuned", "all tuned"],
 )
 def test_novelty_works_with_every_kind_of_head(parameters, paths, y, strange):
-    clf = PneumoniaClassifier(**QUICK, **parameters, random_state=0).fit(paths, y)
+    clf = PneumoniaClassifier(**QUICK | parameters, random_state=0).fit(paths, y)
     assert clf.novelty(strange).max() < np.median(clf.novelty(paths))
     again = pickle.loads(pickle.dumps(clf))
     np.testing.assert_array_equal(again.novelty(paths), clf.novelty(paths))

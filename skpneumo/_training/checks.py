@@ -72,11 +72,12 @@ def check_examples(
     if not sample_weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     codes = encoder.transform(y)
-    if classes is not None and clf.class_weight == "balanced":
+    if isinstance(clf.class_weight, str) and clf.sampler is None:  # a sampler changes the class counts itself
         before = np.zeros(len(encoder.classes_)) if is_first else clf.reference_["class_count"]
         loss_weight = sample_weight * _balanced_weights(codes, sample_weight, before)
     else:
-        loss_weight = sample_weight * compute_sample_weight(clf.class_weight, y)
+        class_weight = None if isinstance(clf.class_weight, str) else clf.class_weight
+        loss_weight = sample_weight * compute_sample_weight(class_weight, y)
     if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
         raise ValueError(
             "class_weight must give finite, non-negative weights, not all of them 0; got "
@@ -96,7 +97,10 @@ def check_examples(
 
 
 def _balanced_weights(codes: np.ndarray, sample_weight: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Return the weight of each sample that balances the classes, with the class counts of earlier calls."""
+    """Return the weights that balance the classes, whose counts include those of earlier calls, `before`.
+
+    Unlike those of scikit-learn, they depend on `sample_weight`, so that a weight of 2 equals a repetition.
+    """
     count = before + np.bincount(codes, weights=sample_weight, minlength=len(before))
     is_present = count > 0
     weights = np.divide(count.sum(), is_present.sum() * count, out=np.zeros_like(count), where=is_present)

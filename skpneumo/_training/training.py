@@ -198,15 +198,18 @@ class Training:
                 data["X"] = rows.features[:: config.n_views].copy() if self.tasks.needs("X") else None
             seen = self._seen([rows, *more])
             result = partial(self._result, rows=rows, layers=layers, seen=seen)
-            progress = partial(self.tasks, attributes=lambda fitted: self.attributes(result(fitted)), **data)
+            progress = partial(self.tasks, **data)
             if layers:
-                fitted, plain = self._tune(rows, validation, layers, progress)
+                fitted, standardized = self._tune(rows, validation, layers, progress, result)
             else:
                 start = self.previous.fitted if self.previous else None
-                fitted, plain = self._fit_head(rows, validation, start, progress)
-        shift, reference = self._shift_and_reference(fitted.head, plain, train)
-        result_of_fit = replace(result(fitted), prior_shift=shift, reference=reference)
-        return result_of_fit, self._fit_state(fitted, held_out)
+                fitted, standardized = self._fit_head(rows, validation, start, progress, result)
+        reference = self._reference(standardized[:: rows.examples.n_views], train, is_tuned=bool(layers))
+        if self.is_partial:  # images of earlier calls are not available
+            shift = self._shift_of_counts(reference["class_count"], reference["drawn_count"])
+        else:
+            shift = self._prior_shift(fitted.head, standardized, rows.examples)
+        return replace(result(fitted), prior_shift=shift, reference=reference), self._fit_state(fitted, held_out)
 
     def end(self) -> None:
         """Notify the callbacks that the classifier is fitted."""
@@ -218,8 +221,14 @@ class Training:
         validation: FeatureRows | None,
         start: FittedHead | None,
         progress: Callable[..., Any],
+        result: Callable[..., FitResult],
     ) -> tuple[FittedHead, np.ndarray]:
-        """Fit a head on features; return it, and the standardized features of the plain images."""
+        """Fit a head on features; return it and the standardized features."""
+
+        def attributes(fitted: FittedHead) -> dict[str, Any]:
+            shift = self._prior_shift(fitted.head, features, examples)
+            return self.attributes(replace(result(fitted), prior_shift=shift))
+
         config, examples, sizes = self.config, rows.examples, self.config.hidden_layer_sizes
         is_partial = self.is_partial and not config.n_trainable_layers
         is_probe = not sizes and not is_partial
@@ -254,9 +263,9 @@ class Training:
                 start=start,
                 stopping=self._stopping() if validation else None,
                 validation=validation,
-                progress=progress,
+                progress=partial(progress, attributes=attributes),
             )
-        return fitted, features[:: examples.n_views]
+        return fitted, features
 
     def _tune(
         self,
@@ -264,12 +273,18 @@ class Training:
         validation: FeatureRows | None,
         layers: dict[str, np.ndarray],
         progress: Callable[..., Any],
+        result: Callable[..., FitResult],
     ) -> tuple[FittedHead, np.ndarray]:
         """Train the trainable layers and the head together, from a fitted head; return as in `_fit_head`."""
+
+        def attributes(fitted: FittedHead) -> dict[str, Any]:
+            count = rows.examples.class_count(rows.examples.sample_weight)
+            return self.attributes(replace(result(fitted), prior_shift=self._shift_of_counts(count, self.drawn_count)))
+
         assert self.encoder is not None
         assert rows.maps is not None
         config = self.config
-        start = self.previous.fitted if self.previous else self._fit_head(rows, validation, None, progress)[0]
+        start = self.previous.fitted if self.previous else self._fit_head(rows, validation, None, progress, result)[0]
         if not start.head.layers:  # the state of Adam does not include the layers
             start = FittedHead(replace(start.head, layers=layers))
         tuning = Tuning(
@@ -294,29 +309,35 @@ class Training:
             random=self.random,
             stopping=self._stopping() if validation else None,
             validation=validation,
-            progress=progress,
+            progress=partial(progress, attributes=attributes),
         )
-        plain = np.arange(0, len(rows.maps), rows.examples.n_views)
         head = fitted.head
-        features = features_of_maps(self.encoder.trainable_spec(), head.layers, rows.maps, plain)
+        features = features_of_maps(self.encoder.trainable_spec(), head.layers, rows.maps, np.arange(len(rows.maps)))
         return fitted, ((features - head.mean) / head.scale).astype(np.float32)
 
-    def _shift_and_reference(
-        self, head: Head, standardized: np.ndarray, train: Examples
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the prior shift and the reference, computed from the plain training images."""
-        config, shift = self.config, np.zeros(len(head.intercepts[-1]))
-        reference = fit_reference(standardized, train.codes, len(train.classes), train.sample_weight, train.groups)
+    def _reference(self, plain: np.ndarray, train: Examples, *, is_tuned: bool) -> dict[str, np.ndarray]:
+        """Return statistics of the standardized features of the plain training images."""
+        reference = fit_reference(plain, train.codes, len(train.classes), train.sample_weight, train.groups)
         reference["drawn_count"] = self.drawn_count
         if self.is_partial and self.previous and self.previous.reference:
-            reference = merged(self.previous.reference, reference, is_alike=not head.layers)
-        if config.prior_correction and (config.class_weight is not None or config.sampler is not None):
-            if self.is_partial:  # images of earlier calls are not available
-                shift = log_ratio(reference["class_count"], reference["drawn_count"])
-            else:
-                logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(standardized)
-                shift = prior_shift(logits, train.codes, train.sample_weight)
-        return shift, reference
+            reference = merged(self.previous.reference, reference, is_alike=not is_tuned)
+        return reference
+
+    def _prior_shift(self, head: Head, standardized: np.ndarray, examples: Examples) -> np.ndarray:
+        """Return the shift of the logits to the prevalence in the training data, from all views."""
+        if not self._is_corrected:
+            return np.zeros(len(head.intercepts[-1]))
+        logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(standardized)
+        return prior_shift(logits, examples.codes, examples.sample_weight)
+
+    def _shift_of_counts(self, count: np.ndarray, drawn_count: np.ndarray) -> np.ndarray:
+        """Return the approximate shift of the logits from the class counts without and with weights and sampler."""
+        return log_ratio(count, count if not self._is_corrected else drawn_count)
+
+    @property
+    def _is_corrected(self) -> bool:
+        config = self.config
+        return config.prior_correction and (config.class_weight is not None or config.sampler is not None)
 
     def _epochs(
         self, features: np.ndarray, examples: Examples, validation: FeatureRows | None, *, must_select: bool = False

@@ -34,7 +34,7 @@ def count(monkeypatch, settled):
 @pytest.mark.parametrize("parameters", [{}, STOPS, {"n_trainable_layers": 1, "tune_max_iter": 1}, {"n_views": 3}])
 def test_fit_parses_reads_and_hashes_each_image_once(paths, y, count, tmp_path, memory, parameters):
     memory = memory and tmp_path / memory
-    PneumoniaClassifier(**QUICK, **parameters, memory=memory, random_state=0).fit(paths, y)
+    PneumoniaClassifier(**QUICK | parameters, memory=memory, random_state=0).fit(paths, y)
     assert count == {"reads": 40, "hashes": 40, "parses": 1}
 
 

@@ -9,7 +9,7 @@ from skpneumo._encoder.trainable import TRAINABLE, TrainableSpec
 from skpneumo._heads.head import Head
 from skpneumo._vgg19.weights import load_layers
 
-SHAPE = TrainableSpec(n_frozen=2, n_layers=4, image_size=32, grid=2, device="cpu", precision="float32")
+SHAPE = TrainableSpec(n_frozen=2, n_layers=4, image_size=32, grid=2, norm="l2", device="cpu", precision="float32")
 
 
 def features_of(paths, **changes):

@@ -11,7 +11,7 @@ def test_weights_of_the_best_epoch_are_restored(clf, paths, y, sides):
     clf.set_params(**STOPS, alpha=0.0).fit(paths, y)
     _, validation = sides[0]
     shifted = [clf.decision_function(view) for view in features_of_views(list(validation.X), 3, SHIFTED)]
-    score = validation.repeat(3).score(np.stack(shifted, axis=1).reshape(-1, 1))
+    score = validation.repeat(3, 0.5).score(np.stack(shifted, axis=1).reshape(-1, 1))
     assert score == pytest.approx(max(clf.validation_scores_), rel=1e-4)
     predicted = np.stack(shifted, axis=1) > 0
     assert clf.validation_accuracy_curve_[clf.best_iter_ - 1] == np.mean(predicted == validation.codes[:, np.newaxis])
@@ -25,7 +25,7 @@ def test_fine_tuning_restores_the_best_weights(clf, paths, y, sides):
     clf.set_params(**tuning, **STOPS | {"hidden_layer_sizes": ()}).fit(paths, y)
     _, validation = sides[0]
     features = clf._fitted_encoder().extract(validation.X, 3, SHIFTED, progress=clf._bar()).features
-    score, accuracy = validation.repeat(3).evaluate(clf._head().logits(features))
+    score, accuracy = validation.repeat(3, 0.5).evaluate(clf._head().logits(features))
     assert score == pytest.approx(max(clf.validation_scores_), rel=2e-2)
     assert clf.best_iter_ == np.argmax(clf.validation_scores_)
     assert clf.validation_accuracy_curve_[clf.best_iter_] == pytest.approx(accuracy, abs=1 / 36)

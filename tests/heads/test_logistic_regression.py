@@ -112,7 +112,7 @@ def test_probe_equals_logistic_regression_on_standardized_features(matrix, xrays
 def test_probe_minimizes_the_documented_objective(random):
     X, y = random.randn(60, 5), random.randint(0, 2, 60)
     weight = random.rand(60)
-    clf = PneumoniaClassifier(alpha=0.3).fit(X, y, sample_weight=weight)
+    clf = PneumoniaClassifier(alpha=0.3, class_weight=None).fit(X, y, sample_weight=weight)
 
     def objective():
         logits = clf.decision_function(X)
@@ -129,6 +129,6 @@ def test_probe_minimizes_the_documented_objective(random):
 
 def test_probe_without_penalty_equals_unpenalized_logistic_regression(random):
     X, y = random.randn(200, 2), random.randint(0, 2, 200)
-    clf = PneumoniaClassifier(alpha=0).fit(X, y)
+    clf = PneumoniaClassifier(alpha=0, class_weight=None).fit(X, y)
     reference = LogisticRegression(C=np.inf, tol=1e-10).fit(StandardScaler().fit_transform(X), y)
     np.testing.assert_allclose(clf.coefs_[0].T, reference.coef_, rtol=1e-4)

@@ -174,12 +174,12 @@ def test_probe_on_resampled_rows_equals_weighted_logistic_regression(rare):
     X, y = rare
     clf = PneumoniaClassifier(sampler="over", prior_correction=False, random_state=0).fit(X, y)
     (resampled,) = resample("over", TrainingRows.all_of(X, y, np.ones(len(y))))
-    unsampled = PneumoniaClassifier(warm_start=True).fit(X, y)
+    unsampled = PneumoniaClassifier(class_weight=None).fit(X, y)
     mean, scale = unsampled.feature_mean_, unsampled.feature_scale_
     counts = np.bincount(resampled.rows, minlength=len(y)).astype(float)
     from sklearn.linear_model import LogisticRegression
 
-    reference = LogisticRegression(C=1 / (0.05 * 4), tol=1e-10).fit((X - mean) / scale, y, sample_weight=counts)
+    reference = LogisticRegression(C=1 / (0.02 * 4), tol=1e-10).fit((X - mean) / scale, y, sample_weight=counts)
     np.testing.assert_allclose(clf.coefs_[0][:, 0], reference.coef_[0], atol=1e-5)
     np.testing.assert_allclose(clf.intercepts_[0], reference.intercept_, atol=1e-5)
 
@@ -188,7 +188,7 @@ def test_over_sampling_predicts_like_balanced_weights(rare):
     X, y = rare
     over = PneumoniaClassifier(sampler="over", random_state=0).fit(X, y)
     balanced = PneumoniaClassifier(class_weight="balanced").fit(X, y)
-    plain = PneumoniaClassifier().fit(X, y)
+    plain = PneumoniaClassifier(class_weight=None).fit(X, y)
     assert np.mean(over.predict(X) == balanced.predict(X)) > 0.9
     assert over.predict(X).sum() > 1.5 * plain.predict(X).sum()
 
@@ -199,7 +199,7 @@ def test_dense_layers_are_trained_on_resampled_rows(sampler, early_stopping, rar
     X, y = rare
     parameters = {"hidden_layer_sizes": (4,), "max_iter": 40, "learning_rate_init": 0.02, "random_state": 0}
     clf = PneumoniaClassifier(**parameters, sampler=sampler, early_stopping=early_stopping).fit(X, y)
-    plain = PneumoniaClassifier(**parameters).fit(X, y)
+    plain = PneumoniaClassifier(**parameters, class_weight=None).fit(X, y)
     assert clf.predict(X).sum() > 1.5 * plain.predict(X).sum()
     again = clone(clf).fit(X, y)
     np.testing.assert_array_equal(again.decision_function(X), clf.decision_function(X))
@@ -283,7 +283,7 @@ def test_mean_probabilities_of_three_classes_equal_their_prevalence(class_weight
     np.testing.assert_allclose(np.exp(clf.predict_log_proba(X)), clf.predict_proba(X))
 
 
-@pytest.mark.parametrize("handling", [{}, {"prior_correction": False, "class_weight": "balanced"}])
+@pytest.mark.parametrize("handling", [{"class_weight": None}, {"prior_correction": False, "class_weight": "balanced"}])
 def test_prior_shift_is_0_without_weights_and_samplers_or_without_prior_correction(handling, rare):
     clf = PneumoniaClassifier(**handling).fit(*rare)
     assert clf.prior_shift_ == [0]

@@ -8,7 +8,6 @@ from PIL import Image
 
 from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
-from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._images.augmentation import XRAY, Augmentation, View
 from skpneumo._images.decoding import Preprocessing
 
@@ -236,7 +235,7 @@ def test_view_does_not_depend_on_other_views_and_their_order(spec):
 
 
 def test_fingerprint_does_not_depend_on_views(spec):
-    other = FeatureSpec(spec.preprocessing, spec.backbone, (0,), STRONG)
+    other = replace(spec, views=(0,), augmentation=STRONG)
     assert (other.fingerprint(), other.key()) == (spec.fingerprint(), spec.key())
 
 
@@ -281,7 +280,7 @@ def test_augmentation_of_other_type_raises(value):
 )
 def test_classifier_raises_on_invalid_views_before_reading_images(parameters, error):
     with pytest.raises(error, match=next(iter(parameters))):
-        PneumoniaClassifier(**QUICK, **parameters).fit(["none1.png", "none2.png"], [0, 1])
+        PneumoniaClassifier(**QUICK | parameters).fit(["none1.png", "none2.png"], [0, 1])
 
 
 @pytest.mark.parametrize("name", ["rotation", "margin", "aspect", "gamma", "contrast", "brightness", "blur", "noise"])

@@ -83,7 +83,7 @@ def test_contributions_of_the_other_class_are_negated(clf, paths, y):
 
 @pytest.mark.parametrize("function", [grad_cam, occlusion_map])
 def test_predicted_class_is_explained_with_three_classes(clf, paths, function):
-    predicted = clf.set_params(class_weight={0: 9, 1: 1, 2: 1}).fit(paths, THREE).predict(paths)
+    predicted = clf.set_params(class_weight={0: 9, 1: 1, 2: 1}, alpha=0.5).fit(paths, THREE).predict(paths)
     assert (predicted != clf.predict_proba(paths).argmax(axis=1)).any()
     grids = function(clf, paths, coordinates="grid")
     for label in range(3):
@@ -180,7 +180,7 @@ def located(tmp_path_factory):
 @pytest.mark.parametrize(
     "around",
     [
-        lambda clf: GridSearchCV(clf, {"alpha": [0.05]}, cv=2),
+        lambda clf: GridSearchCV(clf, {"alpha": [0.02]}, cv=2),
         lambda clf: FixedThresholdClassifier(clf, threshold=0.3, response_method="predict_proba"),
         make_pipeline,
         lambda clf: CalibratedClassifierCV(clf, cv=2, ensemble=False),

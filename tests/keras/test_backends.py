@@ -9,12 +9,12 @@ import joblib
 import numpy as np
 import pytest
 
-from conftest import TINY
+from conftest import QUICK
 from skpneumo import PneumoniaClassifier, _keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 # Each backend rounds to bfloat16 in different places.
-SETTINGS = TINY | {"memory": None, "precision": "float32"}
+SETTINGS = QUICK | {"memory": None, "precision": "float32"}
 HEADS = {"probe": {}, "dense": {"hidden_layer_sizes": (8,), "max_iter": 20, "learning_rate_init": 0.01}}
 
 PREDICT = f"""

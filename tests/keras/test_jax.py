@@ -10,11 +10,11 @@ import joblib
 import numpy as np
 import pytest
 
-from conftest import TINY
+from conftest import QUICK
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 
-SETTINGS = TINY | {"memory": None, "precision": "float32", "device": "cpu"}
+SETTINGS = QUICK | {"memory": None, "precision": "float32", "device": "cpu"}
 # 40 images in batches of 7 leave 5: both are odd, 8 is even.
 MODELS = {
     "dense": {"hidden_layer_sizes": (8,), "dropout": 0.25, "max_iter": 5, "learning_rate_init": 0.01, "batch_size": 7},

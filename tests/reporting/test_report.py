@@ -596,7 +596,9 @@ WRAPPED = {
         clf, threshold=0.6, response_method="predict_proba"
     ),
     "the class with the higher probability": lambda clf: CalibratedClassifierCV(clf, cv=PatientGroupKFold(2)),
-    "the default: the class": lambda clf: GridSearchCV(clf, {"alpha": [0.05, 0.5]}, cv=PatientGroupKFold(2)),
+    "the default: the class": lambda clf: GridSearchCV(
+        clf.set_params(class_weight=None), {"alpha": [0.05, 0.5]}, cv=PatientGroupKFold(2)
+    ),
 }
 
 

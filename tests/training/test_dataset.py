@@ -84,7 +84,7 @@ def test_hold_out_raises_on_a_set_of_weight_0(images):
 
 
 def test_repeat_distributes_the_weight_over_views():
-    views = examples([0, 1, 1], weight=[1, 2, 4]).repeat(4)
+    views = examples([0, 1, 1], weight=[1, 2, 4]).repeat(4, 0.5)
     assert len(views) == 12
     np.testing.assert_array_equal(views.codes, [0] * 4 + [1] * 8)
     fractions = np.array([3, 1, 1, 1]) / 6  # the plain view gets half

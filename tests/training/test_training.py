@@ -197,10 +197,19 @@ def test_first_partial_fit_of_tuning_requires_every_class(clf, paths, y):
         )
 
 
-@pytest.mark.parametrize("change", [{"class_weight": "balanced"}, {"early_stopping": True}])
-def test_partial_fit_raises_on_parameters_that_require_all_images(clf, matrix, y, change):
-    with pytest.raises(ValueError, match=f"partial_fit does not support {next(iter(change))}"):
-        clf.set_params(**change).partial_fit(matrix, y, classes=[0, 1])
+def test_partial_fit_raises_on_early_stopping(clf, matrix, y):
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping"):
+        clf.set_params(early_stopping=True).partial_fit(matrix, y, classes=[0, 1])
+
+
+def test_partial_fit_balances_the_classes_of_all_calls(clf, matrix, y):
+    clf.set_params(**STEADY, class_weight="balanced").partial_fit(matrix, y, classes=[0, 1])
+    rare = np.r_[np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:5]]
+    other = clone(clf).partial_fit(matrix, y, classes=[0, 1])
+    clf.partial_fit(matrix[rare], y[rare])
+    counts = np.bincount(y) + np.bincount(y[rare])
+    other.set_params(class_weight=dict(enumerate(counts.sum() / (2 * counts)))).partial_fit(matrix[rare], y[rare])
+    np.testing.assert_allclose(clf.coefs_[0], other.coefs_[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [STEADY, TUNING], ids=["dense", "tuned"])
