@@ -664,12 +664,13 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         return adapted
 
     def conformalize(self, X: Any, y: Any) -> "PneumoniaClassifier":
-        """Return a copy that predicts sets of classes, from labeled images that were not used in `fit`.
+        """Return a copy with the scores of held-out labeled images, for prediction sets.
 
         Parameters
         ----------
         X : array-like of shape (n_samples,) or (n_samples, n_features)
-            Images or features of patients who were not used in `fit`: preferably 100 or more images of each class.
+            Images or features of patients who were not used in `fit` or `adapt`: preferably 100 or more images of each
+            class.
         y : array-like of shape (n_samples,)
             True class labels. Each of `classes_` must occur.
 
