@@ -11,13 +11,14 @@ import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_array, check_consistent_length, check_scalar
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS, Encoder
 from skpneumo._encoder.extract import contents
 from skpneumo._feature_store.store import open_store
+from skpneumo._heads.conformal import codes_of_every_class, conformal_p_values, conformal_scores
 from skpneumo._heads.domain_adaptation import adapt_standardization, class_shares, prior_shift
 from skpneumo._heads.head import Head
 from skpneumo._heads.novelty import novelty, smallest_p_value
@@ -209,6 +210,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Shift that `predict_proba` adds to the logits for `prior_correction`.
     reference_ : dict of str to ndarray
         Statistics of the features of the training images, used by `adapt` and `novelty`.
+    conformal_scores_ : list of ndarray
+        Nonconformity scores of held-out images by class, in ascending order, in a copy from `conformalize`. Empty
+        otherwise.
     seen_ : dict of str to ndarray
         Short digests of the training images and salted digests of their patients, used by `score` to detect leakage.
     threshold_ : float or None
@@ -512,6 +516,50 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         labels[self._novelty(features[::n_views]) <= level] = None
         return labels
 
+    def predict_set(self, X: Any, *, alpha: float = 0.1) -> np.ndarray:
+        """Predict sets of classes that contain the true class of most images of each class.
+
+        For new images from the source of the images in `conformalize`, the set of at least ``1 - alpha`` of the images
+        of each class contains this class; see Notes of `conformalize` for the conditions. For two classes, there are
+        four possible sets:
+
+        - only ``classes_[0]``, or only ``classes_[1]``: the image is similar to images of this class only.
+        - both: the probabilities do not separate the classes at this `alpha`.
+        - neither: each class has a probability lower than for almost all of its images in `conformalize`, such as 0.5
+          if the classes are well separated. The image is unusual, or one of the at most `alpha` of its class that are
+          left out.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features, as in `conformalize`.
+        alpha : float, default=0.1
+            Proportion of the images of each class whose set may lack this class, between 0 and 1. Sets grow as `alpha`
+            decreases. A class with n images in `conformalize` is in every set if ``alpha < 1 / (n + 1)``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), bool
+            Whether each class is in the set of each image, in the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If the model is not from `conformalize`, or has been trained or adapted since.
+        ValueError
+            If `alpha` is not between 0 and 1.
+        """
+        check_is_fitted(self)
+        if not self.conformal_scores_:
+            raise NotFittedError(
+                f"predict_set requires a {type(self).__name__} from conformalize, but this one has no "
+                "conformal_scores_ (fit, partial_fit and adapt remove them): call conformalize with labeled images "
+                "that were not used in fit, and use the copy that it returns."
+            )
+        if not Interval(Real, 0, 1, closed="neither").is_satisfied_by(alpha):
+            raise ValueError(f"alpha must be a number between 0 and 1, both excluded; got {alpha!r}.")
+        return conformal_p_values(self.conformal_scores_, self.predict_proba(X)) > alpha
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """Compute probability estimates.
 
@@ -592,8 +640,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Returns
         -------
         PneumoniaClassifier
-            Copy with new `feature_mean_`, `feature_scale_` and `prior_shift_`. Its training cannot be continued, but
-            it can be adapted again.
+            Copy with new `feature_mean_`, `feature_scale_` and `prior_shift_`, and without `conformal_scores_`. Its
+            training cannot be continued, but it can be adapted again.
 
         Raises
         ------
@@ -614,7 +662,77 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         adapted.reference_["stated_share"] = share
         if self.prior_correction:
             adapted.prior_shift_ = self.prior_shift_ + prior_shift(share, reference)
+        adapted.conformal_scores_ = []  # they refer to the probabilities before the adaptation
         return adapted
+
+    def conformalize(self, X: Any, y: Any) -> "PneumoniaClassifier":
+        """Return a copy with the scores of held-out labeled images, for prediction sets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,) or (n_samples, n_features)
+            Images or features of patients who were not used in `fit` or `adapt`: preferably 100 or more images of each
+            class.
+        y : array-like of shape (n_samples,)
+            True class labels. Each of `classes_` must occur.
+
+        Returns
+        -------
+        PneumoniaClassifier
+            Copy with `conformal_scores_`, for `predict_set`. All other predictions are the same. Further training and
+            `adapt` remove the scores: call `conformalize` last.
+
+        Raises
+        ------
+        ValueError
+            If `y` lacks a class or contains other labels, or the lengths of `X` and `y` differ.
+
+        Warns
+        -----
+        LeakageWarning
+            If images, or other images of the same patients according to the file names, were used in `fit`.
+
+        Notes
+        -----
+        This is split conformal prediction with separate scores for each class (Mondrian). For new patients of the same
+        site, the set of at least ``1 - alpha`` of the images of each class contains this class, on average over
+        samples of images for `conformalize`, whatever the prevalence. For a single sample, the proportion varies: with
+        100 images of a class and ``alpha=0.1``, it is between 0.85 and 0.94 in nine of ten samples.
+
+        The images of a class must be a random sample of those to be predicted later, one per patient. Images of the
+        same patient are not independent: with several per patient, the proportion varies more, and the average is not
+        guaranteed. At another site, nothing is guaranteed unless `conformalize` used images of that site.
+
+        Pass the same kind of `X`, images or features, to `predict_set`, and leave `n_views_predict` unchanged.
+
+        References
+        ----------
+        V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World", Springer, 2005,
+        doi:10.1007/b106715.
+
+        M. Sadinle, J. Lei, L. Wasserman, "Least Ambiguous Set-Valued Classifiers With Bounded Error Levels", Journal of
+        the American Statistical Association 114, 2019, doi:10.1080/01621459.2017.1395341.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skpneumo import PneumoniaClassifier
+        >>> random = np.random.RandomState(0)
+        >>> y = np.arange(150) % 2
+        >>> X = random.standard_normal((150, 5)) + y[:, np.newaxis]
+        >>> clf = PneumoniaClassifier().fit(X[:50], y[:50]).conformalize(X[50:100], y[50:100])
+        >>> clf.predict_set(X[100:]).shape
+        (50, 2)
+        """
+        check_is_fitted(self)
+        images = as_images(X)
+        X = X if images is None else images
+        check_consistent_length(X, y)
+        codes = codes_of_every_class(y, self.classes_)
+        conformalized = self._copy()
+        conformalized.conformal_scores_ = conformal_scores(self.predict_proba(X), codes)
+        warn_of_seen(self, X)
+        return conformalized
 
     def bundle_weights(self, dtype: str = "float32") -> "PneumoniaClassifier":
         """Return a copy that includes the frozen weights and needs no weight file.
@@ -624,7 +742,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         dtype : {"float32", "float16"}, default="float32"
             With "float32", predictions are identical. With "float16", the copy is half as large and its weights are
             rounded: predictions differ slightly, and the copy has its own digest, `backbone_fingerprint_` and cached
-            features.
+            features. It keeps `conformal_scores_`, which then apply up to this difference.
 
         Returns
         -------
@@ -850,7 +968,10 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Check the saved state for damage and other versions."""
-        super().__setstate__(from_saved_state(state, type(self).__name__))
+        attributes = from_saved_state(state, type(self).__name__)
+        if "coefs_" in attributes:
+            attributes.setdefault("conformal_scores_", [])  # models saved by earlier versions have none
+        super().__setstate__(attributes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -895,6 +1016,7 @@ def _assign(clf: Any, fit: FitResult) -> None:
     clf.best_iter_ = history.best_iter
     clf.prior_shift_ = fit.prior_shift
     clf.reference_ = fit.reference
+    clf.conformal_scores_ = []
     clf.seen_ = fit.seen
     clf.training_summary_ = fit.summary
     clf.versions_ = versions()
