@@ -51,7 +51,9 @@ def test_curves_contain_loss_and_accuracy_of_each_epoch(random, n_classes):
 
 def test_loss_of_a_full_batch_equals_the_documented_objective(random):
     X, y, weight = random.randn(50, 3), np.arange(50) % 2, 10 * random.rand(50)
-    clf = PneumoniaClassifier(**DENSE | {"max_iter": 1, "learning_rate_init": 1e-12, "batch_size": 50, "alpha": 0.5})
+    clf = PneumoniaClassifier(
+        **DENSE | {"max_iter": 1, "learning_rate_init": 1e-12, "batch_size": 50, "alpha": 0.5}, class_weight=None
+    )
     logits = clf.fit(X, y, sample_weight=weight).decision_function(X)
     loss = weight @ np.logaddexp(0, np.where(y == 1, -logits, logits)) + penalty(clf)
     assert clf.loss_curve_[0] == pytest.approx(loss / weight.sum(), rel=1e-4)
@@ -69,7 +71,7 @@ def test_images_of_negligible_weight_do_not_affect_training(random):
     binary = (y == "virus").astype(int)
     weight = np.ones(90)
     weight[binary == 1] = 1e-9
-    clf = PneumoniaClassifier(**DENSE | {"max_iter": 100, "learning_rate_init": 0.05})
+    clf = PneumoniaClassifier(**DENSE | {"max_iter": 100, "learning_rate_init": 0.05}, class_weight=None)
     assert clf.fit(X, binary, sample_weight=weight).predict(X).sum() == 0
 
 

@@ -171,7 +171,7 @@ def located(tmp_path_factory):
     xrays = make_chest_xrays(300, folder, image_size=96, difficulty=0, random_state=0)
     boxes = dict(zip(xrays.data.ravel(), xrays.opacities, strict=True))
     X, X_test, y, y_test = patient_train_test_split(xrays.data, xrays.target, test_size=0.4, random_state=0)
-    clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=48, pool_grid=6).fit(X, y)
+    clf = PneumoniaClassifier(weights=None, n_layers=2, image_size=48, pool_grid=6, n_views=1, alpha=0.05).fit(X, y)
     images = X_test[(y_test == 1) & (clf.predict(X_test) == 1)].ravel().tolist()
     assert len(images) > 50
     return clf, images, [boxes[image] for image in images], X[:8]

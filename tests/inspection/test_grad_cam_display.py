@@ -63,7 +63,7 @@ def test_heat_maps_match_grad_cam(clf, paths, y):
 
 
 def test_predicted_class_is_explained_with_three_classes(clf, paths):
-    clf.set_params(class_weight={0: 9, 1: 1, 2: 1}, alpha=0.5).fit(paths, np.arange(40) % 3)
+    clf.set_params(class_weight={0: 9, 1: 1, 2: 1}, alpha=0.2).fit(paths, np.arange(40) % 3)
     display = GradCAMDisplay.from_estimator(clf, paths)
     predicted = clf.predict(paths)
     assert (predicted != clf.classes_[clf.predict_proba(paths).argmax(axis=1)]).any()

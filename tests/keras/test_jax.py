@@ -10,11 +10,11 @@ import joblib
 import numpy as np
 import pytest
 
-from conftest import QUICK
+from conftest import TINY
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 
-SETTINGS = QUICK | {"memory": None, "precision": "float32", "device": "cpu"}
+SETTINGS = TINY | {"memory": None, "precision": "float32", "device": "cpu"}
 # 40 images in batches of 7 leave 5: both are odd, 8 is even.
 MODELS = {
     "dense": {"hidden_layer_sizes": (8,), "dropout": 0.25, "max_iter": 5, "learning_rate_init": 0.01, "batch_size": 7},
@@ -41,7 +41,7 @@ paths, y = joblib.load(sys.argv[1])
 images = VGG19Features(**{SETTINGS})
 found = {{"features": images.fit_transform(paths[:39]), "an image": images.fit_transform(paths[:1])}}
 for name, model in {MODELS}.items():
-    found[name] = PneumoniaClassifier(**{SETTINGS}, **model, random_state=0).fit(paths, y).predict_proba(paths[:39])
+    found[name] = PneumoniaClassifier(**{SETTINGS}, **{{"n_views": 1}} | model, random_state=0).fit(paths, y).predict_proba(paths[:39])
 joblib.dump(found, sys.argv[2])
 print(json.dumps([places, repr(keras.distribution.distribution())]))
 """

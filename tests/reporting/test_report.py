@@ -98,7 +98,7 @@ def study(tmp_path_factory):
     X = [str(path) for path in xrays.data.ravel()]
     labels = np.array(["NORMAL", "PNEUMONIA"])[xrays.target]
     X_train, X_test, y_train, y_test = patient_train_test_split(X, labels, test_size=0.6, random_state=0)
-    clf = PneumoniaClassifier(**QUICK).fit(X_train, y_train)
+    clf = PneumoniaClassifier(**QUICK, class_weight=None).fit(X_train, y_train)
     y_test = y_test.copy()
     y_test[::6] = np.where(y_test[::6] == "NORMAL", "PNEUMONIA", "NORMAL")
     return clf, X_test, y_test, X_train

@@ -80,14 +80,14 @@ def test_learning_rate_is_constant_without_a_schedule():
 
 @pytest.mark.parametrize("n_trainable_layers", [2, 4])
 def test_diverged_tuning_with_early_stopping_equals_the_probe(tuned, paths, y, sides, n_trainable_layers):
-    tuned.set_params(n_trainable_layers=n_trainable_layers, **DIVERGING).fit(paths, y)
+    tuned.set_params(n_trainable_layers=n_trainable_layers, class_weight=None, **DIVERGING).fit(paths, y)
     assert tuned.best_iter_ == 0
     assert np.argmax(np.nan_to_num(tuned.validation_scores_, nan=-np.inf)) == 0
     (train, _) = sides[0]
     layers = {name: half(array) for name, array in load_layers(None, 4).items()}
     encoder = tuned._encoder().with_layers(layers)
     features = encoder.extract(train.X, progress=tuned._bar()).features
-    probe = PneumoniaClassifier().fit(features, train.codes)
+    probe = PneumoniaClassifier(class_weight=None).fit(features, train.codes)
     np.testing.assert_array_equal(probe.coefs_[0], tuned.coefs_[0])
     np.testing.assert_array_equal(probe.decision_function(features), tuned.decision_function(train.X))
     assert set(tuned.tuned_layers_) == set(list(layers)[8 - 2 * n_trainable_layers :])
