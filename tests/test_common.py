@@ -295,7 +295,11 @@ def test_sample_weight_is_routed(clf, paths, y):
     weight = np.where(y == 1, 1.0, 1e-6)
     with config_context(enable_metadata_routing=True):
         search = GridSearchCV(
-            clf.set_fit_request(sample_weight=True).set_score_request(sample_weight=False), {}, cv=FOLDS
+            clf.set_params(class_weight=None)
+            .set_fit_request(sample_weight=True)
+            .set_score_request(sample_weight=False),
+            {},
+            cv=FOLDS,
         )
         assert search.fit(paths, y, sample_weight=weight).predict(paths).all()
 

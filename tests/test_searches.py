@@ -70,7 +70,7 @@ def test_optuna_search_prunes_poor_trials(clf, paths, y, tmp_path):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = optuna.pruners.ThresholdPruner(lower=0.5, n_warmup_steps=8)
         search = integration.OptunaSearchCV(
-            clf.set_params(memory=tmp_path, hidden_layer_sizes=(8,), random_state=0, class_weight=None),
+            clf.set_params(memory=tmp_path, hidden_layer_sizes=(8,), random_state=0, class_weight=None, norm=None),
             {"learning_rate_init": optuna.distributions.CategoricalDistribution([1e-9, 0.01])},
             cv=FOLDS,
             enable_pruning=True,
