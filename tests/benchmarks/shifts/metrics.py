@@ -101,23 +101,33 @@ def calibration(y: np.ndarray, log_odds: np.ndarray, weights: np.ndarray) -> tup
     """
     scale = max(float(log_odds.std()), 1e-12)
     ones = np.ones_like(log_odds)
-    slope = _logistic_regression(y, np.column_stack([ones, log_odds / scale]), 0 * ones, weights)[:, 1] / scale
+    slope = (
+        _logistic_regression(y, np.column_stack([ones, (log_odds - log_odds.mean()) / scale]), 0 * ones, weights)[:, 1]
+        / scale
+    )
     return slope, _logistic_regression(y, ones[:, None], log_odds, weights)[:, 0]
 
 
 def _logistic_regression(y: np.ndarray, X: np.ndarray, offset: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Fit a logistic regression in each bootstrap sample by Newton's method; NaN if it does not converge."""
+    """Fit a logistic regression in each bootstrap sample, starting from that of all images."""
+    coef = _newton(y, X, offset, weights[:1], np.zeros((1, X.shape[1])))
+    return _newton(y, X, offset, weights, np.repeat(np.nan_to_num(coef), len(weights), axis=0))
+
+
+def _newton(y: np.ndarray, X: np.ndarray, offset: np.ndarray, weights: np.ndarray, coef: np.ndarray) -> np.ndarray:
+    """Improve the coefficients of each sample by Newton's method; NaN if it does not converge."""
     n_columns = X.shape[1]
     products = (X[:, :, None] * X[:, None, :]).reshape(len(X), -1)
-    coef, active = np.zeros((len(weights), n_columns)), np.arange(len(weights))
+    active = np.arange(len(weights))
     for _ in range(30):
         probability = expit(coef[active] @ X.T + offset)
-        gradient = (weights[active] * (y - probability)) @ X
-        hessian = ((weights[active] * probability * (1 - probability)) @ products).reshape(-1, n_columns, n_columns)
+        gradient = (weights * (y - probability)) @ X
+        hessian = ((weights * probability * (1 - probability)) @ products).reshape(-1, n_columns, n_columns)
         hessian += 1e-12 * np.eye(n_columns)
         step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0].clip(-4, 4)
         coef[active] += step
-        active = active[abs(step).max(axis=1) > 1e-6]
+        unfinished = abs(step).max(axis=1) > 1e-4  # the error of the last step is the square of its length
+        active, weights = active[unfinished], weights[unfinished]
         if not len(active):
             break
     coef[active] = np.nan
@@ -163,7 +173,7 @@ def specificity_loss(summary: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the first value and the 95 % percentile interval of the others."""
+    """Return the first value and the 95 % percentile interval of the others without NaN."""
     draws = values[1:][~np.isnan(values[1:])]
     low, high = np.quantile(draws, (0.025, 0.975)) if len(draws) else (np.nan, np.nan)
     return float(values[0]), float(low), float(high)

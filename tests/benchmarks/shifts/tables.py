@@ -134,4 +134,4 @@ def _estimate(values: np.ndarray, sign: str = "") -> str:
 
 
 def _row(name: str, cells: Iterable[str], costs: Iterable[str] = ()) -> str:
-    return f"{name:<38}{''.join(f'{c:>28}' for c in cells)}{''.join(f'{c:>9}' for c in costs)}".rstrip()
+    return f"{name:<38}{''.join(f'{c:>26}' for c in cells)}{''.join(f'{c:>9}' for c in costs)}".rstrip()
