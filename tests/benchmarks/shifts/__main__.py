@@ -73,20 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", help="default: the first 8 layers in SKPNEUMO_SHARED; None: untrained")
     add("--folds", type=int, default=4)
     add("--only-folds", type=int, metavar="K", help="use only the first K folds")
-    add(
-        "--images",
-        type=int,
-        metavar="N",
-        help="use about N held-out images of each source, sampled by patient and stratified",
-    )
-    add(
-        "--changes",
-        nargs="+",
-        choices=CHANGES,
-        default=list(CHANGES),
-        metavar="NAME",
-        help=f"changes: {'; '.join(CHANGES)}; for mnist only {', '.join(data.CHANGES_OF['mnist'])}",
-    )
+    add("--images", type=int, metavar="N", help="use about N held-out images of each source, sampled by patient")
+    names = f"{'; '.join(CHANGES)} (mnist: only {', '.join(data.CHANGES_OF['mnist'])})"
+    add("--changes", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="NAME", help=f"changes: {names}")
     add("--strengths", nargs="+", type=int, choices=STRENGTHS, default=list(STRENGTHS))
     add("--cost", type=int, default=64, metavar="N", help="number of images for measuring the cost; 0: do not measure")
     add("--folder", type=Path, help="folder in which changed images and features are kept")
