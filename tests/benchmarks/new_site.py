@@ -17,7 +17,6 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from scipy.special import logit
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
@@ -58,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--source", default="kermany", help="kermany, or a folder with file names like Kermany's")
-    add("--recipes", nargs="+", choices=RECIPES, metavar="NAME", default=["probe", "probe, 4 views"])
+    add("--recipes", nargs="+", choices=RECIPES, metavar="NAME", default=["default", "no views"])
     add(
         "--severities",
         nargs="+",
@@ -68,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         help="0: original images",
     )
     add("--draws", type=int, default=10, help="number of splits of a fold into local and test patients")
-    add("--image-size", type=int, default=224)
-    add("--n-layers", type=int, default=8)
+    add("--image-size", type=int, help="default: that of the recipe")
+    add("--n-layers", type=int, help="default: that of the recipe")
     add("--weights", help="default: the first 8 layers in SKPNEUMO_SHARED; None: untrained")
     add("--folds", type=int, default=4)
     add("--only-folds", type=int, metavar="K", help="use only the first K folds")
@@ -83,10 +82,9 @@ def _measure(options: argparse.Namespace, folder: str | Path) -> None:
     weights = options.weights or data.shared() / "weights" / "vgg19_imagenet_first_8_layers.npz"
     common = {
         "weights": None if weights == "None" else weights,
-        "n_layers": options.n_layers,
-        "image_size": options.image_size,
         "memory": options.memory or str(Path(folder, "store")),
     }
+    given = {name: getattr(options, name) for name in ("image_size", "n_layers") if getattr(options, name)}
     folds = data.folds(options.source, folder, n_splits=options.folds, only=options.only_folds, n_images=options.images)
     paths = [_changed(held, folder, options.severities) for _, held in folds]
     print(*machine.facts(), heading(folds, options.draws), sep="\n", flush=True)
@@ -94,7 +92,7 @@ def _measure(options: argparse.Namespace, folder: str | Path) -> None:
         begun = time.perf_counter()
         found: dict[int, list[Measured]] = {severity: [] for severity in options.severities}
         for number, (fit, held) in enumerate(folds):
-            clf = classifier({**common, **RECIPES[name]}).fit(fit.paths, fit.y)
+            clf = classifier({**common, **RECIPES[name], **given}).fit(fit.paths, fit.y)
             resamples = metrics.draw_weights(held.patients, N_RESAMPLES)
             for severity, sites in paths[number].items():
                 for site in sites:
@@ -219,9 +217,9 @@ def with_prevalence(y: np.ndarray, prevalence: float, n: int) -> np.ndarray:
 
 def _metrics(y: np.ndarray, predicted: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
     """Compute the metrics in each bootstrap sample."""
-    log_odds = logit(probability.clip(1e-15, 1 - 1e-15))
-    auc = metrics.measure(y, log_odds, weights)[0]
-    _, _, *rates = metrics.measure(y, np.where(predicted == 1, 1.0, -1.0), weights)
+    with np.errstate(invalid="ignore"):  # a sample may have a single class
+        rates = [weights @ ((y == label) & (predicted == label)) / (weights @ (y == label)) for label in (0, 1)]
+    auc = metrics.auc(y, probability, weights)
     brier = weights @ (probability - y) ** 2 / weights.sum(axis=1)
     return [np.mean(rates, axis=0), auc, brier]
 

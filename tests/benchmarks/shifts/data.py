@@ -15,12 +15,15 @@ from skpneumo.datasets import load_chest_xrays
 from skpneumo.model_selection import patient_ids
 from tests.benchmarks.shifts import changes
 
-_MNIST_SIDE = 64  # pixels to which the images of 28 px are enlarged before the changes
+MNIST_SIDE = 64  # pixels to which the images of 28 px are enlarged before the changes
+
+# Changes that are applied to the held-out images of a source; all changes if it is missing here.
+CHANGES_OF = {"second_site": (), "mnist": ("exposure up", "contrast down", "blur", "noise")}
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Paths, labels (1 for pneumonia) and patients of images."""
+    """Paths, labels (1 for pneumonia, or the code of the etiology) and patients of images."""
 
     paths: np.ndarray
     y: np.ndarray
@@ -34,34 +37,46 @@ class Dataset:
 
 
 def folds(
-    source: str, folder: str | Path, *, n_splits: int = 4, only: int | None = None, n_images: int | None = None
+    source: str,
+    folder: str | Path,
+    *,
+    n_splits: int = 4,
+    only: int | None = None,
+    n_images: int | None = None,
+    target: str = "diagnosis",
 ) -> list[tuple[Dataset, Dataset]]:
     """Split the images of a source into training and held-out images.
 
     Parameters
     ----------
     source : str
-        "kermany" or "mnist" in the folder ``SKPNEUMO_SHARED``, or a folder with file names like Kermany's.
+        "kermany", "second_site" or "mnist" in the folder ``SKPNEUMO_SHARED``, or a folder with file names like
+        Kermany's.
     folder : path
         Folder in which the images of "mnist" are written.
     n_splits : int
-        Number of stratified, patient-grouped folds. "mnist" has one fold, its training and validation images.
+        Number of stratified, patient-grouped folds. "second_site" has one fold, all images of "kermany" and its own
+        images, and so has "mnist", its training and validation images.
     only : int or None
         Number of folds to return, from the first. If None, return all.
     n_images : int or None
         Approximate number of held-out images in all these folds, sampled by patient and stratified. Larger samples
         contain smaller ones. If None, use all.
+    target : {"diagnosis", "etiology"}
+        The labels, as in `load_chest_xrays`. "mnist" has no etiology.
 
     Returns
     -------
     list of tuple of Dataset
         Training and held-out images of each fold.
     """
+    xrays = shared() / "xrays" if source in ("kermany", "second_site", "mnist") else Path()
     if source == "mnist":
-        pairs = [_mnist(Path(folder))]
+        pairs = [_mnist(xrays / "pneumoniamnist_28_train_val.npz", Path(folder))]
+    elif source == "second_site":
+        pairs = [(_load(xrays / "kermany", target), _load(xrays / "second_site", target))]
     else:
-        xrays = load_chest_xrays(shared() / "xrays" / "kermany" if source == "kermany" else source)
-        everything = Dataset(xrays.data.ravel().astype(str).astype(object), xrays.target, patient_ids(xrays.data))
+        everything = _load(xrays / source, target)
         splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=0)
         pairs = [
             (everything[fit], everything[held])
@@ -79,9 +94,14 @@ def shared() -> Path:
     return Path(os.environ["SKPNEUMO_SHARED"])
 
 
-def _mnist(folder: Path) -> tuple[Dataset, Dataset]:
+def _load(root: Path, target: str) -> Dataset:
+    xrays = load_chest_xrays(root, target=target)
+    return Dataset(xrays.data.ravel().astype(str).astype(object), xrays.target, patient_ids(xrays.data))
+
+
+def _mnist(file: Path, folder: Path) -> tuple[Dataset, Dataset]:
     """Write the training and validation images of PneumoniaMNIST; its patients are unknown, so each image is one."""
-    data = np.load(shared() / "xrays" / "pneumoniamnist_28_train_val.npz")
+    data = np.load(file)
     return _mnist_part(data, "train", folder), _mnist_part(data, "val", folder)
 
 
@@ -91,7 +111,7 @@ def _mnist_part(data: np.lib.npyio.NpzFile, part: str, folder: Path) -> Dataset:
     paths = [root / f"{part}-{i}.png" for i in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         if not path.exists():
-            _save(Image.fromarray(image).resize((_MNIST_SIDE, _MNIST_SIDE), Image.Resampling.BICUBIC), path)
+            _save(Image.fromarray(image).resize((MNIST_SIDE, MNIST_SIDE), Image.Resampling.BICUBIC), path)
     names = np.array([path.stem for path in paths], object)
     return Dataset(np.array([str(path) for path in paths], object), data[f"{part}_labels"].ravel().astype(int), names)
 

@@ -1,4 +1,4 @@
-"""Records of runs as lines of JSON: one per recipe, with the log-odds of every image under every change."""
+"""Records of runs as lines of JSON: one per recipe, with the logit of every image under every change."""
 
 import json
 from collections.abc import Iterable
@@ -21,6 +21,8 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     """Group records of the same images, changes and setting; keep the last record of each recipe."""
     groups: dict[str, dict[str, Record]] = {}
     for record in records:
-        key = json.dumps([record[name] for name in ("setting", "sites", "images", "folds")])
-        groups.setdefault(key, {})[record["recipe"]] = record
+        images = {
+            source: [part[name] for name in ("sites", "images", "folds")] for source, part in record["sources"].items()
+        }
+        groups.setdefault(json.dumps([record["setting"], images]), {})[record["recipe"]] = record
     return [list(group.values()) for group in groups.values()]
