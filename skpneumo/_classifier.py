@@ -1,6 +1,7 @@
 """PneumoniaClassifier: the public estimator, from images to probabilities."""
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
@@ -21,7 +22,7 @@ from skpneumo._feature_store.store import open_store
 from skpneumo._heads.conformal import codes_of_every_class, conformal_p_values, conformal_scores
 from skpneumo._heads.domain_adaptation import adapt_standardization, class_shares, prior_shift
 from skpneumo._heads.head import Head
-from skpneumo._heads.novelty import novelty, smallest_p_value
+from skpneumo._heads.novelty import MIN_IMAGES, is_shifted, novelty, smallest_p_value
 from skpneumo._heads.resampling import SAMPLERS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
@@ -35,6 +36,7 @@ from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callb
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.messages import list_values
 from skpneumo._utils.progress import progress_bar
+from skpneumo.exceptions import DomainShiftWarning
 
 
 class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -460,9 +462,17 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         ndarray of shape (n_samples,) or (n_samples, n_classes), float64
             The log odds of ``classes_[1]`` for two classes; otherwise an unnormalized log-probability per class.
             Neither includes the shift `prior_shift_`.
+
+        Warns
+        -----
+        DomainShiftWarning
+            If there are at least 20 images, and they differ from the training images as a whole. A copy from `adapt`
+            does not warn.
         """
         check_is_fitted(self)
-        return self._logits(*self._rows(X, self.n_views_predict))
+        features, n_views = self._rows(X, self.n_views_predict)
+        self._warn_of_domain_shift(features[::n_views])
+        return self._logits(features, n_views)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.
@@ -512,6 +522,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
                 "patients: increase level, or use predict."
             )
         features, n_views = self._rows(X, self.n_views_predict)
+        self._warn_of_domain_shift(features[::n_views])
         labels = self._labels(self._logits(features, n_views)).astype(object)
         labels[self._novelty(features[::n_views]) <= level] = None
         return labels
@@ -856,6 +867,19 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         logits = self._head().logits(features)
         logits = logits.reshape(-1, n_views, logits.shape[1]).mean(axis=1)
         return logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def _warn_of_domain_shift(self, features: np.ndarray) -> None:
+        if len(features) < MIN_IMAGES or not self.reference_ or "stated_share" in self.reference_:
+            return
+        if is_shifted(self.reference_, features, self.feature_mean_, self.feature_scale_):
+            # The text is constant, so that Python shows it once.
+            warnings.warn(
+                "These images differ from the training images as a whole, such as images of another site: predictions "
+                "may be less accurate, and probabilities less calibrated. Adapt the model to the site with 'adapt', "
+                "preferably with 20 to 100 labels, and evaluate it there.",
+                DomainShiftWarning,
+                stacklevel=3,
+            )
 
     def _labels(self, logits: np.ndarray) -> np.ndarray:
         return self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)]

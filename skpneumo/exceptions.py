@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 __all__ = [
+    "DomainShiftWarning",
     "FeatureStoreWarning",
     "ImageReadError",
     "LeakageWarning",
@@ -116,5 +117,16 @@ class LeakageWarning(UserWarning):
     --------
     >>> from skpneumo.exceptions import LeakageWarning
     >>> issubclass(LeakageWarning, UserWarning)
+    True
+    """
+
+
+class DomainShiftWarning(UserWarning):
+    """Warning used to notify the user that a set of images differs from the training images as a whole.
+
+    Examples
+    --------
+    >>> from skpneumo.exceptions import DomainShiftWarning
+    >>> issubclass(DomainShiftWarning, UserWarning)
     True
     """

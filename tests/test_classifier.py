@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import joblib
@@ -21,7 +22,7 @@ from skpneumo._images.augmentation import Augmentation
 from skpneumo._vgg19 import backbone
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.datasets import make_chest_xrays
-from skpneumo.exceptions import ImageReadError, WeightsError
+from skpneumo.exceptions import DomainShiftWarning, ImageReadError, WeightsError
 from skpneumo.model_selection import PatientGroupKFold
 
 
@@ -400,3 +401,14 @@ def test_predict_or_abstain_raises_on_level_below_the_smallest_p_value(clf, path
     clf.fit(paths, y, groups=[7] * len(y))
     with pytest.raises(ValueError, match="never below 1"):
         clf.predict_or_abstain(paths, level=0.5)
+
+
+def test_prediction_warns_of_images_that_differ_as_a_whole(clf, paths, y, xrays):
+    brighter = [Image.fromarray(np.asarray(Image.open(path).convert("L")) // 3 + 150) for path in paths]
+    with pytest.warns(DomainShiftWarning, match=r"differ from the training images as a whole.*adapt"):
+        clf.set_params(norm=None).fit(paths, y).predict_proba(brighter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.predict(paths)
+        clf.predict(brighter[:19])
+        clf.adapt(brighter, prevalence=0.5).predict(brighter)

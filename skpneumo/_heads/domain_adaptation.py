@@ -33,12 +33,12 @@ def fit_reference(
             second_moment += weight[rows].T @ standardized[rows] ** 2
     is_used = sample_weight > 0
     if not is_used.all():
-        standardized, groups = standardized[is_used], groups[is_used]
+        standardized, codes, groups = standardized[is_used], codes[is_used], groups[is_used]
     return {
         "class_count": class_weight,
         "class_mean": mean.astype(np.float32),
         "class_variance": np.maximum(second_moment - mean**2, 0).astype(np.float32),
-        **fit_novelty(standardized, groups),
+        **fit_novelty(standardized, groups, codes),
     }
 
 

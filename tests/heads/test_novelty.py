@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from skpneumo._heads.novelty import fit_novelty, p_values
+from skpneumo._heads.novelty import domain_shift, fit_novelty, is_shifted, p_values
 
 
 def similar_images(random, n_patients, n_features, n_each=2, axes=None):
@@ -192,3 +192,42 @@ def test_noise_is_novel_and_synthetic_images_are_not(matrix, xrays, random):
     assert np.median(p_values(reference, standardized[~train])) > 0.2
     p = p_values(reference, 8 * random.standard_normal((5, matrix.shape[1])))
     np.testing.assert_array_equal(p, 1 / (train.sum() + 1))
+
+
+# Domain shift of a set of images
+
+
+def classes_and_reference(random):
+    X, codes = random.standard_normal((400, 60)), np.arange(400) % 2
+    X[:, 0] += 4 * codes
+    return X, codes, fit_novelty(X[:300], np.arange(300), codes[:300])
+
+
+@pytest.mark.parametrize("positive", [0.1, 0.5, 0.9])
+def test_domain_shift_does_not_depend_on_the_prevalence(random, positive):
+    X, codes, reference = classes_and_reference(random)
+    new, of_new, n_positive = X[300:], codes[300:], int(50 * positive)
+    chosen = np.r_[np.flatnonzero(of_new == 1)[:n_positive], np.flatnonzero(of_new == 0)[: 50 - n_positive]]
+    assert not is_shifted(reference, new[chosen], np.zeros(60), np.ones(60))
+
+
+def test_domain_shift_is_found_although_each_image_is_ordinary(random):
+    X, _, reference = classes_and_reference(random)
+    changed = X[300:].copy()
+    changed[:, 5:20] += 0.5
+    assert p_values(reference, changed).mean() > 0.3
+    assert is_shifted(reference, changed, np.zeros(60), np.ones(60))
+
+
+def test_few_features_of_ordinary_images_are_rarely_shifted(random):
+    X = random.standard_normal((4000, 4))
+    reference = fit_novelty(X[:1000], np.arange(1000), np.arange(1000) % 2)
+    sets = X[1000:].reshape(100, 30, 4)
+    assert sum(is_shifted(reference, some, np.zeros(4), np.ones(4)) for some in sets) <= 2
+
+
+def test_domain_shift_counts_copies_of_an_image_once(random):
+    X, _, reference = classes_and_reference(random)
+    shift = domain_shift(reference, X[300:330], np.zeros(60), np.ones(60))
+    copies = np.repeat(X[300:330], 5, axis=0)
+    assert domain_shift(reference, copies, np.zeros(60), np.ones(60)) == pytest.approx(shift)

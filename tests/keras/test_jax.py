@@ -41,7 +41,8 @@ paths, y = joblib.load(sys.argv[1])
 images = VGG19Features(**{SETTINGS})
 found = {{"features": images.fit_transform(paths[:39]), "an image": images.fit_transform(paths[:1])}}
 for name, model in {MODELS}.items():
-    found[name] = PneumoniaClassifier(**{SETTINGS}, **{{"n_views": 1}} | model, random_state=0).fit(paths, y).predict_proba(paths[:39])
+    clf = PneumoniaClassifier(**{SETTINGS}, **{{"n_views": 1}} | model, random_state=0).fit(paths, y)
+    found[name] = clf.predict_proba(paths[:39])
 joblib.dump(found, sys.argv[2])
 print(json.dumps([places, repr(keras.distribution.distribution())]))
 """
