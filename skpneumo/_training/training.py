@@ -15,7 +15,7 @@ from skpneumo._encoder.feature_maps import maps_store
 from skpneumo._encoder.spec import content_of
 from skpneumo._encoder.trainable import features_of_maps
 from skpneumo._feature_store.store import FeatureStore, open_store
-from skpneumo._heads.domain_adaptation import fit_reference, log_ratio, merged
+from skpneumo._heads.domain_adaptation import fit_reference, log_ratio, logit_statistics, merged
 from skpneumo._heads.early_stopping import EarlyStopping
 from skpneumo._heads.fitted_head import FittedHead
 from skpneumo._heads.head import Head, prior_shift, standardize
@@ -310,11 +310,12 @@ class Training:
         reference["drawn_count"] = self.drawn_count
         if self.is_partial and self.previous and self.previous.reference:
             reference = merged(self.previous.reference, reference, is_alike=not head.layers)
+        logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(standardized)
+        reference |= logit_statistics(logits, train.codes, train.sample_weight)
         if config.prior_correction and (config.class_weight is not None or config.sampler is not None):
             if self.is_partial:  # images of earlier calls are not available
                 shift = log_ratio(reference["class_count"], reference["drawn_count"])
             else:
-                logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(standardized)
                 shift = prior_shift(logits, train.codes, train.sample_weight)
         return shift, reference
 
