@@ -592,8 +592,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         With labels, fit a slope and a shift of the logits, shrunk towards those of the model. This is the most reliable
         adaptation; 20 to 100 labels are sufficient.
 
-        Without labels, but with a stated prevalence, adapt the standardization of the features. If the features differ
-        from the training images by no more than chance, it does not change.
+        Without labels, but with a stated prevalence, adapt the standardization of the features, for two classes only if
+        the logits show that the threshold has to change. If the features differ from the training images by no more
+        than chance, it does not change.
 
         With neither, estimate the prevalence from the logits of two classes, and shift them if that certainly increases
         the balanced accuracy. If the images do not determine the prevalence, warn and return the model unchanged.
@@ -606,9 +607,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         y : array-like of shape (n_samples,), default=None
             Class labels of these images, of every class.
         prevalence : float or array-like of shape (n_classes,), default=None
-            Proportion of ``classes_[1]`` or of each class at the site. If `y` is None, it should be the proportion among
-            these images; it need not be exact, but an error of 0.1 can cost several points of balanced accuracy. If
-            None, use the proportions in `y` or an estimate.
+            Proportion of ``classes_[1]`` or of each class at the site. Without `y`, it must be the proportion among
+            these images; an error of 0.1 can cost several points of balanced accuracy. If None, use the proportions in
+            `y` or an estimate.
 
         Returns
         -------
@@ -669,14 +670,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             return self._adapted_to_labels(features, y, None if prevalence is None else share)
         if prevalence is None:
             return self._adapted_to_estimate(features)
-        adapted = self._copy()
-        adapted.feature_mean_, adapted.feature_scale_ = adapt_standardization(
-            features, self.feature_mean_, self.feature_scale_, reference, share
-        )
-        record_site(adapted.reference_, share)
-        if self.prior_correction:
-            adapted.prior_shift_ = self.prior_shift_ + prior_shift(share, reference)
-        return adapted
+        return self._adapted_to_prevalence(features, share)
 
     def bundle_weights(self, dtype: str = "float32") -> "PneumoniaClassifier":
         """Return a copy that includes the frozen weights and needs no weight file.
@@ -811,9 +805,26 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
                 adapted.prior_shift_ = adapted.prior_shift_ + log_ratio(share, count)
         return adapted
 
+    def _adapted_to_prevalence(self, features: np.ndarray, share: np.ndarray) -> "PneumoniaClassifier":
+        reference, adapted = self._fitted_reference(), self._copy()
+        site = None
+        if len(share) == 2:
+            site = estimate_site(self._head().logits(features)[:, 0].astype(np.float64), reference, share[1])
+        if site is None or site.threshold != 0:
+            adapted.feature_mean_, adapted.feature_scale_ = adapt_standardization(
+                features, self.feature_mean_, self.feature_scale_, reference, share
+            )
+        record_site(adapted.reference_, share)
+        if self.prior_correction and len(share) == 2:
+            logits = adapted._head().logits(features)[:, 0].astype(np.float64)
+            adapted.prior_shift_ = np.array([shift_to_mean(logits, share[1])])
+        elif self.prior_correction:
+            adapted.prior_shift_ = self.prior_shift_ + prior_shift(share, reference)
+        return adapted
+
     def _adapted_to_estimate(self, features: np.ndarray) -> "PneumoniaClassifier":
         logits, adapted = self._head().logits(features)[:, 0].astype(np.float64), self._copy()
-        site = estimate_site(logits, self._fitted_reference())
+        site = estimate_site(logits, self._fitted_reference()) if len(self.classes_) == 2 else None
         if site is None or not site.is_identifiable:
             warnings.warn(f"{undetermined(site, len(features))} The model is not adapted.", stacklevel=3)
             return adapted

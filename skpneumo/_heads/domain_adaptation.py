@@ -18,7 +18,7 @@ _MIN_IMAGES = 20  # estimates from fewer images are too inaccurate
 _BY_CHANCE = 3  # times 1 / n: squared shift of the means, in deviations, of n images without a domain shift
 _MIN_PSEUDO_IMAGES = 4  # images of the training site that are added to those of a new site
 
-# Adaptation without labels and prevalence: prior of the shift of the logits between sites.
+# Adaptation without labels: prior of the shift of the logits between sites.
 _SHIFT_DEVIATION = 0.25  # of the shift, in distances between the class means
 _LOG_STRETCH_DEVIATION = 0.35  # of the log of the factor of means and deviations
 _LIKELIHOOD_POWER = 0.5  # the classes are only roughly normal
@@ -26,11 +26,12 @@ _MAX_DEVIATIONS = 5.0  # a single unusual image must not decide
 _MAX_LOGITS = 1_000  # limits memory
 _HARM_LEVEL = 0.05  # posterior probability that the new threshold is worse than promised
 _MIN_GAIN = 0.005  # of balanced accuracy, at this level
+_STATED_DEVIATION = 0.05  # error of a stated prevalence
 _EDGE = 0.05  # the interval of an identifiable prevalence is within [0.05, 0.95]
 
 # Adaptation with labels: prior of the slope and the shifts of the logits.
 _LOG_SLOPE_DEVIATION = 0.5
-_LABELED_SHIFT_DEVIATION = 3.0
+_LABELED_SHIFT_DEVIATION = 1.5
 
 
 def fit_reference(
@@ -182,8 +183,10 @@ class SiteEstimate:
         return self.interval[0] >= _EDGE and self.interval[1] <= 1 - _EDGE
 
 
-def estimate_site(logits: np.ndarray, reference: Reference) -> SiteEstimate | None:
+def estimate_site(logits: np.ndarray, reference: Reference, stated: float | None = None) -> SiteEstimate | None:
     """Estimate the prevalence and the best threshold from logits of two classes; None without training statistics.
+
+    A `stated` prevalence restricts the estimate to similar values.
 
     At the new site, the logits of each class are normal, with the means and deviations of the training images up to a
     common shift and factor. The posterior of shift, factor and prevalence is computed on a grid. The threshold differs
@@ -212,6 +215,8 @@ def estimate_site(logits: np.ndarray, reference: Reference) -> SiteEstimate | No
         [np.log((1 - p) * density[..., 0] + p * density[..., 1]).sum(axis=0) for p in prevalences], axis=1
     )
     log_posterior = _LIKELIHOOD_POWER * log_likelihood + log_prior[:, np.newaxis]
+    if stated is not None:
+        log_posterior -= 0.5 * ((prevalences - stated) / _STATED_DEVIATION) ** 2
     posterior = np.exp(log_posterior - logsumexp(log_posterior))
 
     of_prevalence = posterior.sum(axis=0)
@@ -227,8 +232,8 @@ def undetermined(site: SiteEstimate | None, n_images: int) -> str:
         return f"The prevalence is not estimated: it requires two classes that the model separates. To adapt, {remedy}."
     low, high = site.interval
     return (
-        f"The prevalence cannot be determined from these {n_images} images: its 95 % interval, {low:.2f} to {high:.2f}, "
-        f"is not within {_EDGE:.2f} to {1 - _EDGE:.2f}. To adapt, {remedy}, or more images."
+        f"The prevalence cannot be determined from these {n_images} images: its 95 % interval, {low:.2f} to "
+        f"{high:.2f}, is not within {_EDGE:.2f} to {1 - _EDGE:.2f}. To adapt, {remedy}, or more images."
     )
 
 
