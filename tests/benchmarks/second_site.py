@@ -7,8 +7,7 @@ before and after.
 
 import argparse
 import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,6 +17,7 @@ from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_s
 
 from skpneumo import PneumoniaClassifier
 from skpneumo.datasets import load_chest_xrays
+from tests.benchmarks.new_site import quietly
 from tests.benchmarks.shifts import data
 
 PREVALENCES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -140,13 +140,6 @@ def estimate(adapted: PneumoniaClassifier) -> str:
         return "prevalence not determined"
     low, high = adapted.reference_["prevalence_interval"]
     return f"prevalence {adapted.reference_['stated_share'][1]:.2f} ({low:.2f}, {high:.2f})"
-
-
-def quietly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function without the warning that the prevalence is not determined."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The prevalence cannot be determined")
-        return function(*args, **kwargs)
 
 
 if __name__ == "__main__":
