@@ -221,7 +221,7 @@ def estimate_site(logits: np.ndarray, reference: Reference, stated: float | None
 
     of_prevalence = posterior.sum(axis=0)
     low, high = prevalences[np.searchsorted(of_prevalence.cumsum(), (0.025, 0.975))]
-    threshold = _safe_threshold(posterior.sum(axis=1), means, scales, np.linspace(*mean, 121))
+    threshold = _safe_threshold(posterior.sum(axis=1), means, scales, np.linspace(mean[0], mean[1], 121))
     return SiteEstimate(float(of_prevalence @ prevalences), (float(low), float(high)), threshold)
 
 
