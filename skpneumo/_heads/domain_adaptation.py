@@ -229,7 +229,10 @@ def undetermined(site: SiteEstimate | None, n_images: int) -> str:
     """Return the reason why the prevalence of the images of a site is not estimated, and what to do."""
     remedy = "pass y, labels of 20 to 100 images, or the prevalence"
     if site is None:
-        return f"The prevalence is not estimated: it requires two classes that the model separates. To adapt, {remedy}."
+        return (
+            "The prevalence is not estimated: it requires two classes that the model separates, both of them in the "
+            f"last call to fit or partial_fit, with this version of skpneumo. To adapt, {remedy}."
+        )
     low, high = site.interval
     return (
         f"The prevalence cannot be determined from these {n_images} images: its 95 % interval, {low:.2f} to "
