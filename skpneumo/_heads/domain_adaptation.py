@@ -1,8 +1,11 @@
-"""Domain adaptation: statistics of the training features, and adaptation to the features of a new site."""
+"""Domain adaptation: statistics of the training images, and adaptation to unlabeled or labeled images of a new site."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq, minimize
+from scipy.special import expit, log_softmax, logsumexp, ndtr
 
 from skpneumo._heads.novelty import fit_novelty
 from skpneumo._utils.blas import row_blocks, single_blas_thread
@@ -13,6 +16,21 @@ Reference = dict[str, np.ndarray]
 _MIN_IMAGES = 20  # estimates from fewer images are too inaccurate
 _BY_CHANCE = 3  # times 1 / n: squared shift of the means, in deviations, of n images without a domain shift
 _MIN_PSEUDO_IMAGES = 4  # images of the training site that are added to those of a new site
+
+# Adaptation without labels: prior of the shift of the logits between sites.
+_SHIFT_DEVIATION = 0.25  # of the shift, in distances between the class means
+_LOG_STRETCH_DEVIATION = 0.35  # of the log of the factor of means and deviations
+_LIKELIHOOD_POWER = 0.5  # the classes are only roughly normal
+_MAX_DEVIATIONS = 5.0  # a single unusual image must not decide
+_MAX_LOGITS = 1_000  # limits memory
+_HARM_LEVEL = 0.05  # posterior probability that the new threshold is worse than promised
+_MIN_GAIN = 0.005  # of balanced accuracy, at this level
+_STATED_DEVIATION = 0.05  # error of a stated prevalence
+_EDGE = 0.05  # the interval of an identifiable prevalence is within [0.05, 0.95]
+
+# Adaptation with labels: prior of the slope and the shifts of the logits.
+_LOG_SLOPE_DEVIATION = 0.5
+_LABELED_SHIFT_DEVIATION = 1.5
 
 
 def fit_reference(
@@ -40,6 +58,20 @@ def fit_reference(
         "class_variance": np.maximum(second_moment - mean**2, 0).astype(np.float32),
         **fit_novelty(standardized, groups, codes),
     }
+
+
+def logit_statistics(logits: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray) -> Reference:
+    """Compute "logit_mean" and "logit_scale" of each of two classes; empty for more classes.
+
+    The scale is 0 if it is not known, because a class has fewer than two different logits.
+    """
+    if logits.shape[1] > 1:
+        return {}
+    weight = np.eye(2)[codes] * sample_weight[:, np.newaxis]
+    weight /= np.where(weight.any(axis=0), weight.sum(axis=0), 1)
+    mean = logits[:, 0].astype(np.float64) @ weight
+    variance = (weight * (logits - mean) ** 2).sum(axis=0)
+    return {"logit_mean": mean, "logit_scale": np.sqrt(variance)}
 
 
 def class_shares(prevalence: Any, reference: Reference, classes: np.ndarray) -> np.ndarray:
@@ -70,6 +102,16 @@ def class_shares(prevalence: Any, reference: Reference, classes: np.ndarray) -> 
     return proportions
 
 
+def check_n_images(features: np.ndarray) -> None:
+    """Raise if there are fewer than 20 different rows."""
+    n_images = len({row.tobytes() for row in features})
+    if n_images < _MIN_IMAGES:
+        raise ValueError(
+            f"adapt requires at least {_MIN_IMAGES} different images of the new site, but got {n_images}: pass more "
+            "images."
+        )
+
+
 def adapt_standardization(
     features: np.ndarray, mean: np.ndarray, scale: np.ndarray, reference: Reference, proportions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -78,18 +120,7 @@ def adapt_standardization(
     Both sites are compared at the same `proportions` of the classes. The means and variances of the new site include
     pseudo-images of the training site (Schneider et al. 2020); their number decreases with the shift of the means
     beyond chance. Without such a shift, the means and scales do not change.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 20 different rows.
     """
-    n_images = len({row.tobytes() for row in features})
-    if n_images < _MIN_IMAGES:
-        raise ValueError(
-            f"adapt requires at least {_MIN_IMAGES} different images of the new site, but got {n_images}: pass more "
-            "images."
-        )
     source_mean = proportions @ reference["class_mean"]
     source_variance = proportions @ (reference["class_variance"] + (reference["class_mean"] - source_mean) ** 2)
     varies = source_variance > np.finfo(np.float32).eps
@@ -108,6 +139,121 @@ def adapt_standardization(
     target_variance = weight * target_variance + (1 - weight) * source_variance
     ratio = np.sqrt(np.divide(target_variance, source_variance, out=np.ones_like(target_variance), where=varies))
     return mean + scale * (target_mean - source_mean * ratio), scale * ratio
+
+
+@dataclass(frozen=True)
+class SiteEstimate:
+    """The prevalence at a new site, its 95 % credible interval, and the logit that should be the new threshold."""
+
+    prevalence: float
+    interval: tuple[float, float]
+    threshold: float
+
+    @property
+    def is_identifiable(self) -> bool:
+        """Whether both classes are certainly present; otherwise, their logits cannot be told apart."""
+        return self.interval[0] >= _EDGE and self.interval[1] <= 1 - _EDGE
+
+
+def estimate_site(logits: np.ndarray, reference: Reference, stated: float | None = None) -> SiteEstimate | None:
+    """Estimate the prevalence and the best threshold from logits of two classes; None without training statistics.
+
+    A `stated` prevalence restricts the estimate to similar values.
+
+    At the new site, the logits of each class are normal, with the means and deviations of the training images up to a
+    common shift and factor. The posterior of shift, factor and prevalence is computed on a grid. The threshold differs
+    from 0 only if this increases the balanced accuracy with a posterior probability of 95 %.
+    """
+    if not reference.get("logit_scale", np.zeros(2)).all():
+        return None
+    mean, scale = reference["logit_mean"], reference["logit_scale"]
+    center, distance = mean.mean(), mean[1] - mean[0]
+    if distance <= 0:
+        return None
+    log_factor = np.linspace(-3, 2, 21) * _LOG_STRETCH_DEVIATION
+    shift = np.linspace(-3, 3, 41) * _SHIFT_DEVIATION
+    log_factor, shift = (grid.ravel() for grid in np.meshgrid(log_factor, shift, indexing="ij"))
+    log_prior = -0.5 * ((log_factor / _LOG_STRETCH_DEVIATION) ** 2 + (shift / _SHIFT_DEVIATION) ** 2)
+    factor = np.exp(log_factor)[:, np.newaxis]
+    means = center + factor * (mean - center) + (shift * distance)[:, np.newaxis]
+    scales = factor * scale
+
+    if len(logits) > _MAX_LOGITS:
+        logits = np.sort(logits)[np.linspace(0, len(logits) - 1, _MAX_LOGITS).astype(int)]
+    deviations = (logits[:, np.newaxis, np.newaxis] - means) / scales  # (n_logits, n_grid, 2)
+    density = np.exp(-0.5 * np.minimum(deviations**2, _MAX_DEVIATIONS**2)) / scales
+    prevalences = np.linspace(0.01, 0.99, 50)
+    log_likelihood = np.stack(
+        [np.log((1 - p) * density[..., 0] + p * density[..., 1]).sum(axis=0) for p in prevalences], axis=1
+    )
+    log_posterior = _LIKELIHOOD_POWER * log_likelihood + log_prior[:, np.newaxis]
+    if stated is not None:
+        log_posterior -= 0.5 * ((prevalences - stated) / _STATED_DEVIATION) ** 2
+    posterior = np.exp(log_posterior - logsumexp(log_posterior))
+
+    of_prevalence = posterior.sum(axis=0)
+    low, high = prevalences[np.searchsorted(of_prevalence.cumsum(), (0.025, 0.975))]
+    threshold = _safe_threshold(posterior.sum(axis=1), means, scales, np.linspace(mean[0], mean[1], 121))
+    return SiteEstimate(float(of_prevalence @ prevalences), (float(low), float(high)), threshold)
+
+
+def undetermined(site: SiteEstimate | None, n_images: int) -> str:
+    """Return the reason why the prevalence of the images of a site is not estimated, and what to do."""
+    remedy = "pass y, labels of 20 to 100 images, or the prevalence"
+    if site is None:
+        return (
+            "The prevalence is not estimated: it requires two classes that the model separates, both of them in the "
+            f"last call to fit or partial_fit, with this version of skpneumo. To adapt, {remedy}."
+        )
+    low, high = site.interval
+    return (
+        f"The prevalence cannot be determined from these {n_images} images: its 95 % interval, {low:.2f} to "
+        f"{high:.2f}, is not within {_EDGE:.2f} to {1 - _EDGE:.2f}. To adapt, {remedy}, or more images."
+    )
+
+
+def _safe_threshold(weight: np.ndarray, means: np.ndarray, scales: np.ndarray, thresholds: np.ndarray) -> float:
+    """Return the threshold whose gain of balanced accuracy over 0 is the largest at a low quantile; 0 if too small."""
+    is_likely = weight > 1e-5 * weight.max()
+    weight, means, scales = weight[is_likely], means[is_likely], scales[is_likely]
+    rates = ndtr((np.append(thresholds, 0.0)[:, np.newaxis, np.newaxis] - means) / scales)
+    accuracy = (rates[..., 0] + 1 - rates[..., 1]) / 2
+    gain = accuracy[:-1] - accuracy[-1]  # (n_thresholds, n_grid)
+    order = np.argsort(gain, axis=1)
+    position = (weight[order].cumsum(axis=1) < _HARM_LEVEL * weight.sum()).sum(axis=1)
+    sure_gain = gain[np.arange(len(gain)), order[np.arange(len(gain)), position]]
+    best = int(sure_gain.argmax())
+    return float(thresholds[best]) if sure_gain[best] > _MIN_GAIN else 0.0
+
+
+def shift_to_mean(logits: np.ndarray, prevalence: float) -> float:
+    """Return the shift of logits of two classes after which the mean probability is `prevalence`."""
+    bound = np.abs(logits).max() + 50
+    return float(brentq(lambda shift: expit(logits + shift).mean() - prevalence, -bound, bound))
+
+
+def fit_slope_and_shift(logits: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray) -> tuple[float, np.ndarray]:
+    """Fit a common positive slope and a shift of each output to labeled logits, shrunk towards 1 and 0.
+
+    The penalties are those of normal priors on the log of the slope and on the shifts.
+    """
+    targets = np.eye(max(logits.shape[1], 2))[codes]
+
+    def loss_and_gradient(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        log_slope, shift = parameters[0], parameters[1:]
+        scaled = np.exp(log_slope) * logits
+        outputs = scaled + shift
+        log_proba = log_softmax(np.hstack([np.zeros_like(outputs), outputs]) if len(shift) == 1 else outputs, axis=1)
+        residuals = sample_weight[:, np.newaxis] * (np.exp(log_proba) - targets)
+        residuals = residuals[:, -len(shift) :]
+        loss = -(sample_weight[:, np.newaxis] * targets * log_proba).sum()
+        penalty = (log_slope / _LOG_SLOPE_DEVIATION) ** 2 + ((shift / _LABELED_SHIFT_DEVIATION) ** 2).sum()
+        gradient = np.append((residuals * scaled).sum(), residuals.sum(axis=0))
+        gradient += parameters / np.append(_LOG_SLOPE_DEVIATION, np.full(len(shift), _LABELED_SHIFT_DEVIATION)) ** 2
+        return loss + penalty / 2, gradient
+
+    found = minimize(loss_and_gradient, np.zeros(1 + logits.shape[1]), jac=True, method="L-BFGS-B").x
+    return float(np.exp(found[0])), found[1:]
 
 
 def merged(before: Reference, now: Reference, *, is_alike: bool) -> Reference:
@@ -131,6 +277,23 @@ def merged(before: Reference, now: Reference, *, is_alike: bool) -> Reference:
         "class_mean": mean.astype(np.float32),
         "class_variance": np.maximum(second_moment - mean**2, 0).astype(np.float32),
     }
+
+
+def record_site(
+    reference: Reference,
+    proportions: np.ndarray,
+    *,
+    interval: tuple[float, float] | None = None,
+    label_count: np.ndarray | None = None,
+) -> None:
+    """Store the class proportions of a site, with the interval of an estimate and the counts of labels."""
+    for name in ("prevalence_interval", "label_count"):
+        reference.pop(name, None)
+    reference["stated_share"] = proportions
+    if interval is not None:
+        reference["prevalence_interval"] = np.array(interval)
+    if label_count is not None:
+        reference["label_count"] = label_count
 
 
 def prior_shift(proportions: np.ndarray, reference: Reference) -> np.ndarray:

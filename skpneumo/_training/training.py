@@ -15,7 +15,7 @@ from skpneumo._encoder.feature_maps import maps_store
 from skpneumo._encoder.spec import content_of
 from skpneumo._encoder.trainable import features_of_maps
 from skpneumo._feature_store.store import FeatureStore, open_store
-from skpneumo._heads.domain_adaptation import fit_reference, log_ratio, merged
+from skpneumo._heads.domain_adaptation import fit_reference, log_ratio, logit_statistics, merged
 from skpneumo._heads.early_stopping import EarlyStopping
 from skpneumo._heads.fitted_head import FittedHead
 from skpneumo._heads.head import Head, prior_shift, standardize
@@ -204,7 +204,7 @@ class Training:
             else:
                 start = self.previous.fitted if self.previous else None
                 fitted, standardized = self._fit_head(rows, validation, start, progress, result)
-        reference = self._reference(standardized[:: rows.examples.n_views], train, is_tuned=bool(layers))
+        reference = self._reference(fitted.head, standardized[:: rows.examples.n_views], train)
         if self.is_partial:  # images of earlier calls are not available
             shift = self._shift_of_counts(reference["class_count"], reference["drawn_count"])
         else:
@@ -315,13 +315,14 @@ class Training:
         features = features_of_maps(self.encoder.trainable_spec(), head.layers, rows.maps, np.arange(len(rows.maps)))
         return fitted, ((features - head.mean) / head.scale).astype(np.float32)
 
-    def _reference(self, plain: np.ndarray, train: Examples, *, is_tuned: bool) -> dict[str, np.ndarray]:
-        """Return statistics of the standardized features of the plain training images."""
+    def _reference(self, head: Head, plain: np.ndarray, train: Examples) -> dict[str, np.ndarray]:
+        """Return statistics of the standardized features and the logits of the plain training images."""
         reference = fit_reference(plain, train.codes, len(train.classes), train.sample_weight, train.groups)
         reference["drawn_count"] = self.drawn_count
         if self.is_partial and self.previous and self.previous.reference:
-            reference = merged(self.previous.reference, reference, is_alike=not is_tuned)
-        return reference
+            reference = merged(self.previous.reference, reference, is_alike=not head.layers)
+        logits = replace(head, mean=np.zeros(1), scale=np.ones(1)).logits(plain)
+        return reference | logit_statistics(logits, train.codes, train.sample_weight)
 
     def _prior_shift(self, head: Head, standardized: np.ndarray, examples: Examples) -> np.ndarray:
         """Return the shift of the logits to the prevalence in the training data, from all views."""

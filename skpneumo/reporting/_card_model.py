@@ -99,6 +99,7 @@ def model_facts(clf: Any, inner: PneumoniaClassifier) -> dict[str, Any]:
         "wrappers": [type(each).__name__ for each in chain(clf)[:-1]],
         "is_fitted_on_images": is_fitted_on_images(inner),
         "is_adapted": is_adapted(inner),
+        "is_labeled": "label_count" in inner.reference_,
         "is_solved": is_solved(inner),
         "is_calibrated": any(isinstance(each, CalibratedClassifierCV) for each in chain(clf)),
         "class_proportions": _class_proportions(inner),

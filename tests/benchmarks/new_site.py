@@ -10,7 +10,8 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,19 +177,29 @@ def models(clf: PneumoniaClassifier, X: np.ndarray, y: np.ndarray) -> Iterator[t
     best = clf
     for n in UNLABELED:
         if n <= len(X):
-            best = clf.adapt(X[:n])
+            best = quietly(clf.adapt, X[:n])
             yield f"adapted on {n}", best
     low = with_prevalence(y, PREVALENCE, N_LOW)
     if len(low) == N_LOW:
         name = f"adapted on {N_LOW}, {PREVALENCE:.0%} positive"
-        yield f"{name}, not stated", clf.adapt(X[low])
+        yield f"{name}, not stated", quietly(clf.adapt, X[low])
         yield f"{name}, stated", clf.adapt(X[low], prevalence=PREVALENCE)
         for wrong in (PREVALENCE - ERROR, PREVALENCE + ERROR):
             yield f"{name}, {wrong:.0%} stated", clf.adapt(X[low], prevalence=wrong)
+    for n in LABELED:
+        if n <= len(X):
+            yield f"adapted on {n} labeled", clf.adapt(X[:n], y[:n])
     for prefix, model in (("", clf), ("adapted, ", best)):
         for n in LABELED:
             if n <= len(X):
                 yield from calibrated(f"{prefix}{n} labeled", model, X[:n], y[:n])
+
+
+def quietly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call `adapt` without the warning that the prevalence is not determined."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The prevalence (cannot be determined|is not estimated)")
+        return function(*args, **kwargs)
 
 
 def calibrated(name: str, clf: Any, X: np.ndarray, y: np.ndarray) -> Iterator[tuple[str, Any]]:

@@ -303,7 +303,7 @@ def test_bundle_can_be_memory_mapped(fitted, paths, tmp_path):
 
 def test_adapted_models_share_bundled_weights(fitted, paths):
     bundle = fitted.bundle_weights()
-    adapted = bundle.adapt(paths)
+    adapted = bundle.adapt(paths, prevalence=0.5)
     kernel = "block1_conv1/kernel"
     assert adapted.bundled_weights_[kernel] is bundle.bundled_weights_[kernel]
     assert bundle.bundle_weights().bundled_weights_[kernel] is bundle.bundled_weights_[kernel]
