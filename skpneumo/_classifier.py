@@ -674,9 +674,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         -------
         PneumoniaClassifier
             Copy with new `coefs_`, `intercepts_`, `feature_mean_`, `feature_scale_` and `prior_shift_`, as far as they
-            are adapted, and without `conformal_scores_`. `predict` aims at balanced accuracy if it does so in the model. Probabilities refer to the
-            prevalence of the site unless ``prior_correction=False``. The class proportions are stored as
-            ``reference_["stated_share"]``, the 95 % interval of an estimated prevalence as
+            are adapted, and without `conformal_scores_`. `predict` aims at balanced accuracy if it does so in the
+            model. Probabilities refer to the prevalence of the site unless ``prior_correction=False``. The class
+            proportions are stored as ``reference_["stated_share"]``, the 95 % interval of an estimated prevalence as
             ``reference_["prevalence_interval"]``, and the number of labels of each class as
             ``reference_["label_count"]``. The training of an adapted copy cannot be continued, but it can be adapted
             again.

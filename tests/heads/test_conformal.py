@@ -180,7 +180,7 @@ def test_predict_set_raises_on_alpha_outside_0_and_1(conformalized, matrix, alph
     [
         lambda clf, X, y: clf.fit(X, y),
         lambda clf, X, y: clf.partial_fit(X, y),
-        lambda clf, X, y: clf.adapt(X + 1),
+        lambda clf, X, y: clf.adapt(X + 1, y),
     ],
     ids=["fit", "partial_fit", "adapt"],
 )
@@ -193,7 +193,7 @@ def test_training_and_adapt_remove_the_scores(conformalized, matrix, y, change):
 
 def test_adapted_model_can_be_conformalized(three):
     X, y, clf = three
-    adapted = clf.adapt(2 * X[100:200] + 1).conformalize(2 * X[100:250] + 1, y[100:250])
+    adapted = clf.adapt(2 * X[100:200] + 1, y[100:200]).conformalize(2 * X[100:250] + 1, y[100:250])
     in_set = adapted.predict_set(2 * X[250:] + 1)
     assert np.mean([in_set[i, code] for i, code in enumerate(np.searchsorted(CLASSES, y[250:]))]) > 0.8
 

@@ -414,9 +414,9 @@ def test_slope_is_positive_and_shrunk_towards_one(random):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([0] * 20, r"it contains no \[1\]: label images"),
-        ([0, 1] * 9 + [2, 3], r"classes of the model, \[0, 1\], but it contains \[2, 3\]: fix or remove"),
-        ([0, 1] * 9, "one label per image, but got 20 images and 18 labels"),
+        ([0] * 20, r"there are none of \[1\]: add images"),
+        ([0, 1] * 9 + [2, 3], r"labels of the classes \[0, 1\], but it also contains \[2, 3\]"),
+        ([0, 1] * 9, r"inconsistent numbers of samples: \[20, 18\]"),
     ],
 )
 def test_adapt_raises_on_invalid_labels(separated, y, message):
