@@ -28,8 +28,8 @@ def codes_of_every_class(y: Any, classes: np.ndarray) -> np.ndarray:
     is_missing = np.bincount(codes, minlength=len(classes)) == 0
     if is_missing.any():
         raise ValueError(
-            f"y must contain labels of every class, but there are none of {list_values(classes[is_missing])}: add images "
-            "of these classes."
+            f"y must contain labels of every class, but there are none of {list_values(classes[is_missing])}: add "
+            "images of these classes."
         )
     return codes
 
