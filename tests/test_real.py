@@ -16,6 +16,7 @@ from conftest import near
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._keras import resolve_precision
 from skpneumo.datasets import audit_xrays, load_chest_xrays, make_chest_xrays
+from skpneumo.exceptions import DomainShiftWarning
 from skpneumo.export import preprocess_images, to_keras, to_onnx
 from skpneumo.inspection import grad_cam, occlusion_map
 from skpneumo.model_selection import PatientGroupKFold, check_splits, patient_train_test_split
@@ -28,30 +29,59 @@ def weights(shared):
     return shared / "weights" / "vgg19_imagenet_first_8_layers.npz"
 
 
-def figures(y, proba, capsys, name):
-    (tn, fp), (fn, tp) = confusion_matrix(y, proba > 0.5)
-    auc, accuracy = roc_auc_score(y, proba), accuracy_score(y, proba > 0.5)
+def figures(y, logits, capsys, name):
+    """Print and return the AUC, and sensitivity and specificity of the predicted labels."""
+    (tn, fp), (fn, tp) = confusion_matrix(y, logits > 0)
+    auc, sensitivity, specificity = roc_auc_score(y, logits), tp / (tp + fn), tn / (tn + fp)
     with capsys.disabled():
         print(
-            f"\n{name}: {len(y)} images, AUC {auc:.4f}, accuracy {accuracy:.4f}, "
-            f"sensitivity {tp / (tp + fn):.4f}, specificity {tn / (tn + fp):.4f}"
+            f"\n{name}: {len(y)} images, AUC {auc:.4f}, accuracy {(tp + tn) / len(y):.4f}, balanced accuracy "
+            f"{(sensitivity + specificity) / 2:.4f}, sensitivity {sensitivity:.4f}, specificity {specificity:.4f}"
         )
-    return auc, accuracy
+    return auc, sensitivity, specificity
 
 
-def test_pneumonia_is_classified_in_new_patients(shared, weights, capsys):
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Return a feature store for the tests that use the same views of the same images."""
+    return tmp_path_factory.mktemp("store")
+
+
+def grouped_predictions(clf, xrays, method):
+    return cross_val_predict(clf, xrays.data, xrays.target, cv=PatientGroupKFold(5), method=method)
+
+
+def test_pneumonia_is_classified_in_new_patients(shared, weights, capsys, store):
     xrays = load_chest_xrays(shared / "xrays" / "kermany")
-    clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2)
-    proba = cross_val_predict(clf, xrays.data, xrays.target, cv=PatientGroupKFold(5), method="predict_proba")[:, 1]
-    auc, accuracy = figures(xrays.target, proba, capsys, "Kermany, patient-grouped 5-fold")
-    assert auc >= 0.997
-    assert accuracy >= 0.975
+    clf = PneumoniaClassifier(weights, aspect="stretch", memory=store, n_jobs=2)
+    logits = grouped_predictions(clf, xrays, "decision_function")
+    auc, sensitivity, specificity = figures(xrays.target, logits, capsys, "Kermany, patient-grouped 5-fold")
+    assert auc >= 0.993
+    assert min(sensitivity, specificity) >= 0.89
+    plain = grouped_predictions(clf.set_params(n_views=1), xrays, "decision_function")
+    auc, sensitivity, specificity = figures(xrays.target, plain, capsys, "The same, n_views=1")
+    assert auc >= 0.996
+    assert min(sensitivity, specificity) >= 0.95
 
 
-def test_etiology_is_classified_in_new_patients(shared, weights, capsys):
+def test_pneumonia_is_classified_at_a_second_site(shared, weights, capsys, store):
+    home, site = (load_chest_xrays(shared / "xrays" / name) for name in ("kermany", "second_site"))
+    clf = PneumoniaClassifier(weights, aspect="stretch", memory=store, n_jobs=2).fit(home.data, home.target)
+    with pytest.warns(DomainShiftWarning):
+        logits = clf.decision_function(site.data)
+    auc, sensitivity, specificity = figures(site.target, logits, capsys, "Second site")
+    assert auc >= 0.98
+    assert (sensitivity + specificity) / 2 >= 0.93
+    assert min(sensitivity, specificity) >= 0.91
+    adapted = clf.adapt(site.data)
+    auc, *rates = figures(site.target, adapted.decision_function(site.data), capsys, "The same, adapted without labels")
+    assert np.mean(rates) >= (sensitivity + specificity) / 2 - 0.01
+
+
+def test_etiology_is_classified_in_new_patients(shared, weights, capsys, store):
     xrays = load_chest_xrays(shared / "xrays" / "kermany", target="etiology")
-    clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2)
-    proba = cross_val_predict(clf, xrays.data, xrays.target, cv=PatientGroupKFold(5), method="predict_proba")
+    clf = PneumoniaClassifier(weights, aspect="stretch", memory=store, n_jobs=2)
+    proba = grouped_predictions(clf, xrays, "predict_proba")
     y_pred = proba.argmax(axis=1)
     aucs = [roc_auc_score(xrays.target == code, proba[:, code]) for code in range(3)]
     with capsys.disabled():
@@ -60,18 +90,18 @@ def test_etiology_is_classified_in_new_patients(shared, weights, capsys):
             f"{', '.join(f'{auc:.4f}' for auc in aucs)}, accuracy {accuracy_score(xrays.target, y_pred):.4f}, "
             f"confusion matrix (rows: true labels) {confusion_matrix(xrays.target, y_pred).tolist()}"
         )
-    assert aucs[0] >= 0.99
-    assert min(aucs[1:]) >= 0.82
+    assert aucs[0] >= 0.985
+    assert min(aucs[1:]) >= 0.8
 
 
 def test_pneumonia_is_classified_in_pneumoniamnist(shared, weights, capsys, tmp_path):
     with np.load(shared / "xrays" / "pneumoniamnist_28_train_val.npz") as arrays:
         data = {name: arrays[name] for name in arrays.files}
     paths = {part: save_images(tmp_path / part, data[f"{part}_images"]) for part in ("train", "val")}
-    clf = PneumoniaClassifier(weights, n_layers=8, image_size=64, n_jobs=2)
+    clf = PneumoniaClassifier(weights, image_size=64, n_views=1, n_jobs=2)
     clf.fit(paths["train"], data["train_labels"].ravel())
     y = data["val_labels"].ravel()
-    auc, _ = figures(y, clf.predict_proba(paths["val"])[:, 1], capsys, "PneumoniaMNIST, train -> val")
+    auc, *_ = figures(y, clf.decision_function(paths["val"]), capsys, "PneumoniaMNIST, train -> val, n_views=1")
     assert auc >= 0.996
 
 
@@ -88,7 +118,7 @@ def test_original_files_have_features_like_their_small_copies(shared, weights):
     small = {os.path.basename(path): path for path in load_chest_xrays(shared / "xrays" / "kermany").data.ravel()}
     both = [(path, small[os.path.basename(path)]) for path in originals if os.path.basename(path) in small]
     assert len(both) >= 10
-    features = VGG19Features(weights, n_layers=8, n_jobs=2)
+    features = VGG19Features(weights, n_jobs=2)
     large, copies = (features.fit_transform(list(paths)) for paths in zip(*both, strict=True))
     for one, other in zip(large, copies, strict=True):
         assert np.corrcoef(one, other)[0, 1] > 0.98
@@ -99,7 +129,7 @@ def test_bfloat16_hardly_changes_features_and_predictions(shared, weights, capsy
     xrays = load_chest_xrays(shared / "xrays" / "kermany")
     X, y = xrays.data[::4], xrays.target[::4]
     exact, rounded = (
-        VGG19Features(weights, n_layers=8, precision=precision, device="cpu").fit_transform(X).astype(float)
+        VGG19Features(weights, precision=precision, device="cpu").fit_transform(X).astype(float)
         for precision in ("float32", "bfloat16")
     )
     difference = np.linalg.norm(rounded - exact, axis=1) / np.linalg.norm(exact, axis=1)
@@ -131,7 +161,7 @@ def test_bfloat16_hardly_changes_features_and_predictions(shared, weights, capsy
 def test_novelty_separates_other_images_from_new_patients(shared, weights, capsys, tmp_path):
     xrays = load_chest_xrays(shared / "xrays" / "kermany")
     train, test, y_train, _ = patient_train_test_split(xrays.data, xrays.target, random_state=0)
-    clf = PneumoniaClassifier(weights, n_layers=8, n_jobs=2).fit(train, y_train)
+    clf = PneumoniaClassifier(weights, n_views=1, n_jobs=2).fit(train, y_train)
     ordinary = clf.novelty(test)
     flagged = np.mean(ordinary <= 0.01)
     lines, aucs = [], {}
@@ -234,7 +264,7 @@ def test_near_duplicates_are_found_without_false_positives(shared, capsys, tmp_p
 def test_bundled_weights_hardly_change_predictions(shared, weights, capsys, tmp_path, precision):
     xrays = load_chest_xrays(shared / "xrays" / "kermany")
     X, y = xrays.data[:200], xrays.target[:200]
-    clf = PneumoniaClassifier(weights, n_layers=8, precision=precision).fit(X[:100], y[:100])
+    clf = PneumoniaClassifier(weights, precision=precision).fit(X[:100], y[:100])
     expected, lines = clf.predict_proba(X[100:])[:, 1], []
     for dtype, most in [("float32", 0), ("float16", 0.01)]:
         bundle = clf.bundle_weights(dtype)
@@ -262,7 +292,7 @@ def test_exported_models_match_the_classifier(parameters, shared, weights, capsy
     onnxruntime = pytest.importorskip("onnxruntime")
     xrays = load_chest_xrays(shared / "xrays" / "kermany")
     train, test, y_train, _ = patient_train_test_split(xrays.data.ravel(), xrays.target, random_state=0)
-    clf = PneumoniaClassifier(weights, n_layers=8, precision="float32", random_state=0, **parameters)
+    clf = PneumoniaClassifier(weights, precision="float32", random_state=0, **parameters)
     clf.fit(train[::16], y_train[::16])
     published = load_chest_xrays(shared / "xrays" / "originals", shuffle=False).data.ravel()
     pixels = [np.asarray(Image.open(path).convert("L")) for path in [*published[::2], *test[:40]]]
@@ -293,7 +323,7 @@ def test_exported_models_match_the_classifier(parameters, shared, weights, capsy
 def test_grad_cam_agrees_with_occlusion(shared, weights, capsys):
     xrays = load_chest_xrays(shared / "xrays" / "kermany")
     X, X_test, y, y_test = patient_train_test_split(xrays.data, xrays.target, test_size=0.8, random_state=0)
-    clf = PneumoniaClassifier(weights, n_layers=8, image_size=160).fit(X, y)
+    clf = PneumoniaClassifier(weights, image_size=160, n_views=1).fit(X, y)
     true_positives = X_test[(y_test == 1) & (clf.predict(X_test) == 1)][:12]
     gradient_maps = grad_cam(clf, true_positives, coordinates="grid")
     occlusion_maps = {
@@ -316,7 +346,7 @@ def test_grad_cam_localizes_synthetic_opacities(weights, capsys, tmp_path):
     xrays = make_chest_xrays(400, tmp_path, difficulty=0.3, random_state=0)
     boxes = dict(zip(xrays.data.ravel(), xrays.opacities, strict=True))
     X, X_test, y, y_test = patient_train_test_split(xrays.data, xrays.target, test_size=0.4, random_state=0)
-    clf = PneumoniaClassifier(weights, n_layers=8, image_size=112, pool_grid=7).fit(X, y)
+    clf = PneumoniaClassifier(weights, pool_grid=7, n_views=1).fit(X, y)
     true_positives = X_test[(y_test == 1) & (clf.predict(X_test) == 1)].ravel()
     heat_maps = grad_cam(clf, true_positives)
     inside, beside = (
