@@ -35,7 +35,7 @@ from skpneumo._heads.domain_adaptation import (
 )
 from skpneumo._heads.head import Head
 from skpneumo._heads.head import prior_shift as unweighted_shift
-from skpneumo._heads.novelty import MIN_IMAGES, is_shifted, novelty, smallest_p_value
+from skpneumo._heads.novelty import is_shifted, novelty, smallest_p_value
 from skpneumo._heads.resampling import SAMPLERS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
@@ -722,15 +722,15 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         True
         """
         check_is_fitted(self)
-        reference, features = self._fitted_reference(), self.features(X)
-        share = class_shares(prevalence, reference, self.classes_)
-        check_n_images(features)
+        share = class_shares(prevalence, self._fitted_reference(), self.classes_)
+        features, n_views = self._rows(X, self.n_views_predict)
+        check_n_images(features[::n_views])
         if y is not None:
-            adapted = self._adapted_to_labels(features, y, None if prevalence is None else share)
+            adapted = self._adapted_to_labels(features, n_views, y, None if prevalence is None else share)
         elif prevalence is None:
-            adapted = self._adapted_to_estimate(features)
+            adapted = self._adapted_to_estimate(features, n_views)
         else:
-            adapted = self._adapted_to_prevalence(features, share)
+            adapted = self._adapted_to_prevalence(features, n_views, share)
         adapted.conformal_scores_ = []  # they refer to the probabilities before the adaptation
         return adapted
 
@@ -921,10 +921,13 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             self._fitted_encoder().warm_up(self._bar())
         return self
 
-    def _adapted_to_labels(self, features: np.ndarray, y: Any, share: np.ndarray | None) -> "PneumoniaClassifier":
-        check_consistent_length(features, y)
+    def _adapted_to_labels(
+        self, features: np.ndarray, n_views: int, y: Any, share: np.ndarray | None
+    ) -> "PneumoniaClassifier":
+        logits = self._mean_logits(features, n_views)
+        check_consistent_length(logits, y)
         codes = codes_of_every_class(y, self.classes_)
-        count, logits = np.bincount(codes), self._head().logits(features).astype(np.float64)
+        count = np.bincount(codes)
         class_weight = self.class_weight if self.sampler is None else "balanced"
         weight = compute_sample_weight(class_weight, self.classes_[codes])
         slope, shift = fit_slope_and_shift(logits, codes, weight)
@@ -937,28 +940,28 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
                 adapted.prior_shift_ = adapted.prior_shift_ + log_ratio(share, count)
         return adapted
 
-    def _adapted_to_prevalence(self, features: np.ndarray, share: np.ndarray) -> "PneumoniaClassifier":
+    def _adapted_to_prevalence(self, features: np.ndarray, n_views: int, share: np.ndarray) -> "PneumoniaClassifier":
         reference, adapted = self._fitted_reference(), self._copy()
         site = None
         if len(share) == 2:
-            site = estimate_site(self._head().logits(features)[:, 0].astype(np.float64), reference, share[1])
+            site = estimate_site(self._mean_logits(features, n_views)[:, 0], reference, share[1])
         if site is None or site.threshold != 0:
             adapted.feature_mean_, adapted.feature_scale_ = adapt_standardization(
-                features, self.feature_mean_, self.feature_scale_, reference, share
+                features[::n_views], self.feature_mean_, self.feature_scale_, reference, share
             )
         record_site(adapted.reference_, share)
         if self.prior_correction and len(share) == 2:
-            logits = adapted._head().logits(features)[:, 0].astype(np.float64)
+            logits = adapted._mean_logits(features, n_views)[:, 0]
             adapted.prior_shift_ = np.array([shift_to_mean(logits, share[1])])
         elif self.prior_correction:
             adapted.prior_shift_ = self.prior_shift_ + prior_shift(share, reference)
         return adapted
 
-    def _adapted_to_estimate(self, features: np.ndarray) -> "PneumoniaClassifier":
-        logits, adapted = self._head().logits(features)[:, 0].astype(np.float64), self._copy()
+    def _adapted_to_estimate(self, features: np.ndarray, n_views: int) -> "PneumoniaClassifier":
+        logits, adapted = self._mean_logits(features, n_views)[:, 0], self._copy()
         site = estimate_site(logits, self._fitted_reference()) if len(self.classes_) == 2 else None
         if site is None or not site.is_identifiable:
-            warnings.warn(f"{undetermined(site, len(features))} The model is not adapted.", stacklevel=3)
+            warnings.warn(f"{undetermined(site, len(logits))} The model is not adapted.", stacklevel=3)
             return adapted
         adapted._scale_logits(1.0, np.array([-site.threshold]))
         record_site(adapted.reference_, np.array([1 - site.prevalence, site.prevalence]), interval=site.interval)
@@ -972,15 +975,18 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         self.coefs_[-1] = (slope * coef).astype(coef.dtype)
         self.intercepts_[-1] = (slope * intercept + shift).astype(intercept.dtype)
 
+    def _mean_logits(self, features: np.ndarray, n_views: int) -> np.ndarray:
+        """Return the logits of each image, averaged over its views, (n_samples, n_outputs) float64."""
+        logits = self._head().logits(features).astype(np.float64)
+        return logits.reshape(-1, n_views, logits.shape[1]).mean(axis=1)
+
     def _logits(self, features: np.ndarray, n_views: int) -> np.ndarray:
-        logits = self._head().logits(features)
-        logits = logits.reshape(-1, n_views, logits.shape[1]).mean(axis=1)
+        logits = self._mean_logits(features, n_views)
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
     def _warn_of_domain_shift(self, features: np.ndarray) -> None:
-        if len(features) < MIN_IMAGES or not self.reference_ or "stated_share" in self.reference_:
-            return
-        if is_shifted(self.reference_, features, self.feature_mean_, self.feature_scale_):
+        is_told = not self.reference_ or "stated_share" in self.reference_
+        if not is_told and is_shifted(self.reference_, features, self.feature_mean_, self.feature_scale_):
             # The text is constant, so that Python shows it once.
             warnings.warn(
                 "These images differ from the training images as a whole, such as images of another site: predictions "

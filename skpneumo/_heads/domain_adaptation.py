@@ -228,7 +228,7 @@ def _safe_threshold(weight: np.ndarray, means: np.ndarray, scales: np.ndarray, t
 
 def shift_to_mean(logits: np.ndarray, prevalence: float) -> float:
     """Return the shift of logits of two classes after which the mean probability is `prevalence`."""
-    bound = np.abs(logits).max() + 50
+    bound = np.abs(logits).max() + 50 + abs(np.log(prevalence / (1 - prevalence)))
     return float(brentq(lambda shift: expit(logits + shift).mean() - prevalence, -bound, bound))
 
 

@@ -17,7 +17,8 @@ _ROWS_AT_ONCE = 1024
 _MAX_ROWS_OF_SITE = 500
 _SMALLEST_SHIFT = 1.6  # sets of 20 to 100 real X-rays of held-out patients have at most 1.5
 _LEVEL = 1e-3  # probability of a larger shift by chance
-MIN_IMAGES = 20  # of a set for `domain_shift`
+MIN_IMAGES = 20  # different ones, of a set for `domain_shift`
+_MIN_PATIENTS = 30  # of each class of the training images; otherwise, their mean is too inaccurate
 
 
 def fit_novelty(standardized: np.ndarray, groups: np.ndarray, codes: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -43,7 +44,8 @@ def fit_novelty(standardized: np.ndarray, groups: np.ndarray, codes: np.ndarray 
         ``"whitening"`` of shape (n_directions + 1, n_directions + 1), and ``"distances"`` of the training images in
         ascending order, each computed without the images of the same patient. With a single patient, the distances
         are infinite, and no image is detected as novel. ``"white_means"`` of shape (n_present_classes, n_directions +
-        1), the whitened mean of each class with images, and ``"n_patients"``, for `domain_shift`.
+        1), the whitened mean of each class with images, and ``"n_patients"``, the patients of each of these classes,
+        for `domain_shift`.
 
     Notes
     -----
@@ -71,11 +73,12 @@ def fit_novelty(standardized: np.ndarray, groups: np.ndarray, codes: np.ndarray 
         distances = _distances_without_patient(white, patients[rows])
     codes = np.zeros(len(rows), int) if codes is None else codes[rows]
     means = [white[codes == code].mean(axis=0) for code in np.unique(codes)]
+    n_patients = [len(np.unique(patients[rows][codes == code])) for code in np.unique(codes)]
     return {
         "whitening": whitening.astype(np.float32),
         "distances": np.sort(distances).astype(np.float32),
         "white_means": np.array(means, np.float32),
-        "n_patients": np.array(len(np.unique(patients[rows])), np.float32),
+        "n_patients": np.array(n_patients, np.float32),
     }
 
 
@@ -115,9 +118,18 @@ def p_values(reference: dict[str, np.ndarray], standardized: np.ndarray) -> np.n
 
 
 def is_shifted(reference: dict[str, np.ndarray], features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> bool:
-    """Return whether images differ from the training images as a whole by more than chance and than patients differ."""
+    """Return whether images differ from the training images as a whole by more than chance and than patients differ.
+
+    False if this cannot be told: with fewer than 20 different images, or fewer than 30 training patients of a class.
+    """
+    features = features[np.linspace(0, len(features) - 1, min(len(features), _MAX_ROWS_OF_SITE)).astype(int)]
+    features = np.unique(features, axis=0)
+    n_classes = np.count_nonzero(reference["class_count"])
+    n_patients = reference.get("n_patients", np.zeros(1))  # models of other versions may lack it
+    if len(features) < MIN_IMAGES or len(n_patients) < n_classes or n_patients.min() < _MIN_PATIENTS:
+        return False
     shift, n_dimensions = domain_shift(reference, features, mean, scale)
-    return shift > max(_SMALLEST_SHIFT, chi2.isf(_LEVEL, n_dimensions) / n_dimensions)
+    return not shift <= max(_SMALLEST_SHIFT, chi2.isf(_LEVEL, n_dimensions) / n_dimensions)  # NaN is shifted
 
 
 def domain_shift(
@@ -130,7 +142,7 @@ def domain_shift(
     reference : dict of ndarray
         Result of `fit_novelty`.
     features : ndarray of shape (n_samples, n_features)
-        Features of at least 20 images, at best one per patient. Of more than 500, 500 are used.
+        Features of the images, at best one per patient.
     mean, scale : ndarray of shape (n_features,)
         Standardization of the features.
 
@@ -138,21 +150,30 @@ def domain_shift(
     -------
     shift : float
         Squared length of the whitened shift, divided by its expectation without a domain shift: about 1 for images
-        like the training images. Differences between the class means are not counted, so that it does not depend on
-        the prevalence.
+        like the training images. The classes of the training images are mixed in the proportions that give the
+        smallest shift, so that it does not depend on the prevalence.
     n_dimensions : float
         Effective number of dimensions, the degrees of freedom of `shift`.
     """
-    features = np.unique(features, axis=0)
-    rows = np.linspace(0, len(features) - 1, min(len(features), _MAX_ROWS_OF_SITE)).astype(int)
-    white, means = _white(reference, (features[rows] - mean) / scale), reference["white_means"].astype(np.float64)
-    shift = white.mean(axis=0) - means[0]
+    white, means = _white(reference, (features - mean) / scale), reference["white_means"].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        center = white.mean(axis=0)
+        proportions = _proportions(means, center)
+        shift = center - proportions @ means
+        covariance = np.cov(white.T, bias=True)
+        variance = np.trace(covariance)
+        by_chance = variance * (1 / len(features) + (proportions**2 / reference["n_patients"]).sum())
+        return float(shift @ shift / by_chance), float(np.fmax(variance**2 / (covariance**2).sum(), 1))
+
+
+def _proportions(means: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Return the proportions of the classes whose mean is close to `center`."""
     between = (means[1:] - means[0]).T
-    shift = shift - between @ np.linalg.lstsq(between, shift, rcond=None)[0]
-    covariance = np.cov(white.T, bias=True)
-    variance = max(np.trace(covariance), np.finfo(float).tiny)
-    by_chance = variance * (1 / len(rows) + 1 / reference["n_patients"])
-    return float(shift @ shift / by_chance), float(max(variance**2 / max((covariance**2).sum(), 1e-300), 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        others = np.nan_to_num(between.T @ (center - means[0])) @ np.linalg.pinv(between.T @ between)
+    others = others.clip(0, 1)
+    others = others / max(others.sum(), 1)
+    return np.append(1 - others.sum(), others)
 
 
 def smallest_p_value(reference: dict[str, np.ndarray]) -> float:
@@ -197,7 +218,8 @@ def _directions(n_features: int) -> np.ndarray:
 def _penalty(inputs: np.ndarray) -> np.ndarray:
     """Return equal penalties for all directions, proportional to their mean variance, and 0 for the intercept."""
     variance = inputs[:, :-1].var(axis=0).mean()
-    penalty = np.full(inputs.shape[1], _RIDGE * len(inputs) * variance if variance > 0 else 1.0)
+    varies = variance > np.finfo(np.float32).eps
+    penalty = np.full(inputs.shape[1], _RIDGE * len(inputs) * variance if varies else 1.0)
     penalty[-1] = 0
     return penalty
 

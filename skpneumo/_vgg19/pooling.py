@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import normalize
+from sklearn.utils.extmath import row_norms
 
 from skpneumo import _keras
 
@@ -39,7 +39,9 @@ def average_over_grid(maps: Any, matrix: np.ndarray) -> Any:
 
 def normalized(features: np.ndarray, norm: str | None) -> np.ndarray:
     """Scale each row to unit norm in place; return the rows. Without `norm`, they do not change."""
-    return features if norm is None or not len(features) else normalize(features, norm, copy=False)
+    if norm is not None:
+        features /= np.maximum(row_norms(features), SMALLEST_NORM)[:, np.newaxis]
+    return features
 
 
 def normalized_tensor(features: Any, norm: str | None) -> Any:

@@ -437,3 +437,9 @@ def test_adapt_without_class_weights_aims_at_accuracy(separated):
     clf = PneumoniaClassifier(class_weight=None).fit(overlapping, y)
     adapted = clf.adapt(overlapping[:100], y[:100])
     np.testing.assert_allclose(expit(adapted.decision_function(overlapping[:100])).mean(), y[:100].mean(), atol=0.02)
+
+
+def test_adapt_uses_the_views_of_prediction(paths, y):
+    clf = PneumoniaClassifier(**TINY, n_views=2, n_views_predict=3).fit(paths, y)
+    adapted = clf.adapt(paths, prevalence=0.3)
+    assert adapted.predict_proba(paths)[:, 1].mean() == pytest.approx(0.3, abs=1e-6)

@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from skpneumo._heads.novelty import domain_shift, fit_novelty, is_shifted, p_values
+from skpneumo._heads.domain_adaptation import fit_reference
+from skpneumo._heads.novelty import fit_novelty, is_shifted, p_values
 
 
 def similar_images(random, n_patients, n_features, n_each=2, axes=None):
@@ -200,7 +201,7 @@ def test_noise_is_novel_and_synthetic_images_are_not(matrix, xrays, random):
 def classes_and_reference(random):
     X, codes = random.standard_normal((400, 60)), np.arange(400) % 2
     X[:, 0] += 4 * codes
-    return X, codes, fit_novelty(X[:300], np.arange(300), codes[:300])
+    return X, codes, fit_reference(X[:300], codes[:300], 2, np.ones(300), np.arange(300))
 
 
 @pytest.mark.parametrize("positive", [0.1, 0.5, 0.9])
@@ -221,13 +222,30 @@ def test_domain_shift_is_found_although_each_image_is_ordinary(random):
 
 def test_few_features_of_ordinary_images_are_rarely_shifted(random):
     X = random.standard_normal((4000, 4))
-    reference = fit_novelty(X[:1000], np.arange(1000), np.arange(1000) % 2)
+    reference = fit_reference(X[:1000], np.arange(1000) % 2, 2, np.ones(1000), np.arange(1000))
     sets = X[1000:].reshape(100, 30, 4)
     assert sum(is_shifted(reference, some, np.zeros(4), np.ones(4)) for some in sets) <= 2
 
 
-def test_domain_shift_counts_copies_of_an_image_once(random):
-    X, _, reference = classes_and_reference(random)
-    shift = domain_shift(reference, X[300:330], np.zeros(60), np.ones(60))
-    copies = np.repeat(X[300:330], 5, axis=0)
-    assert domain_shift(reference, copies, np.zeros(60), np.ones(60)) == pytest.approx(shift)
+def fitted_on_two_classes(random, n, n_features=200):
+    y = np.arange(n) % 2
+    X = random.standard_normal((n, n_features))
+    X[:, :5] += 2 * y[:, None]
+    return X, y
+
+
+@pytest.mark.parametrize("rows", ["positive", "negative", "all"])
+def test_set_of_one_class_is_not_shifted(random, rows):
+    X, y = fitted_on_two_classes(random, 1000)
+    reference = fit_reference(X[:300], y[:300], 2, np.ones(300), np.arange(300))
+    new = X[300:][{"positive": y[300:] == 1, "negative": y[300:] == 0, "all": slice(None)}[rows]]
+    assert not is_shifted(reference, new, np.zeros(200), np.ones(200))
+
+
+def test_few_different_images_or_training_patients_are_not_shifted(random):
+    X, y = fitted_on_two_classes(random, 300)
+    reference = fit_reference(X, y, 2, np.ones(300), np.arange(300))
+    assert not is_shifted(reference, np.repeat(X[:19] + 5, 9, axis=0), np.zeros(200), np.ones(200))
+    assert is_shifted(reference, X[:20] + 5, np.zeros(200), np.ones(200))
+    few = fit_reference(X[:50], y[:50], 2, np.ones(50), np.arange(50))
+    assert not is_shifted(few, X[:20] + 5, np.zeros(200), np.ones(200))
