@@ -154,6 +154,7 @@ plt.show()
 # the baseline. Class weights, samplers and a tuned threshold all predict the rare class more often. Class weights are
 # the default, because the labels of ``predict`` then do not depend on the prevalence in the training data, and the
 # probabilities of ``predict_proba`` remain calibrated. To reach a certain sensitivity or specificity, **choose a
-# threshold**: it can be reported, changed later, and does not affect calibration. Samplers have no advantage here.
+# threshold**: it can be reported, changed later, and does not affect calibration. Samplers have no advantage over class
+# weights here.
 
 folder.cleanup()
