@@ -35,9 +35,9 @@ settings = {"weights": None, "n_layers": 4, "image_size": 96}
 # Extract features, then search
 # -----------------------------
 # Within ``joblib.parallel_config("dask")``, ``fit_transform`` sends paths to the workers and stores the features they
-# return. The search runs on the feature matrix, so its tasks need neither images nor TensorFlow. A matrix has no file
-# names, so the patients are passed as groups. The function and the ``__main__`` guard are needed because the worker
-# processes import this script.
+# return. The search runs on the feature matrix, so its tasks need neither images nor TensorFlow. The matrix has one
+# view per image, without augmentation. It has no file names, so the patients are passed as groups. The function and the
+# ``__main__`` guard are needed because the worker processes import this script.
 
 
 def search_on_a_cluster(folder):

@@ -124,11 +124,11 @@ _ = ThresholdDisplay.from_estimator(clf, X_test, y_test)
 # Training curve
 # --------------
 # A linear probe is solved directly and has no epochs. A dense layer is trained in epochs; early stopping evaluates each
-# epoch on held-out patients, including copies of their images changed as at another site. Augmented views of the
-# training images make the model robust to such changes.
+# epoch on held-out patients, including copies of their images changed as at another site. The augmented views of the
+# training images, which are used by default, make the model robust to such changes.
 
 dense = PneumoniaClassifier(
-    weights, **settings, n_views=4, hidden_layer_sizes=(32,), early_stopping=True, max_iter=60, random_state=0
+    weights, **settings, hidden_layer_sizes=(32,), early_stopping=True, max_iter=60, random_state=0
 )
 _ = TrainingCurveDisplay.from_estimator(dense.fit(X_train, y_train))
 

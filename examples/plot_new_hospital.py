@@ -61,9 +61,9 @@ plt.show()
 # %%
 # Without adaptation
 # ------------------
-# At the second hospital, the model still ranks most positive cases above the negative ones. But most negative cases are
-# now above the threshold. Augmented views and normalized features, the defaults, would hide this effect; they are
-# switched off.
+# At the second hospital, the model warns that the images differ from the training images as a whole. It still ranks
+# most positive cases above the negative ones, but most negative cases are now above the threshold. Augmented views and
+# normalized features, the defaults, would hide this effect; they are switched off.
 
 store = tempfile.TemporaryDirectory()
 clf = PneumoniaClassifier(weights=None, n_layers=4, image_size=96, n_views=1, norm=None, memory=store.name)

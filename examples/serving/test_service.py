@@ -489,7 +489,7 @@ def test_tuned_threshold_is_reported_with_the_scored_class(label, xrays, tmp_pat
 
 
 def test_classifier_has_a_threshold_and_calibration_has_none(clf, xrays, tmp_path):
-    assert loaded(clf, tmp_path).card()["threshold"] == {"class": "1", "probability": 0.5}
+    assert loaded(clf, tmp_path).card()["threshold"] == {"class": "1", "probability": clf.threshold_}
     assert loaded(wrapped("calibrated", clf, xrays), tmp_path).card()["threshold"] is None
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from skpneumo import PneumoniaClassifier
 from tests.benchmarks import fresh
-from tests.benchmarks.data import Setting
+from tests.benchmarks.data import HEAD, Setting
 from tests.benchmarks.table import Measurement, Row, compare
 
-SETTINGS = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 8, "n_jobs": 2}
+SETTINGS = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 8, "norm": None, "n_jobs": 2}
 N_FEATURES = 64 * 8 * 8
 MEGABYTE = 1_000_000
 
@@ -49,7 +49,7 @@ def memory_of_fits(n_fits: int) -> tuple[float, float]:
 
     def fit(times: int) -> float:
         for i in range(times):
-            PneumoniaClassifier(**heads[i % 2]).fit(X, y)
+            PneumoniaClassifier(**HEAD, **heads[i % 2]).fit(X, y)
         gc.collect()
         return process_memory("VmRSS")
 
@@ -77,7 +77,7 @@ def growth_of_peak(setting: Setting, name: str) -> Measurement:
 
 def peak_of_fit(folder: str, n_images: int, memory: str | None) -> float:
     paths = [os.path.join(folder, f"{i}.png") for i in range(n_images)]
-    PneumoniaClassifier(**SETTINGS, memory=memory).fit(paths, np.arange(n_images) % 2)
+    PneumoniaClassifier(**SETTINGS, **HEAD, memory=memory).fit(paths, np.arange(n_images) % 2)
     return process_memory("VmHWM")
 
 

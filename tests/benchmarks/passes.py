@@ -74,7 +74,8 @@ def against_forward_pass(setting: Setting) -> Measurement:
 
 
 def _features(paths: list[str], memory: str) -> np.ndarray:
-    return VGG19Features(weights=None, image_size=SIDE, memory=memory, n_jobs=-1).fit_transform(paths)
+    features = VGG19Features(weights=None, n_layers=16, image_size=SIDE, norm=None, memory=memory, n_jobs=-1)
+    return features.fit_transform(paths)
 
 
 def _backbone() -> Any:

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from skpneumo import PneumoniaClassifier
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._keras import keras as import_keras
-from tests.benchmarks.data import Setting, large_images, search
+from tests.benchmarks.data import HEAD, Setting, large_images, search
 from tests.benchmarks.table import Measurement, Row, compare, number, seconds
 
 LEARNING_RATES = [0.001, 0.0001]
@@ -32,7 +32,15 @@ def whole_search(setting: Setting) -> Measurement:
 
     def ours(memory: str) -> None:
         clf = PneumoniaClassifier(
-            None, image_size=side, memory=memory, hidden_layer_sizes=(UNITS,), max_iter=EPOCHS, batch_size=BATCH
+            None,
+            n_layers=16,
+            image_size=side,
+            norm=None,
+            **HEAD,
+            memory=memory,
+            hidden_layer_sizes=(UNITS,),
+            max_iter=EPOCHS,
+            batch_size=BATCH,
         )
         search(clf, {"learning_rate_init": LEARNING_RATES}, paths, y, folds=FOLDS)
 

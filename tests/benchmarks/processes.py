@@ -11,7 +11,7 @@ import numpy as np
 from skpneumo import PneumoniaClassifier
 from skpneumo._vgg19.backbone import Backbone
 from tests.benchmarks import fresh
-from tests.benchmarks.data import Setting, large_images, search
+from tests.benchmarks.data import HEAD, Setting, large_images, search
 from tests.benchmarks.table import Measurement, Row, compare, seconds
 
 ALPHAS = [0.005, 0.05, 0.5, 5.0]
@@ -65,12 +65,13 @@ def _searches(setting: Setting) -> tuple[int, list[tuple[float, int]], list[tupl
 
 
 def _settings(setting: Setting) -> dict[str, Any]:
-    return {"weights": None, **setting.pick({"n_layers": 8, "image_size": 112}, {"n_layers": 16, "image_size": 224})}
+    size = setting.pick({"n_layers": 8, "image_size": 112}, {"n_layers": 16, "image_size": 224})
+    return {"weights": None, "norm": None, **size}
 
 
 def seconds_of_search(folder: str, memory: str, n_jobs: int, settings: dict[str, Any]) -> float:
     paths = sorted(map(str, Path(folder).iterdir()))
-    clf = CountingClassifier(**settings, memory=memory)
+    clf = CountingClassifier(**settings, **HEAD, memory=memory)
     return seconds(search, clf, {"alpha": ALPHAS}, paths, np.arange(len(paths)) % 2, n_jobs=n_jobs)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from skpneumo import PneumoniaClassifier
 from skpneumo.exceptions import LeakageWarning
 from skpneumo.reporting import report
-from tests.benchmarks.data import Setting, large_images
+from tests.benchmarks.data import HEAD, Setting, large_images
 from tests.benchmarks.table import Measurement, Row, compare, seconds
 
 
@@ -20,7 +20,8 @@ def rows(setting: Setting) -> list[Row]:
 def report_time(setting: Setting) -> Measurement:
     n_images = setting.pick(200, 1_000)
     paths, y = large_images(setting, n_images)
-    clf = PneumoniaClassifier(None, memory=None).fit(paths[:32], y[:32])
+    clf = PneumoniaClassifier(None, n_layers=16, image_size=224, norm=None, **HEAD, memory=None)
+    clf.fit(paths[:32], y[:32])
     clf.predict(paths[:32])
     page = os.path.join(setting.new_folder(), "report.html")
     groups = np.arange(n_images)

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo.datasets import load_chest_xrays
-from tests.benchmarks.data import ALPHAS, Setting, large_images, search, settle, small_images, small_settings
+from tests.benchmarks.data import ALPHAS, HEAD, Setting, large_images, search, settle, small_images, small_settings
 from tests.benchmarks.table import Measurement, Row, compare, seconds
 
 TOL = 1e-5  # reachable in float32; the gradients in the note should be similar
@@ -41,15 +41,15 @@ def rows(setting: Setting) -> list[Row]:
 def cold(setting: Setting) -> Measurement:
     paths, y = large_images(setting, setting.pick(120, 1_000))
     settings = setting.pick({"n_layers": 4, "image_size": 96}, {"n_layers": 16, "image_size": 224})
-    settings = {"weights": None, "n_jobs": -1, **settings}
+    settings = {"weights": None, "norm": None, "n_jobs": -1, **settings}
     grid = {"alpha": ALPHAS}
 
     def ours(memory: str) -> None:
-        search(PneumoniaClassifier(**settings, memory=memory), grid, paths, y)
+        search(PneumoniaClassifier(**settings, **HEAD, memory=memory), grid, paths, y)
 
     def separately(memory: str) -> None:
         VGG19Features(**settings, memory=memory).fit_transform(paths)
-        search(PneumoniaClassifier(**settings, memory=memory), grid, paths, y)
+        search(PneumoniaClassifier(**settings, **HEAD, memory=memory), grid, paths, y)
 
     settle()
     VGG19Features(**settings, memory=None).fit_transform(paths[:1])
@@ -65,7 +65,7 @@ def cold(setting: Setting) -> Measurement:
 def probe(setting: Setting, n_threads: int | None = None) -> Measurement:
     """Compare with scikit-learn on all BLAS threads, or on one, which is often faster for small matrices."""
     paths, y, matrix, memory = small_images(setting)
-    clf = PneumoniaClassifier(**small_settings(setting), memory=memory)
+    clf = PneumoniaClassifier(**small_settings(setting), **HEAD, memory=memory)
     description = "synthetic X-rays, untrained network"
     return _probe(clf, paths, matrix, y, 1 if setting.quick and not n_threads else 2, description, n_threads)
 
@@ -79,12 +79,13 @@ def probe_on_real_images(setting: Setting) -> Measurement:
         "weights": shared / "weights" / "vgg19_imagenet_first_8_layers.npz",
         "n_layers": 8,
         "image_size": setting.pick(64, 224),
+        "norm": None,
         "memory": setting.new_folder(),
         "n_jobs": -1,
     }
     matrix = VGG19Features(**settings).fit_transform(paths)
     description = "real X-rays, first 8 ImageNet layers"
-    return _probe(PneumoniaClassifier(**settings), paths, matrix, y, 2, description, n_threads=1)
+    return _probe(PneumoniaClassifier(**settings, **HEAD), paths, matrix, y, 2, description, n_threads=1)
 
 
 def _probe(
@@ -160,6 +161,7 @@ def dense(setting: Setting) -> Measurement:
     epochs, candidates = setting.pick(5, 20), [0.01, 0.1]
     clf = PneumoniaClassifier(
         **small_settings(setting),
+        **HEAD,
         memory=memory,
         hidden_layer_sizes=(UNITS,),
         batch_size=BATCH,

@@ -37,6 +37,7 @@ from PIL import Image
 from skpneumo import PneumoniaClassifier
 from skpneumo.datasets import load_chest_xrays, make_chest_xrays
 from tests.benchmarks import fresh, machine
+from tests.benchmarks.data import HEAD
 from tests.benchmarks.memory import process_memory
 from tests.benchmarks.table import number
 
@@ -104,7 +105,8 @@ def prepare(options: argparse.Namespace, folder: str) -> tuple[str, str]:
     else:
         X, y = make_chest_xrays(60, os.path.join(folder, "images"), image_size=1000, random_state=0, return_X_y=True)
     paths = [str(path) for path in X.ravel()]
-    clf = PneumoniaClassifier(options.weights, n_layers=options.n_layers, image_size=options.image_size, memory=None)
+    size = {"n_layers": options.n_layers, "image_size": options.image_size}
+    clf = PneumoniaClassifier(options.weights, **size, norm=None, **HEAD, memory=None)
     listing, model = os.path.join(folder, "images.json"), os.path.join(folder, "model.joblib")
     Path(listing).write_text(json.dumps(paths))
     joblib.dump(clf.fit(paths[:N_FITTED], y[:N_FITTED]), model)

@@ -14,7 +14,7 @@ from skpneumo import PneumoniaClassifier
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._vgg19.backbone import backbone
 from tests.benchmarks import fresh
-from tests.benchmarks.data import Setting, large_images
+from tests.benchmarks.data import HEAD, Setting, large_images
 from tests.benchmarks.table import Measurement, Row, compare, seconds
 
 SIDE = 224
@@ -91,7 +91,8 @@ def _warm(setting: Setting) -> tuple[Iterator[str], PneumoniaClassifier, Any]:
 
 def _model(memory: str) -> PneumoniaClassifier:
     random = np.random.RandomState(0)
-    return PneumoniaClassifier(None, image_size=SIDE, memory=memory).fit(random.rand(20, 8_192), np.arange(20) % 2)
+    clf = PneumoniaClassifier(None, n_layers=16, image_size=SIDE, norm=None, **HEAD, memory=memory)
+    return clf.fit(random.rand(20, 8_192), np.arange(20) % 2)
 
 
 def _backbone() -> Any:

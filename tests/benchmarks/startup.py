@@ -14,7 +14,7 @@ import numpy as np
 
 from skpneumo import PneumoniaClassifier
 from tests.benchmarks import fresh
-from tests.benchmarks.data import Setting
+from tests.benchmarks.data import HEAD, Setting
 from tests.benchmarks.table import Measurement, Row, compare
 
 FILES = """
@@ -53,7 +53,8 @@ def importing(setting: Setting) -> Measurement:
 
 def loading(setting: Setting) -> Measurement:
     random = np.random.RandomState(0)
-    clf = PneumoniaClassifier(None).fit(random.rand(40, 8_192), np.arange(40) % 2)
+    clf = PneumoniaClassifier(None, n_layers=16, image_size=224, norm=None, **HEAD)
+    clf.fit(random.rand(40, 8_192), np.arange(40) % 2)
     file = os.path.join(setting.new_folder(), "model.joblib")
     joblib.dump(clf, file)
     imports = f"import joblib\n{dependency_imports()}"

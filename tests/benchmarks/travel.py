@@ -24,7 +24,8 @@ import json, os, sys
 import joblib
 from skpneumo import PneumoniaClassifier
 folder, weights, size, train, labels, images = json.loads(sys.argv[1])
-common = dict(weights=weights, n_layers=8, image_size=size, precision="float32", memory=folder + "/store")
+features = dict(weights=weights, n_layers=8, image_size=size, norm=None, precision="float32", memory=folder + "/store")
+common = dict(**features, n_views=1, alpha=0.05, class_weight=None)
 heads = {
     "probe": {},
     "dense": dict(hidden_layer_sizes=(64,), max_iter=20),

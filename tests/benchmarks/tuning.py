@@ -14,7 +14,7 @@ from skpneumo import PneumoniaClassifier
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._keras import keras as import_keras
 from tests.benchmarks import fresh, machine
-from tests.benchmarks.data import Setting, large_images, search, small_images, small_settings
+from tests.benchmarks.data import HEAD, Setting, large_images, search, small_images, small_settings
 from tests.benchmarks.memory import MEGABYTE, SETTINGS, _images, process_memory
 from tests.benchmarks.table import Measurement, Row, compare, seconds
 
@@ -40,7 +40,10 @@ def epoch(setting: Setting, precision: str) -> Measurement:
     memory = setting.new_folder()
     settings = {
         "weights": None,
+        "n_layers": 16,
         "image_size": side,
+        "norm": None,
+        **HEAD,
         "memory": memory,
         "n_trainable_layers": N_TRAINABLE,
         "batch_size": BATCH,
@@ -97,11 +100,11 @@ def views(setting: Setting) -> Measurement:
     n_images = setting.pick(40, 100)
     paths, y = large_images(setting, 4 * n_images)
     side = setting.pick(112, 224)
-    settings = {"weights": None, "image_size": side}
-    PneumoniaClassifier(**settings, memory=None).fit(paths[:16], y[:16])
+    settings = {"weights": None, "n_layers": 16, "image_size": side, "norm": None, **HEAD, "memory": None}
+    PneumoniaClassifier(**settings).fit(paths[:16], y[:16])
 
     def fit(n: int, n_views: int) -> float:
-        clf = PneumoniaClassifier(**settings, memory=setting.new_folder(), n_views=n_views)
+        clf = PneumoniaClassifier(**settings | {"n_views": n_views, "memory": setting.new_folder()})
         return seconds(clf.fit, paths[:n], y[:n])
 
     return compare(
@@ -115,7 +118,8 @@ def views(setting: Setting) -> Measurement:
 
 def search_of_views(setting: Setting) -> Measurement:
     paths, y, _, memory = small_images(setting)
-    clf = PneumoniaClassifier(**small_settings(setting), memory=memory, n_views=4)
+    head = HEAD | {"n_views": 4, "plain_weight": 0.25}
+    clf = PneumoniaClassifier(**small_settings(setting), **head, memory=memory)
     cold = seconds(clf.fit, paths, y)
     return compare(
         lambda: seconds(search, clf, {"alpha": ALPHAS}, paths, y),
@@ -143,8 +147,8 @@ def growth_of_peak(setting: Setting) -> Measurement:
 
 def peak_of_tuning(folder: str, n_images: int, memory: str) -> float:
     paths = [os.path.join(folder, f"{i}.png") for i in range(n_images)]
-    settings = SETTINGS | {"n_layers": 3, "pool_grid": 1}
-    clf = PneumoniaClassifier(**settings, memory=memory, n_views=2, n_trainable_layers=1, tune_max_iter=1)
+    settings = SETTINGS | HEAD | {"n_layers": 3, "pool_grid": 1, "n_views": 2}
+    clf = PneumoniaClassifier(**settings, memory=memory, n_trainable_layers=1, tune_max_iter=1)
     clf.fit(paths, np.arange(n_images) % 2)
     return process_memory("VmHWM")
 
@@ -165,11 +169,11 @@ def growth_of_fits(setting: Setting) -> Measurement:
 
 def memory_of_fits(folder: str, memory: str, n_fits: int) -> tuple[float, float]:
     paths = [os.path.join(folder, f"{i}.png") for i in range(40)]
-    settings = {"weights": None, "n_layers": 4, "image_size": 32, "pool_grid": 2, "memory": memory, "random_state": 0}
+    settings = {"weights": None, "n_layers": 4, "image_size": 32, "pool_grid": 2, "norm": None, "memory": memory}
 
     def fit(times: int) -> float:
         for _ in range(times):
-            clf = PneumoniaClassifier(**settings, n_trainable_layers=2, tune_max_iter=1)
+            clf = PneumoniaClassifier(**settings, **HEAD, n_trainable_layers=2, tune_max_iter=1, random_state=0)
             clf.fit(paths, np.arange(40) % 2)
         gc.collect()
         return process_memory("VmRSS")

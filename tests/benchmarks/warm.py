@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from skpneumo import PneumoniaClassifier, VGG19Features
-from tests.benchmarks.data import Setting, large_images, settle, small_settings
+from tests.benchmarks.data import HEAD, Setting, large_images, settle, small_settings
 from tests.benchmarks.table import Measurement, Row, compare, seconds
 
 ALPHA = 1_000.0  # the solver converges at once, so that the overhead dominates
@@ -55,4 +55,4 @@ def _stored(setting: Setting) -> tuple[list[str], np.ndarray, np.ndarray, Pneumo
     settle()
     settings = {**small_settings(setting), "memory": setting.new_folder()}
     matrix = VGG19Features(**settings, n_jobs=-1).fit_transform(paths)
-    return paths, y, matrix, PneumoniaClassifier(**settings, alpha=ALPHA).fit(paths, y)
+    return paths, y, matrix, PneumoniaClassifier(**settings, **HEAD | {"alpha": ALPHA}).fit(paths, y)
