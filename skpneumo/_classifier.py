@@ -47,7 +47,7 @@ from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
-from skpneumo._utils.messages import list_values
+from skpneumo._utils.messages import list_values, stacklevel_of_user
 from skpneumo._utils.progress import progress_bar
 from skpneumo.exceptions import DomainShiftWarning
 
@@ -987,13 +987,13 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     def _warn_of_domain_shift(self, features: np.ndarray) -> None:
         is_told = not self.reference_ or "stated_share" in self.reference_
         if not is_told and is_shifted(self.reference_, features, self.feature_mean_, self.feature_scale_):
-            # The text is constant, so that Python shows it once.
+            # The text is constant, so that Python shows it once for each line of the user.
             warnings.warn(
                 "These images differ from the training images as a whole, such as images of another site: predictions "
                 "may be less accurate, and probabilities less calibrated. Adapt the model to the site with 'adapt', "
                 "preferably with 20 to 100 labels, and evaluate it there.",
                 DomainShiftWarning,
-                stacklevel=3,
+                stacklevel=stacklevel_of_user(),
             )
 
     def _labels(self, logits: np.ndarray) -> np.ndarray:

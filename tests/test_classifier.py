@@ -403,12 +403,16 @@ def test_predict_or_abstain_raises_on_level_below_the_smallest_p_value(clf, path
         clf.predict_or_abstain(paths, level=0.5)
 
 
-def test_prediction_warns_of_images_that_differ_as_a_whole(clf, paths, y, xrays):
-    brighter = [Image.fromarray(np.asarray(Image.open(path).convert("L")) // 3 + 150) for path in paths]
-    with pytest.warns(DomainShiftWarning, match=r"differ from the training images as a whole.*adapt"):
-        clf.set_params(norm=None).fit(paths, y).predict_proba(brighter)
+def test_prediction_warns_at_the_line_of_the_user_of_images_that_differ_as_a_whole(random):
+    X, y = random.standard_normal((200, 30)), np.arange(200) % 2
+    X[:, 0] += 3 * y
+    clf = PneumoniaClassifier().fit(X[:100], y[:100])
+    for method in (clf.predict, clf.predict_proba, clf.decision_function, clf.predict_or_abstain):
+        with pytest.warns(DomainShiftWarning, match=r"differ from the training images as a whole.*adapt") as record:
+            method(X[100:] + 1)
+        assert record[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        clf.predict(paths)
-        clf.predict(brighter[:19])
-        clf.adapt(brighter, prevalence=0.5).predict(brighter)
+        clf.predict(X[100:])
+        clf.predict(X[100:119] + 1)
+        clf.adapt(X[100:] + 1, y[100:]).predict(X[100:] + 1)

@@ -1,5 +1,6 @@
 """Text for errors and warnings: lists and values of limited length."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,3 +44,11 @@ def plain(value: Any) -> Any:
 def shortened(text: str, max_length: int = 300) -> str:
     """Replace the middle of a long text by an ellipsis."""
     return text if len(text) <= max_length else f"{text[: max_length // 2]}...{text[-max_length // 2 :]}"
+
+
+def stacklevel_of_user() -> int:
+    """Return the `stacklevel` of a warning in the caller that refers to the first line outside this package."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
+        frame, level = frame.f_back, level + 1
+    return level
