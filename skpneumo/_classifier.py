@@ -151,18 +151,18 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         linear probe, which has a unique solution, is solved again.
     class_weight : dict, "balanced" or None, default="balanced"
         Weights associated with classes in the loss, as in scikit-learn. "balanced" makes `predict` independent of the
-        prevalence in the training data, which differs between sites; `predict_proba` still refers to it, see
-        `prior_correction`. "balanced" takes `sample_weight` into
-        account and, in `partial_fit`, the class counts of all calls so far. With a sampler, it is not used.
+        prevalence in the training data, which differs between sites; `predict_proba` is corrected to it, see
+        `prior_correction`. "balanced" takes `sample_weight` into account and, in `partial_fit`, the class counts of all
+        calls so far. With a sampler, it is not used.
     sampler : {"over", "under", "smote"}, sampler or None, default=None
         Resample the training images by their features, once for the linear probe and in each epoch otherwise: "over"
         draws rare classes more often, "under" draws frequent classes less often, "smote" interpolates between
         neighbors. Samplers of imbalanced-learn are supported; with trainable layers, only those that select images.
         Held-out images are never resampled, and images of zero weight are not drawn.
     prior_correction : bool, default=True
-        Whether `predict_proba` refers to the prevalence in the training data even with class weights or a sampler: the
-        intercepts are solved again on all views of the original training images. `predict` and `decision_function` are
-        not affected.
+        Whether `predict_proba` is corrected to the prevalence in the training data if there are class weights or a
+        sampler: the intercepts are solved again on all views of the original training images. `predict` and
+        `decision_function` are not affected.
     memory : "auto", None, path or joblib.Memory, default="auto"
         Where features are cached. "auto" is the folder in the environment variable ``SKPNEUMO_CACHE``, or else the user
         cache folder. For a ``joblib.Memory``, use its location. If None, features are not cached.
@@ -232,8 +232,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     seen_ : dict of str to ndarray
         Short digests of the training images and salted digests of their patients, used by `score` to detect leakage.
     threshold_ : float or None
-        Probability of ``classes_[1]`` above which `predict` returns it: 0.5 unless `prior_correction` or `adapt`
-        shifts the probabilities. None for more than two classes.
+        Probability of ``classes_[1]`` above which `predict` returns it: with the default parameters, near the
+        prevalence in the training data; 0.5 without class weights, sampler and `adapt`. None for more than two classes.
     training_summary_ : dict
         Data of the last call to `fit` or `partial_fit`: "kind" ("images" or "features"), "n_images",
         "n_images_by_class", "n_patients" and "n_patients_by_class" (None if unknown), "n_held_out" (validation images),
@@ -480,8 +480,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Warns
         -----
         DomainShiftWarning
-            If there are at least 20 images, and they differ from the training images as a whole. A copy from `adapt`
-            does not warn.
+            If at least 20 images differ as a whole from the training images, of which at least 30 patients of each
+            class are required. An adapted copy does not warn, even at a third site. No warning does not mean that there
+            is no domain shift.
         """
         check_is_fitted(self)
         features, n_views = self._rows(X, self.n_views_predict)
@@ -544,15 +545,14 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     def predict_set(self, X: Any, *, alpha: float = 0.1) -> np.ndarray:
         """Predict sets of classes that contain the true class of most images of each class.
 
-        For new images from the source of the images in `conformalize`, the set of at least ``1 - alpha`` of the images
-        of each class contains this class; see Notes of `conformalize` for the conditions. For two classes, there are
+        For new images from the source of the images in `conformalize`, at least ``1 - alpha`` of the images of each
+        class have this class in their set; see Notes of `conformalize` for the conditions. For two classes, there are
         four possible sets:
 
         - only ``classes_[0]``, or only ``classes_[1]``: the image is similar to images of this class only.
         - both: the probabilities do not separate the classes at this `alpha`.
-        - neither: each class has a probability lower than for almost all of its images in `conformalize`, such as 0.5
-          if the classes are well separated. The image is unusual, or one of the at most `alpha` of its class that are
-          left out.
+        - neither: each class has a probability lower than for almost all of its images in `conformalize`. The image is
+          unusual, or one of the at most `alpha` of its class that are left out.
 
         Parameters
         ----------
@@ -648,15 +648,16 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     def adapt(self, X: Any, y: Any = None, *, prevalence: Any = None) -> "PneumoniaClassifier":
         """Return a copy adapted to images of another site, with or without labels.
 
-        With labels, fit a slope and a shift of the logits, shrunk towards those of the model. This is the most reliable
-        adaptation; 20 to 100 labels are sufficient.
+        With labels, fit a slope and a shift of the logits, shrunk towards those of the model. This does not depend on
+        assumptions about the logits; preferably 50 to 100 labels.
 
         Without labels, but with a stated prevalence, adapt the standardization of the features, for two classes only if
         the logits show that the threshold has to change. If the features differ from the training images by no more
         than chance, it does not change.
 
-        With neither, estimate the prevalence from the logits of two classes, and shift them if that certainly increases
-        the balanced accuracy. If the images do not determine the prevalence, warn and return the model unchanged.
+        With neither, estimate the prevalence from the logits of two classes, and shift them if that increases the
+        balanced accuracy with a probability of 95 %. If the images do not determine the prevalence, warn and return a
+        copy with the same predictions.
 
         Parameters
         ----------
@@ -667,19 +668,19 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             Class labels of these images, of every class.
         prevalence : float or array-like of shape (n_classes,), default=None
             Proportion of ``classes_[1]`` or of each class at the site. Without `y`, it must be the proportion among
-            these images; an error of 0.1 can cost several points of balanced accuracy. If None, use the proportions in
-            `y` or an estimate.
+            these images; a wrong value makes the probabilities wrong and can cost accuracy. If None, use the
+            proportions in `y` or an estimate.
 
         Returns
         -------
         PneumoniaClassifier
             Copy with new `coefs_`, `intercepts_`, `feature_mean_`, `feature_scale_` and `prior_shift_`, as far as they
-            are adapted, and without `conformal_scores_`. `predict` aims at balanced accuracy if it does so in the
-            model. Probabilities refer to the prevalence of the site unless ``prior_correction=False``. The class
-            proportions are stored as ``reference_["stated_share"]``, the 95 % interval of an estimated prevalence as
-            ``reference_["prevalence_interval"]``, and the number of labels of each class as
-            ``reference_["label_count"]``. The training of an adapted copy cannot be continued, but it can be adapted
-            again.
+            are adapted, and without `conformal_scores_`. `predict` aims at balanced accuracy, or with `y` at
+            what `class_weight` implies. Probabilities refer to the prevalence of the site unless
+            ``prior_correction=False``. The class proportions are stored as ``reference_["stated_share"]``, the 95 %
+            interval of an estimated prevalence as ``reference_["prevalence_interval"]``, and the number of labels of
+            each class as ``reference_["label_count"]``. The training of an adapted copy cannot be continued, but it can
+            be adapted again.
 
         Raises
         ------
@@ -764,7 +765,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Notes
         -----
         This is split conformal prediction with separate scores for each class (Mondrian). For new patients of the same
-        site, the set of at least ``1 - alpha`` of the images of each class contains this class, on average over
+        site, at least ``1 - alpha`` of the images of each class have this class in their set, on average over
         samples of images for `conformalize`, whatever the prevalence. For a single sample, the proportion varies: with
         100 images of a class and ``alpha=0.1``, it is between 0.85 and 0.94 in nine of ten samples.
 
@@ -863,10 +864,10 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Returns
         -------
         ndarray of shape (n_samples,), float64
-            Empirical p-values, at least ``1 / (n + 1)`` with n training images. For new patients from the source of the
-            training images, about 1 % of the p-values are at most 0.01. A small p-value indicates another kind of
-            image, such as a photograph or a lateral view, or a site with different equipment. A large p-value does not
-            imply a correct prediction. A copy from `adapt` uses its adapted standardization.
+            Empirical p-values, at least ``1 / (n + 1)`` with n training images, at most 2,000. For new patients from
+            the source of the training images, about 1 % of the p-values are at most 0.01. A small p-value indicates
+            another kind of image, such as a photograph or a lateral view. It rarely detects another site. A large
+            p-value does not imply a correct prediction. A copy from `adapt` uses its adapted standardization.
         """
         return self._novelty(self.features(X))
 
@@ -991,7 +992,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             warnings.warn(
                 "These images differ from the training images as a whole, such as images of another site: predictions "
                 "may be less accurate, and probabilities less calibrated. Adapt the model to the site with 'adapt', "
-                "preferably with 20 to 100 labels, and evaluate it there.",
+                "preferably with 50 to 100 labels, and evaluate it there.",
                 DomainShiftWarning,
                 stacklevel=stacklevel_of_user(),
             )

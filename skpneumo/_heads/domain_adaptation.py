@@ -199,7 +199,7 @@ def estimate_site(logits: np.ndarray, reference: Reference, stated: float | None
 
 def undetermined(site: SiteEstimate | None, n_images: int) -> str:
     """Return the reason why the prevalence of the images of a site is not estimated, and what to do."""
-    remedy = "pass y, labels of 20 to 100 images, or the prevalence"
+    remedy = "pass y, labels of 50 to 100 images, or the prevalence"
     if site is None:
         return (
             "The prevalence is not estimated: it requires two classes that the model separates, both of them in the "

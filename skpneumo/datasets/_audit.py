@@ -23,7 +23,7 @@ from skpneumo.datasets._measure import DISEASE_DEPENDENT, Measured, measure
 _COLUMNS = ("check", "kind", "n", "auc", "lower", "upper", "verdict", "images")
 _ALPHA = 0.05  # error rate of all intervals together
 _BLANK_DEVIATION = 4.0  # gray levels
-_DEFAULT_SIDE = 224  # pixels, the default image_size of the estimators
+_DEFAULT_SIDE = 112  # pixels, the default image_size of the estimators
 
 _CONSTANT, _NOTHING, _SUSPICIOUS = "the same in all", "nothing found", "suspicious"
 _DIFFERS = "differs; disease may explain it"

@@ -25,9 +25,9 @@ from skpneumo.inspection._read_images import read
 def image_views(
     X: Any,
     *,
-    n_views: int = 4,
+    n_views: int = 5,
     augmentation: Mapping[str, float] | str = "xray",
-    image_size: int = 224,
+    image_size: int = 112,
     aspect: str = "crop",
     contrast: str | None = None,
 ) -> np.ndarray:
@@ -37,7 +37,7 @@ def image_views(
     ----------
     X : list, tuple, Series, ndarray of shape (n_samples,) or (n_samples, 1), or one-column DataFrame
         Images, as in `PneumoniaClassifier`.
-    n_views : int, default=4
+    n_views : int, default=5
         Number of views per image. The first is the image without augmentation.
     augmentation, image_size, aspect, contrast
         As in `PneumoniaClassifier`.

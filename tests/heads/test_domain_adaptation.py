@@ -337,7 +337,7 @@ def test_adapt_warns_and_changes_nothing_if_the_prevalence_cannot_be_determined(
     X, y = separated
     clf = PneumoniaClassifier().fit(X, y)
     with pytest.warns(
-        UserWarning, match=r"from these 40 images: its 95 % interval.*pass y, labels of 20 to 100 images"
+        UserWarning, match=r"from these 40 images: its 95 % interval.*pass y, labels of 50 to 100 images"
     ):
         adapted = clf.adapt(X[y == 0][:40])
     assert bits(adapted.predict_proba(X)) == bits(clf.predict_proba(X))
