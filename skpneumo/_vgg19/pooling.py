@@ -46,5 +46,8 @@ def normalized(features: np.ndarray, norm: str | None) -> np.ndarray:
 
 def normalized_tensor(features: Any, norm: str | None) -> Any:
     """Scale each row of a tensor to unit norm, as `normalized` does."""
+    if norm is None:
+        return features
     ops = _keras.keras().ops
-    return features if norm is None else ops.normalize(features, axis=1, order=2, epsilon=SMALLEST_NORM)
+    squares = ops.sum(ops.square(features), axis=1, keepdims=True)  # the options of ops.normalize differ by version
+    return features / ops.sqrt(ops.maximum(squares, SMALLEST_NORM**2))
