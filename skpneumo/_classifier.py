@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS, Encoder
 from skpneumo._encoder.extract import contents
 from skpneumo._feature_store.store import open_store
-from skpneumo._heads.conformal import codes_of_every_class, conformal_p_values, conformal_scores
+from skpneumo._heads.conformal import conformal_p_values, conformal_scores
 from skpneumo._heads.domain_adaptation import (
     adapt_standardization,
     check_n_images,
@@ -42,7 +42,7 @@ from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Images
 from skpneumo._leakage import row_digests, warn_of_seen
 from skpneumo._model_state import check_preprocessing, from_saved_state, to_saved_state, versions
-from skpneumo._training.checks import FLOATS, check_examples, check_parameters
+from skpneumo._training.checks import FLOATS, check_examples, check_parameters, codes_of_every_class
 from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks

@@ -1,37 +1,6 @@
 """Conformal prediction: sets of classes from the scores of held-out images, separately for each class."""
 
-from typing import Any
-
 import numpy as np
-from sklearn.utils.validation import column_or_1d
-
-from skpneumo._utils.messages import list_values
-
-
-def codes_of_every_class(y: Any, classes: np.ndarray) -> np.ndarray:
-    """Return the position of each label of `y` in `classes`.
-
-    Raises
-    ------
-    ValueError
-        If `y` contains other labels, or lacks a class.
-    """
-    position = {label: code for code, label in enumerate(classes.tolist())}
-    labels = column_or_1d(y, warn=True).tolist()
-    unknown = [label for label in dict.fromkeys(labels) if label not in position]
-    if unknown:
-        raise ValueError(
-            f"y must contain labels of the classes {list_values(classes)}, but it also contains "
-            f"{list_values(unknown)}: remove these images, or fit on all classes."
-        )
-    codes = np.array([position[label] for label in labels], dtype=np.intp)
-    is_missing = np.bincount(codes, minlength=len(classes)) == 0
-    if is_missing.any():
-        raise ValueError(
-            f"y must contain labels of every class, but there are none of {list_values(classes[is_missing])}: add "
-            "images of these classes."
-        )
-    return codes
 
 
 def conformal_scores(proba: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:

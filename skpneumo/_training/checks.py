@@ -1,4 +1,4 @@
-"""Checks of the parameters of a classifier and of its training data."""
+"""Checks of the parameters of a classifier, of its training data and of later labels."""
 
 from numbers import Integral
 from typing import Any
@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d, validat
 from skpneumo._heads.resampling import check_sampler_selects_images
 from skpneumo._images.inputs import as_images, check_column, patients_by_name
 from skpneumo._training.dataset import Examples
-from skpneumo._utils.messages import list_items, shortened
+from skpneumo._utils.messages import list_items, list_values, shortened
 
 FLOATS = (np.float64, np.float32)
 
@@ -73,7 +73,8 @@ def check_examples(
         raise ValueError("Sample weights must contain at least one non-zero number.")
     codes = encoder.transform(y)
     if isinstance(clf.class_weight, str) and clf.sampler is None:  # a sampler changes the class counts itself
-        before = np.zeros(len(encoder.classes_)) if is_first else clf.reference_["class_count"]
+        none = np.zeros(len(encoder.classes_))
+        before = none if is_first else clf.reference_.get("class_count", none)
         loss_weight = sample_weight * _balanced_weights(codes, sample_weight, before)
     else:
         class_weight = None if isinstance(clf.class_weight, str) else clf.class_weight
@@ -121,3 +122,29 @@ def check_groups(groups: Any, n: int) -> np.ndarray:
             f"{list_items(missing)}: pass an identifier for each patient."
         )
     return groups
+
+
+def codes_of_every_class(y: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the position of each label of `y` in `classes`.
+
+    Raises
+    ------
+    ValueError
+        If `y` contains other labels, or lacks a class.
+    """
+    position = {label: code for code, label in enumerate(classes.tolist())}
+    labels = column_or_1d(y, warn=True).tolist()
+    unknown = [label for label in dict.fromkeys(labels) if label not in position]
+    if unknown:
+        raise ValueError(
+            f"y must contain labels of the classes {list_values(classes)}, but it also contains "
+            f"{list_values(unknown)}: remove these images, or fit on all classes."
+        )
+    codes = np.array([position[label] for label in labels], dtype=np.intp)
+    is_missing = np.bincount(codes, minlength=len(classes)) == 0
+    if is_missing.any():
+        raise ValueError(
+            f"y must contain labels of every class, but there are none of {list_values(classes[is_missing])}: add "
+            "images of these classes."
+        )
+    return codes
