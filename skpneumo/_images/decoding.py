@@ -1,9 +1,12 @@
 """Decoding of images to square images of gray bytes, the same for training and prediction."""
 
+import functools
 import io
 import struct
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -236,6 +239,28 @@ def _from_high_bit_depth(image: Image.Image) -> Image.Image:
     """
     tags = getattr(image, "tag_v2", {})
     pixels = np.asarray(image)
+    is_table = pixels.dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() < 2**16
+    if is_table and "transparency" not in image.info:  # faster, and in less memory
+        gray = _table(_largest_value(pixels.max()))[pixels]
+    else:
+        gray = _scaled(pixels, image, tags)
+    if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+        gray = 255 - gray
+    return Image.fromarray(gray)
+
+
+@functools.lru_cache(maxsize=len(_BIT_DEPTHS))
+def _table(largest: int) -> np.ndarray:
+    """Return the gray value of each 16-bit number."""
+    return np.rint(np.minimum(np.arange(2**16), largest) * (255 / largest)).astype(np.uint8)
+
+
+def _largest_value(brightest: Any) -> int:
+    """Return the largest value of the smallest bit depth that holds the brightest pixel."""
+    return next(2**depth - 1 for depth in _BIT_DEPTHS if brightest < 2**depth)
+
+
+def _scaled(pixels: np.ndarray, image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
     if image.mode == "I" and _SIGNED not in tags.get(_SAMPLE_FORMAT, ()):
         pixels = pixels.view(np.uint32)  # Pillow has no unsigned 32-bit mode
     values = pixels.astype(np.float64)
@@ -245,13 +270,10 @@ def _from_high_bit_depth(image: Image.Image) -> Image.Image:
         values[values == image.info["transparency"]] = 0
     low, high = values.min(), values.max()
     if image.mode != "F":
-        low, high = min(low, 0.0), next(2**depth - 1 for depth in _BIT_DEPTHS if high < 2**depth)
+        low, high = min(low, 0.0), _largest_value(high)
     values -= low  # in place, because a large radiograph needs half a gigabyte
     values *= 255 / max(high - low, 1e-300)
-    gray = np.rint(values).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
-        gray = 255 - gray
-    return Image.fromarray(gray)
+    return np.rint(values).astype(np.uint8)
 
 
 def _upright(gray: Image.Image, image: Image.Image) -> Image.Image:
