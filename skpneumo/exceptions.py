@@ -1,11 +1,13 @@
 """Errors and warnings of skpneumo."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 __all__ = [
     "DomainShiftWarning",
     "FeatureStoreWarning",
     "ImageReadError",
+    "LabelTableError",
     "LeakageWarning",
     "ModelFileError",
     "UntrainedLayersWarning",
@@ -64,6 +66,39 @@ class ImageReadError(ValueError):
                 return f"{name}[{position}]"
             position -= length
         return f"X[{position}]"
+
+
+class LabelTableError(ValueError):
+    """Error raised when rows of a label table have problems.
+
+    One error covers all problems of a table. The message shows the first ten rows of each kind.
+
+    Parameters
+    ----------
+    message : str
+        Text of the error.
+    problems : DataFrame
+        All problems.
+
+    Attributes
+    ----------
+    problems : DataFrame
+        One row for each problem, with the columns ``problem`` (the kind), ``row`` (position in the table, as for
+        ``iloc``; NA for a missing column), ``image`` (name in the table) and ``detail``.
+
+    Examples
+    --------
+    >>> from skpneumo.exceptions import LabelTableError
+    >>> issubclass(LabelTableError, ValueError)
+    True
+    """
+
+    def __init__(self, message: str, problems: Any) -> None:
+        super().__init__(message, problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class WeightsError(ValueError):

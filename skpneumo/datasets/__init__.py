@@ -3,5 +3,6 @@
 from skpneumo.datasets._audit import audit_xrays
 from skpneumo.datasets._folder import load_chest_xrays
 from skpneumo.datasets._synthetic import make_chest_xrays
+from skpneumo.datasets._table import load_xray_table
 
-__all__ = ["audit_xrays", "load_chest_xrays", "make_chest_xrays"]
+__all__ = ["audit_xrays", "load_chest_xrays", "load_xray_table", "make_chest_xrays"]

@@ -1,0 +1,146 @@
+"""Read label tables, and find the files of images by name."""
+
+import os
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from skpneumo._images.decoding import look
+from skpneumo._images.sources import reason
+from skpneumo._utils.messages import list_items
+
+_SUFFIXES = (".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_N_FIRST_BYTES = 256
+
+
+def read_table(pd: Any, table: Any) -> Any:
+    """Read a table from a file, all cells as text, or return a copy of a DataFrame with stripped column names."""
+    if not isinstance(table, pd.DataFrame):
+        table = _read_file(pd, Path(table).expanduser())
+    table = table.rename(columns=lambda name: str(name).strip())
+    if not table.columns.is_unique:
+        repeated = table.columns[table.columns.duplicated()].tolist()
+        raise ValueError(f"The columns of a table must have different names; repeated: {list_items(repeated)}.")
+    return table.reset_index(drop=True)
+
+
+def combine(pd: Any, tables: list[Any]) -> tuple[Any, list[int]]:
+    """Combine tables: append those with the same columns, join the others on shared columns.
+
+    Returns
+    -------
+    table : DataFrame
+        The combined table.
+    unmatched : list of int
+        Rows without a match in a joined table.
+    """
+    combined, *others = tables
+    unmatched = set[int]()
+    for other in others:
+        shared = [column for column in combined.columns if column in other.columns]
+        if len(shared) == len(combined.columns) == len(other.columns):
+            combined = pd.concat([combined, other], ignore_index=True)
+            continue
+        if not shared or other.duplicated(shared).any():
+            raise ValueError(
+                "A further table must have the same columns as the first one, or shared columns whose values identify "
+                f"each of its rows. Shared columns: {list_items(shared) or 'none'}."
+            )
+        combined = combined.merge(other, how="left", on=shared, indicator="_merge")
+        unmatched.update((combined.pop("_merge") == "left_only").to_numpy().nonzero()[0].tolist())
+    return combined, sorted(unmatched)
+
+
+def texts(column: Any) -> list[str | None]:
+    """Return the cells of a column as stripped text; None for blank ones."""
+    missing = column.isna()
+    return [None if blank else _text(value) for value, blank in zip(column.tolist(), missing, strict=True)]
+
+
+def extract(column: Any, pattern: str | None) -> Any:
+    """Return the part of each cell that matches a pattern; blank where none does."""
+    return column if pattern is None else column.astype(str).str.extract(f"({pattern})", expand=False)
+
+
+def _text(value: Any) -> str | None:
+    whole = isinstance(value, float) and value.is_integer()  # integers become floats in a column with blank cells
+    return str(int(value) if whole else value).strip() or None
+
+
+def _read_file(pd: Any, path: Path) -> Any:
+    ending = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
+    if ending in {"csv", "tsv"}:
+        separator = "," if ending == "csv" else "\t"
+        return pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
+    if ending in {"parquet", "xlsx"}:
+        return pd.read_parquet(path) if ending == "parquet" else pd.read_excel(path, dtype=str)
+    raise ValueError(
+        f"The name of a table must end in .csv, .csv.gz, .tsv, .tsv.gz, .parquet or .xlsx; got '{path}'. Read other "
+        "tables with pandas, and pass the DataFrame."
+    )
+
+
+class ImageFolder:
+    """Folder whose images are found by name.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.exists():
+            raise FileNotFoundError(f"The folder '{root}' does not exist: pass the folder with the images as root.")
+        if not root.is_dir():
+            raise NotADirectoryError(f"Expected a folder with images as root, got the file '{root}'.")
+        self.root = Path(os.path.abspath(root))
+
+    def find(self, name: str) -> list[str]:
+        """Return the absolute paths of the files that a name fits.
+
+        A name that is no path relative to the folder fits a file anywhere in it that has this name, with or without
+        the extension, regardless of case. If the name contains folders, one of the two paths must end in the other.
+        """
+        path = os.path.join(self.root, name)
+        if os.path.isfile(path):
+            return [os.path.abspath(path)]
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if os.path.isabs(name) or not parts:
+            return []
+        found = [each for each in self._files.get(parts[-1].lower(), ()) if self._fits(each, parts)]
+        same_case = [each for each in found if each[-1].startswith(parts[-1])]
+        return [str(self.root.joinpath(*each)) for each in same_case or found]
+
+    @cached_property
+    def _files(self) -> dict[str, list[tuple[str, ...]]]:
+        """Parts of the paths of all images by file name, and by file name without extension."""
+        files: dict[str, list[tuple[str, ...]]] = {}
+        for folder, _, names in os.walk(self.root):
+            folders = Path(folder).relative_to(self.root).parts
+            for name in names:
+                stem, suffix = os.path.splitext(name.lower())
+                if suffix in _SUFFIXES and not name.startswith("."):
+                    files.setdefault(name.lower(), []).append((*folders, name))
+                    files.setdefault(stem, []).append((*folders, name))
+        return files
+
+    def _fits(self, file: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+        """Compare folders; those of the name may begin above or below the root."""
+        wanted = [part.lower() for part in parts[:-1]]
+        inside = [part.lower() for part in file[:-1]]
+        whole = [part.lower() for part in self.root.parts] + inside
+        return whole[len(whole) - len(wanted) :] == wanted or (bool(inside) and wanted[-len(inside) :] == inside)
+
+
+def why_unreadable(path: str) -> str | None:
+    """Return why a file is not an image, judged by its first bytes; None if it seems to be one."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            first = file.read(_N_FIRST_BYTES)
+        if not first:
+            return "an empty file"
+        look(first)
+    except (OSError, ValueError) as error:
+        return reason(error)
+    return None
