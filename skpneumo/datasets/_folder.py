@@ -122,6 +122,7 @@ def load_chest_xrays(
 
     See Also
     --------
+    load_xray_table : Load the images that a table lists.
     make_chest_xrays : Generate synthetic chest X-rays in the same layout.
 
     References

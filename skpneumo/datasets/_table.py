@@ -112,7 +112,7 @@ def load_xray_table(
             other columns of the table.
         dropped : DataFrame
             One row for each reason to drop an image, with the columns ``problem``, ``row`` (position in the table, as
-            for ``iloc``), ``image`` and ``detail``.
+            for ``iloc``, counted through all appended tables), ``image`` and ``detail``.
         DESCR : str
             Numbers of images, patients and dropped rows.
     (data, target) : tuple if `return_X_y`
@@ -204,7 +204,7 @@ def _findings(positive: Any, layout: Layout, policies: set[str]) -> list[str]:
 def _complete(pd: Any, rows: TableRows, on_error: str) -> list[int]:
     """Return a row of each image without problems; raise problems, or warn of them."""
     if rows.problems and (on_error == "raise" or any(each.row is None for each in rows.problems)):
-        raise rows.problems.error(pd, len(rows.table))
+        raise rows.problems.error(pd, rows.table)
     kept = rows.complete()
     if not kept:
         reasons = Problems([*rows.problems, *rows.left_out]).counts() or "the table has no rows"

@@ -57,7 +57,7 @@ class TableRows:
     def select(self, view: str) -> None:
         """Use only the rows of a view, and those whose view is a problem."""
         if self.layout.view is None:
-            detail = f"view={view!r} needs the column of views as view_column"
+            detail = f"view_column, needed by view={view!r}"
             self.problems.append(Problem("missing column", None, None, detail))
             return
         words = self._column(self.layout.view)
@@ -122,20 +122,18 @@ class TableRows:
         """Compare the rows of each image: they must agree, and be one unless the layout has several."""
         readers = texts(self.table[self.layout.rater]) if self.layout.rater in self.table else []
         for rows in self.images.values():
-            if len({self.patients[row] for row in rows if row in self.patients}) > 1:
-                for row in rows:
-                    self.report("conflicting patients", [row], self.patients.get(row, ""))
-            values = self._labels_by_reader(rows, readers)
-            if len(values) > 1 and self.layout.rows == "finding":
+            patients = {self.patients[row] for row in rows if row in self.patients}
+            found = self._labels_by_reader(rows, readers)
+            if len(found) > 1 and self.layout.rows == "finding":
                 label = self._decide("uncertain label", uncertain, rows, "readers disagree")
-                self.labels.update(dict.fromkeys(rows, label) if label is not None else {})
-            elif len(values) > 1:
-                for row in rows:
-                    self.report("conflicting labels", [row], labels.cells[row])
-            elif self.layout.rows == "image" and len(rows) > 1:
+                found = set() if label is None else {label}
+            for row in rows if len(found) > 1 else ():
+                self.report("conflicting labels", [row], labels.cells[row])
+            for row in rows if len(patients) > 1 else ():
+                self.report("conflicting patients", [row], self.patients.get(row, ""))
+            if len(rows) > 1 and self.layout.rows == "image" and max(len(found), len(patients)) < 2:
                 self.report(_REPEATED, rows[1:], f"same image as row {rows[0]}")
-            else:
-                self.labels.update({row: value for row in rows for value in values})
+            self.labels.update(dict.fromkeys(rows, min(found)) if len(found) == 1 else {})
 
     def complete(self) -> list[int]:
         """Return the first row of each image without problems; of repeated rows, the first one is kept."""
@@ -149,8 +147,7 @@ class TableRows:
     def _has(self, column: str) -> bool:
         """Return whether the table has a column; otherwise, add a problem."""
         if column not in self.table:
-            detail = f"{column!r}; columns of the table: {list_items(list(self.table.columns))}"
-            self.problems.append(Problem("missing column", None, None, detail))
+            self.problems.append(Problem("missing column", None, None, repr(column)))
         return column in self.table
 
     def _decide(self, problem: str, policy: str, rows: Sequence[int], detail: str) -> int | None:

@@ -79,7 +79,7 @@ def _from_states(table: Any, layout: Layout, positive: Sequence[str]) -> Labels:
         columns = [column for column in table.columns if set(texts(table[column])) <= _STATES.keys()]
         raise ValueError(
             "Pass label_column, or positive, the finding to be predicted: one or several of the columns of 1, 0, -1 or "
-            f"blank, {list_values(columns)}."
+            f"blank, {list_values(columns or list(table.columns))}."
         )
     columns = [str(layout.label) if each in {layout.finding, layout.label} else each for each in positive]
     missing = [column for column in columns if column not in table]

@@ -27,18 +27,18 @@ class Problems(list[Problem]):
         """Return the number of problems of each kind as text."""
         return ", ".join(f"{len(found)} {kind}" for kind, found in self._by_kind().items())
 
-    def error(self, pd: Any, n_rows: int) -> LabelTableError:
+    def error(self, pd: Any, table: Any) -> LabelTableError:
         """Return an error that shows the number of problems of each kind and the first ten."""
         kinds = self._by_kind()
         width = max(map(len, kinds))
-        lines = [f"The table of {n_rows} rows has {len(self)} problem{'s' if len(self) > 1 else ''}:", ""]
+        lines = [f"The table of {len(table)} rows has {len(self)} problem{'s' if len(self) > 1 else ''}:", ""]
         lines += [
             f"  {kind:<{width}} {len(found):>6}  {list_items([_show(each) for each in found], max_length=160)}"
             for kind, found in kinds.items()
         ]
         lines += ["", "Fix the table, or drop the images concerned with on_error='drop'."]
         if "missing column" in kinds:
-            lines[-1] = "Fix the table, or pass the names of its columns."
+            lines[-1] = f"Fix the table, or pass the names of its columns: {list_items(list(table.columns))}."
         if not kinds.keys().isdisjoint({"missing label", "uncertain label"}):
             lines.append("The parameters blank and uncertain set how to treat missing and uncertain labels.")
         lines.append("The attribute 'problems' of this error lists all problems.")
