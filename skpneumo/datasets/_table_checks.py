@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from string import Formatter
 from typing import Any
 
-from skpneumo._images.inputs import patients_by_name
+from skpneumo._images.patients import patient_key
 from skpneumo._utils.messages import list_items
 from skpneumo.datasets._table_files import ImageFolder, extract, texts, why_unreadable
 from skpneumo.datasets._table_labels import BLANK, INVALID, UNCERTAIN, Labels
@@ -108,7 +108,7 @@ class TableRows:
     def read_patients(self) -> None:
         """Set the patient of each row, from the table or from the file name."""
         if self.layout.patient is None:
-            self.patients = dict(zip(self.paths, patients_by_name(list(self.paths.values())), strict=True))
+            self.patients = {row: patient_key(path) or path for row, path in self.paths.items()}
             return
         patients = self._column(self.layout.patient, self.layout.patient_pattern)
         for row in self.used if patients else ():

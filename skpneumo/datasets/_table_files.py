@@ -114,15 +114,15 @@ class ImageFolder:
 
     @cached_property
     def _files(self) -> dict[str, list[tuple[str, ...]]]:
-        """Parts of the paths of all images by file name, and by file name without extension."""
+        """Parts of the paths of all files by name, and of images by name without extension."""
         files: dict[str, list[tuple[str, ...]]] = {}
         for folder, _, names in os.walk(self.root):
             folders = Path(folder).relative_to(self.root).parts
             for name in names:
                 stem, suffix = os.path.splitext(name.lower())
-                if suffix in _SUFFIXES and not name.startswith("."):
-                    files.setdefault(name.lower(), []).append((*folders, name))
-                    files.setdefault(stem, []).append((*folders, name))
+                is_image = suffix in _SUFFIXES and not name.startswith(".")
+                for key in {name.lower(), stem} if is_image else {name.lower()}:
+                    files.setdefault(key, []).append((*folders, name))
         return files
 
     def _fits(self, file: tuple[str, ...], parts: tuple[str, ...]) -> bool:

@@ -350,6 +350,7 @@ def test_patients_are_read_from_file_names_if_no_column_is_given(tmp_path):
         ("x.png", "x.png"),
         ("x", "deep/down/x.jpeg"),
         ("1.2.840", "deep/1.2.840.png"),
+        ("IM0001", "deep/IM0001"),
         ("X.PNG", "deep/x.png"),
         ("a/x.png", "top/a/x.png"),
         ("a\\x.png", "top/a/x.png"),
