@@ -34,6 +34,8 @@ def combine(pd: Any, tables: list[Any]) -> tuple[Any, list[int]]:
     unmatched : list of int
         Rows without a match in a joined table.
     """
+    if not tables:
+        raise ValueError("Expected a table or a list of tables; got an empty list.")
     combined, *others = tables
     unmatched = set[int]()
     for other in others:

@@ -469,6 +469,8 @@ def test_invalid_tables_and_folders_raise(table, tmp_path):
         load_xray_table(table.rename(columns={"patient": " label"}), tmp_path, **COLUMNS)
     with pytest.raises(ValueError, match="No image is left of 0 rows: the table has no rows"):
         load_xray_table(table[:0], tmp_path, **COLUMNS)
+    with pytest.raises(ValueError, match="got an empty list"):
+        load_xray_table([], tmp_path, **COLUMNS)
     with pytest.raises(ValueError, match="Shared columns: none"):
         load_xray_table([table, pd.DataFrame({"age": [1]})], tmp_path, **COLUMNS)
 
