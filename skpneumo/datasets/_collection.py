@@ -39,8 +39,8 @@ class Collection:
         Returns an iterator over names, such as "train/NORMAL/a.png", and contents of the images in an archive.
     counts : tuple of mapping of str to int
         The number of images in each folder, such as "train/NORMAL", for each published form of the collection.
-    other_archives : tuple of str
-        Names of archives from other sources that `unpack` can read.
+    kaggle_archives : tuple of str
+        Names of archives of the same images on Kaggle.
     """
 
     folder: str
@@ -48,7 +48,7 @@ class Collection:
     remote: RemoteFile
     unpack: Callable[[Path], Iterator[tuple[str, bytes]]]
     counts: tuple[Mapping[str, int], ...]
-    other_archives: tuple[str, ...] = ()
+    kaggle_archives: tuple[str, ...] = ()
 
 
 def provide_images(
@@ -97,7 +97,7 @@ def provide_images(
 def _find_archive(collection: Collection, folder: Path) -> Path | None:
     """Find an archive that the user put into the folder."""
     remote = collection.remote
-    for archive in (folder / name for name in (remote.name, *collection.other_archives)):
+    for archive in (folder / name for name in (remote.name, *collection.kaggle_archives)):
         if archive.is_file():
             algorithm, expected = remote.checksum.split(":")
             if archive.name == remote.name and (actual := file_digest(archive, algorithm)) != expected:
@@ -122,11 +122,12 @@ def _download(collection: Collection, folder: Path, n_retries: int, delay: float
 
 def _by_hand(collection: Collection, folder: Path) -> str:
     """Describe where to put files that were downloaded by hand."""
-    remote, others = collection.remote, "".join(f", or '{name}'" for name in collection.other_archives)
+    remote = collection.remote
     algorithm, digest = remote.checksum.split(":")
+    kaggle = "".join(f", or Kaggle's '{name}'" for name in collection.kaggle_archives)
     return (
         f"To provide the data by hand, download {remote.url} on another machine and put it into the folder '{folder}' "
-        f"as '{remote.name}' ({algorithm} {digest}){others}, or as the unpacked folder '{collection.images}'."
+        f"as '{remote.name}' ({algorithm} {digest}){kaggle}, or unpacked as the folder '{collection.images}'."
     )
 
 
@@ -166,7 +167,7 @@ def _check_counts(collection: Collection, counts: Counter[str], source: Path) ->
         expected = " or ".join(_listed(form) for form in collection.counts)
         raise OSError(
             f"'{source}' is not the published collection: expected {expected} images; found {_listed(counts)}. Remove "
-            f"or replace it. {_by_hand(collection, source.parent)}"
+            f"it. {_by_hand(collection, source.parent)}"
         )
 
 
@@ -195,7 +196,10 @@ def _check_manifest(images: Path) -> None:
     }
     if any(problems.values()):
         listed = "; ".join(f"{kind}: {list_items(items)}" for kind, items in problems.items() if items)
-        raise OSError(f"The images in '{images}' have changed since they were unpacked. Remove the folder. {listed}")
+        raise OSError(
+            f"The images in '{images}' have changed since they were unpacked; {listed}. Remove the folder to provide "
+            "them again."
+        )
 
 
 def _names(images: Path) -> list[str]:

@@ -55,7 +55,7 @@ COLLECTION = Collection(
             **{"val/NORMAL": 8, "val/PNEUMONIA": 8},
         },
     ),
-    other_archives=("archive.zip", "chest-xray-pneumonia.zip"),  # from Kaggle's web page, and from its command
+    kaggle_archives=("archive.zip", "chest-xray-pneumonia.zip"),  # from the web page, and from the command kaggle
 )
 
 

@@ -37,8 +37,8 @@ PneumoniaMNIST
 
 5,856 anterior-posterior chest X-rays of children aged one to five years from one hospital: the images that Kermany et
 al. published, cropped to their central square and resized to 28, 64, 128 or 224 pixels, in 8-bit gray. The training,
-validation and test sets of 4,708, 524 and 624 images are those of the benchmark. The arrays were published under CC BY
-4.0 and are stored as PNG files with the same pixels. Cite both publications:
+validation and test sets of 4,708, 524 and 624 images are those of the benchmark. The published arrays (CC BY 4.0) are
+stored as PNG files with the same pixels. Cite both publications:
 
 J. Yang, R. Shi, D. Wei, Z. Liu, L. Zhao, B. Ke, H. Pfister, B. Ni, "MedMNIST v2 - A large-scale lightweight benchmark
 for 2D and 3D biomedical image classification", Scientific Data, 10, 41, 2023, doi 10.1038/s41597-022-01721-8; data: doi
