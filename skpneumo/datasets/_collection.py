@@ -1,7 +1,7 @@
 """Published data sets on disk: unpacked in one step, counted, and checked by their digests at each load."""
 
 import os
-import tempfile
+import shutil
 import zipfile
 import zlib
 from collections import Counter
@@ -116,7 +116,7 @@ def _download(collection: Collection, folder: Path, n_retries: int, delay: float
         message = "The download needs pooch. Install it with 'pip install \"skpneumo[fetch]\"'."
         raise ImportError(f"{message} {_by_hand(collection, folder)}") from error
     except OSError as error:
-        message = f"Cannot download {collection.remote.url}: {error}"
+        message = f"Cannot download {collection.remote.name}: {error}"
         raise OSError(f"{message}\n{_by_hand(collection, folder)}") from error
 
 
@@ -127,7 +127,7 @@ def _by_hand(collection: Collection, folder: Path) -> str:
     kaggle = "".join(f", or Kaggle's '{name}'" for name in collection.kaggle_archives)
     return (
         f"To provide the data by hand, download {remote.url} on another machine and put it into the folder '{folder}' "
-        f"as '{remote.name}' ({algorithm} {digest}){kaggle}, or unpacked as the folder '{collection.images}'."
+        f"as '{remote.name}' ({algorithm} {digest}){kaggle}, or the unpacked folder '{collection.images}'."
     )
 
 
@@ -135,23 +135,23 @@ def _unpack(collection: Collection, archive: Path, images: Path) -> None:
     """Write the images of an archive to a folder, which appears when it is complete."""
     counts: Counter[str] = Counter()
     n_images = sum(collection.counts[0].values())
-    with (
-        tempfile.TemporaryDirectory(prefix=".unpacking-", dir=images.parent) as temporary,
-        progress_bar(n_images, f"Unpacking {archive.name}", "image", 1) as bar,
-    ):
-        new = Path(temporary) / images.name
-        try:
+    new = images.with_name(".unpacking")
+    shutil.rmtree(new, ignore_errors=True)  # left by a process that was killed
+    try:
+        with progress_bar(n_images, f"Unpacking {archive.name}", "image", 1) as bar:
             for name, content in collection.unpack(archive):
                 path = new / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
                 counts[name.rpartition("/")[0]] += 1
                 bar.update()
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise OSError(f"'{archive}' is damaged: {error}. {_by_hand(collection, images.parent)}") from error
         _check_counts(collection, counts, archive)
         _write_manifest(new)
         os.replace(new, images)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise OSError(f"'{archive}' is damaged: {error}. {_by_hand(collection, images.parent)}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _adopt(collection: Collection, images: Path) -> None:

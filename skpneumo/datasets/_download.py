@@ -1,5 +1,6 @@
 """Download a file over HTTP: resumed after interruptions, checked, and put in place in one step."""
 
+import functools
 import hashlib
 import os
 import time
@@ -38,80 +39,23 @@ class RemoteFile:
     checksum: str
 
 
-class ResumingDownloader:
-    """Downloader for pooch that continues an interrupted download, in this call or a later one.
+def download(remote: RemoteFile, folder: Path, n_retries: int, delay: float) -> Path:
+    """Download a file to a folder, where it appears only when its checksum is right.
 
     The received bytes are kept in ``NAME.part``, and the version of the remote file (its ETag or time of change) in
-    ``NAME.part.version``. If the version has changed, or if the server sent none, the download starts again.
+    ``NAME.part.version``, so that a retry or a later call continues the download. If the version has changed, or if the
+    server sent none, the download starts again.
 
     Parameters
     ----------
-    name : str
-        Name of the file on disk.
+    remote : RemoteFile
+        The file.
+    folder : Path
+        Its folder on disk.
     n_retries : int
         Number of retries after connection failures and temporary errors of the server.
     delay : float
         Seconds between retries.
-    """
-
-    def __init__(self, name: str, n_retries: int, delay: float) -> None:
-        self.name = name
-        self.n_retries = n_retries
-        self.delay = delay
-
-    def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
-        """Download a URL to a path."""
-        import requests
-
-        part = Path(output_file).with_name(f"{self.name}.part")
-        for n_left in reversed(range(self.n_retries + 1)):
-            try:
-                self._receive(url, part)
-                break
-            except requests.RequestException as error:
-                if n_left == 0 or not _is_temporary(error):
-                    raise
-                message = f"The download of {url} was interrupted and is tried again: {error}"
-                warnings.warn(message, stacklevel=stacklevel_of_user())
-                time.sleep(self.delay)
-        os.replace(part, output_file)
-        _version_file(part).unlink(missing_ok=True)
-
-    def _receive(self, url: str, part: Path) -> None:
-        """Receive the missing bytes of a file."""
-        import requests
-
-        size = part.stat().st_size if part.exists() else 0
-        version = _version_file(part).read_text(encoding="utf-8") if size and _version_file(part).exists() else ""
-        # The bytes are counted and resumed, so they must be those of the file, not of a compressed stream.
-        headers = {"Accept-Encoding": "identity"}
-        if version:
-            headers |= {"Range": f"bytes={size}-", "If-Range": version}
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-            resumed = response.status_code == requests.codes.partial_content
-            if response.status_code == requests.codes.range_not_satisfiable or (
-                resumed and not _continues(response, size, version)
-            ):
-                part.unlink(missing_ok=True)
-                raise requests.ConnectionError("the server sent another part of the file than the missing one")
-            response.raise_for_status()
-            start = size if resumed else 0
-            length = response.headers.get("Content-Length")
-            total = None if length is None else start + int(length)
-            with part.open("ab" if resumed else "wb") as file, progress_bar(total, self.name, "B", 1) as bar:
-                if not resumed:
-                    _version_file(part).write_text(_version(response), encoding="utf-8")
-                bar.n = bar.initial = start
-                for chunk in response.iter_content(_CHUNK):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-                received = file.tell()
-        if total is not None and received != total:
-            raise requests.ConnectionError(f"received {received} of {total} bytes")
-
-
-def download(remote: RemoteFile, folder: Path, n_retries: int, delay: float) -> Path:
-    """Download a file to a folder, where it appears only when its checksum is right.
 
     Raises
     ------
@@ -121,12 +65,59 @@ def download(remote: RemoteFile, folder: Path, n_retries: int, delay: float) -> 
         If pooch is not installed.
     """
     import pooch
+    import requests
 
-    downloader = ResumingDownloader(remote.name, n_retries, delay)
-    try:
-        return Path(pooch.retrieve(remote.url, remote.checksum, remote.name, folder, downloader=downloader))
-    except ValueError as error:  # raised by pooch for a wrong checksum; the errors of requests are OSErrors
-        raise OSError(str(error)) from error
+    receive = functools.partial(_receive_to, folder / f"{remote.name}.part")
+    while True:
+        try:
+            return Path(pooch.retrieve(remote.url, remote.checksum, remote.name, folder, downloader=receive))
+        except requests.RequestException as error:
+            if n_retries == 0 or not _is_temporary(error):
+                raise
+            message = f"The download of {remote.name} failed and is tried again: {error}"
+            warnings.warn(message, stacklevel=stacklevel_of_user())
+        except ValueError as error:  # raised by pooch for a wrong checksum
+            raise OSError(str(error)) from error
+        n_retries -= 1
+        time.sleep(delay)
+
+
+def _receive_to(part: Path, url: str, output_file: Any, pooch: Any) -> None:
+    """Receive the missing bytes of a file, and move it to the path that pooch checks."""
+    _receive(url, part)
+    os.replace(part, output_file)
+    _version_file(part).unlink(missing_ok=True)
+
+
+def _receive(url: str, part: Path) -> None:
+    import requests
+
+    size = part.stat().st_size if part.exists() else 0
+    version = _version_file(part).read_text(encoding="utf-8") if size and _version_file(part).exists() else ""
+    # The bytes are counted and resumed, so they must be those of the file, not of a compressed stream.
+    headers = {"Accept-Encoding": "identity"}
+    if version:
+        headers |= {"Range": f"bytes={size}-", "If-Range": version}
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        resumed = response.status_code == requests.codes.partial_content
+        refused = response.status_code == requests.codes.range_not_satisfiable
+        if refused or (resumed and not _continues(response, size, version)):
+            part.unlink(missing_ok=True)
+            raise requests.ConnectionError("the server sent another part of the file than the missing one")
+        response.raise_for_status()
+        start = size if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else start + int(length)
+        with part.open("ab" if resumed else "wb") as file, progress_bar(total, part.stem, "B", 1) as bar:
+            if not resumed:
+                _version_file(part).write_text(_version(response), encoding="utf-8")
+            bar.n = bar.initial = start
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+            received = file.tell()
+    if total is not None and received != total:
+        raise requests.ConnectionError(f"received {received} of {total} bytes")
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -19,7 +19,7 @@ def get(server, folder, body=BODY, n_retries=1):
 
 
 def retried():
-    return pytest.warns(UserWarning, match="was interrupted and is tried again")
+    return pytest.warns(UserWarning, match="The download of file.bin failed and is tried again")
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +47,9 @@ def test_file_is_downloaded_in_one_request(server, folder):
 
 def test_retry_continues_where_the_connection_broke(server, folder):
     server.replies = [Reply(BODY, cut=CUT), Reply(BODY)]
-    with retried():
+    with retried() as warned:
         get(server, folder)
+    assert {warning.filename for warning in warned} == {__file__}
     assert is_complete(folder)
     assert server.sent == [(0, CUT), (CUT, len(BODY) - CUT)]
 
