@@ -172,15 +172,6 @@ def test_archive_provided_by_hand_is_unpacked_and_kept(kermany, tmp_path, name, 
 
 
 @pytest.mark.parametrize("content", [PUBLISHED, KAGGLE_ARCHIVE], ids=["Mendeley", "Kaggle"])
-def test_remains_of_a_killed_process_are_removed(kermany, tmp_path):
-    put(tmp_path, "archive.zip", KAGGLE_ARCHIVE)
-    remains = tmp_path / "chest_xrays" / ".unpacking" / "train" / "NORMAL"
-    remains.mkdir(parents=True)
-    (remains / "IM-0.jpeg").touch()
-    assert len(fetch_chest_xrays(data_home=tmp_path).data) == 8
-    assert not remains.exists()
-
-
 def test_folder_provided_by_hand_is_used_as_it_is(kermany, tmp_path, content):
     with zipfile.ZipFile(io.BytesIO(content)) as zipped:
         zipped.extractall(tmp_path / "chest_xrays")
@@ -275,6 +266,15 @@ def test_folder_without_patients_in_its_file_names_raises(kermany, tmp_path):
         path.touch()
     with pytest.raises(OSError, match="do not contain the patients"):
         fetch_chest_xrays(data_home=tmp_path)
+
+
+def test_remains_of_a_killed_process_are_removed(kermany, tmp_path):
+    put(tmp_path, "archive.zip", KAGGLE_ARCHIVE)
+    remains = tmp_path / "chest_xrays" / ".unpacking" / "train" / "NORMAL"
+    remains.mkdir(parents=True)
+    (remains / "IM-0.jpeg").touch()
+    assert len(fetch_chest_xrays(data_home=tmp_path).data) == 8
+    assert not remains.exists()
 
 
 # Changed after unpacking
