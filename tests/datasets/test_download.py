@@ -1,11 +1,13 @@
 """Downloads from a server that misbehaves."""
 
 import hashlib
+import re
 
 import pytest
 import requests
 
 from datasets.http_server import Reply
+from skpneumo._utils import progress
 from skpneumo.datasets import _download
 from skpneumo.datasets._download import RemoteFile, download
 
@@ -172,6 +174,13 @@ def test_redirects_are_followed_and_continued(server, folder):
     assert is_complete(folder)
     assert server.paths == ["/file?download=1", "/elsewhere"] * 2
     assert server.sent == [(0, CUT), (CUT, len(BODY) - CUT)]
+
+
+def test_progress_bar_shows_the_size_of_the_file(server, folder, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "DELAY", 0)
+    server.replies = [Reply(BODY)]
+    get(server, folder)
+    assert re.search(r"file\.bin: .*/102k .*B/s", capsys.readouterr().err)
 
 
 def test_failure_to_connect_is_an_oserror(server, folder):
