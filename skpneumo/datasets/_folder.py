@@ -1,7 +1,7 @@
 """Load chest X-rays from a folder in the layout of the Kaggle collection."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _SUBSETS = {
 }
 TARGETS = {"diagnosis": CLASSES, "etiology": ("normal", "bacteria", "virus")}
 
-_DESCR = """\
+DESCR = """\
 Chest X-rays of children
 ========================
 
@@ -41,7 +41,8 @@ Limitations:
 - The labels of the test images were graded with more care than those of the training images.
 - In the published files, color mode, embedded metadata and aspect ratio reveal the diagnosis without the lungs.
 - All images come from one hospital and one age group: a score on this collection is little evidence for other sites.
-
+"""
+_UNCHECKED = """
 This text describes the published collection. The files that were read are not checked against it.
 """
 
@@ -123,6 +124,7 @@ def load_chest_xrays(
     See Also
     --------
     load_xray_table : Load the images that a table lists.
+    fetch_chest_xrays : Download the collection.
     make_chest_xrays : Generate synthetic chest X-rays in the same layout.
 
     References
@@ -191,7 +193,7 @@ def build_bunch(found: list[tuple[Path, str]], *, target: str, as_frame: bool) -
         groups=groups,
         etiology=etiologies,
         frame=None,
-        DESCR=_DESCR,
+        DESCR=DESCR + _UNCHECKED,
     )
     if as_frame:
         pd = import_pandas()
@@ -276,7 +278,7 @@ def _found(folder: Path) -> str:
     return f"Found: {list_items(names) or 'nothing'}."
 
 
-def check_option(name: str, value: str, options: dict[str, Any]) -> None:
+def check_option(name: str, value: Any, options: Collection[Any]) -> None:
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {plain(value)!r}.")
 

@@ -1,6 +1,10 @@
-"""Folders of empty files in the supported layouts."""
+"""Folders of empty files in the supported layouts, and a local server."""
 
 from pathlib import Path
+
+import pytest
+
+from datasets.http_server import serve
 
 KAGGLE = [
     "train/NORMAL/IM-0115-0001.jpeg",
@@ -28,3 +32,11 @@ def touch(root, *names):
 
 def relative(bunch, root):
     return [Path(path).relative_to(root).as_posix() for path in bunch.data[:, 0]]
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Run a local server, which is reached without a proxy."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serve() as running:
+        yield running
