@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.inputs import as_images
@@ -85,15 +85,15 @@ def _readable(original: Image.Image, number: int, random: np.random.RandomState)
     if orientation > 1:
         option["exif"] = _exif(orientation)
     file = io.BytesIO()
-    _converted(gray, mode).save(file, kind, **option)
-    marked = gray.copy()
-    marked.getexif()[0x0112] = orientation
-    return f"{kind} {mode}", file.getvalue(), ImageOps.exif_transpose(marked)
+    stored = gray.copy()  # such that it is upright after the transposition
+    stored.getexif()[ExifTags.Base.Orientation] = {6: 8, 8: 6}.get(orientation, orientation)
+    _converted(ImageOps.exif_transpose(stored), mode).save(file, kind, **option)
+    return f"{kind} {mode}", file.getvalue(), gray
 
 
 def _exif(orientation: int) -> Image.Exif:
     exif = Image.Exif()
-    exif[0x0112] = orientation
+    exif[ExifTags.Base.Orientation] = orientation
     return exif
 
 
