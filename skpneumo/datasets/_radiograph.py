@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from skpneumo.datasets._opacities import Opacity, bounding_box, fill_lungs
+from skpneumo.datasets._opacities import Opacity, mask_of
 from skpneumo.datasets._thorax import (
     Grid,
     Map,
@@ -22,18 +23,12 @@ from skpneumo.datasets._thorax import (
     make_grid,
 )
 
-_LETTER_R = np.array(
-    [
-        [1, 1, 1, 1, 0],
-        [1, 0, 0, 0, 1],
-        [1, 0, 0, 0, 1],
-        [1, 1, 1, 1, 0],
-        [1, 0, 1, 0, 0],
-        [1, 0, 0, 1, 0],
-        [1, 0, 0, 0, 1],
-    ],
-    dtype=np.uint8,
-)
+_GLYPHS = {
+    "R": ["####.", "#...#", "#...#", "####.", "#.#..", "#..#.", "#...#"],
+    "L": ["#....", "#....", "#....", "#....", "#....", "#....", "#####"],
+}
+GLYPH_WIDTH = 5  # dots
+_LEAD = 250  # gray level, out of 255, of letters and markers
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,12 @@ class Acquisition:
     blur: float
     markings: float
     letter: tuple[int, int, int] | None
+    """Side of a dot, top and left of the letter."""
+    glyph: str = "R"
+    zoom: float = 0.0
+    haze: float = 0.0
+    marker: bool = False
+    """Whether a bead of lead is in the upper right corner of the central square."""
 
 
 def sample_acquisition(size: int, difficulty: float, rng: np.random.RandomState) -> Acquisition:
@@ -78,8 +79,12 @@ def sample_acquisition(size: int, difficulty: float, rng: np.random.RandomState)
 
 
 def draw_chest_xray(
-    thorax: Thorax, opacities: list[Opacity], acquisition: Acquisition, rng: np.random.RandomState
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    thorax: Thorax,
+    opacities: list[Opacity],
+    acquisition: Acquisition,
+    rng: np.random.RandomState,
+    dtype: type[np.unsignedinteger[Any]] = np.uint8,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Draw a radiograph.
 
     Parameters
@@ -91,14 +96,16 @@ def draw_chest_xray(
     acquisition : Acquisition
         The settings of the radiograph.
     rng : numpy.random.RandomState
-        Source of texture and grain. The number of draws does not depend on the disease.
+        Source of texture and grain. The number of draws does not depend on the disease, zoom, haze or letter.
+    dtype : type, default=numpy.uint8
+        Unsigned integer type of the pixels; its largest value is white.
 
     Returns
     -------
-    pixels : ndarray of shape (height, width), uint8
+    pixels : ndarray of shape (height, width)
         The image; bone is white, air is black.
-    boxes : ndarray of shape (n_opacities, 4), int
-        Left, top, right and bottom of each opacity in pixels; right and bottom are exclusive.
+    masks : ndarray of shape (n_opacities, height, width), bool
+        The pixels of each opacity.
     """
     grid = make_grid(thorax, *_chest_coordinates(acquisition))
     phases = rng.uniform(0, 2 * np.pi, size=(2, 2)).astype(np.float32)
@@ -107,14 +114,17 @@ def draw_chest_xray(
 
     healthy = draw_lungs(thorax, grid)
     air = healthy * (1 - 0.45 * acquisition.markings * draw_markings(grid, phases))
-    filled = [fill_lungs(opacity, grid, cloud, net) for opacity in opacities]
+    filled = [opacity.fill(grid, cloud, net) for opacity in opacities]
     for fraction in filled:
         air *= 1 - fraction
     density = _density(thorax, grid, air) * (1 + 0.02 * cloud)
-    pixels = _expose(gaussian_filter(density + grain, acquisition.blur), acquisition)
-    _stamp_letter(pixels, acquisition)
-    boxes = [bounding_box(fraction * healthy) for fraction in filled]
-    return pixels, np.array(boxes, dtype=np.int64).reshape(-1, 4)
+    gray = _expose(gaussian_filter(density + grain, acquisition.blur), acquisition)
+    white = np.iinfo(dtype).max
+    pixels = (white * gray).astype(dtype)
+    _stamp_letter(pixels, white // 255 * _LEAD, acquisition)
+    _stamp_marker(pixels, white // 255 * _LEAD, acquisition)
+    masks = [mask_of(fraction * healthy) for fraction in filled]
+    return pixels, np.array(masks, dtype=bool).reshape(-1, *pixels.shape)
 
 
 def _density(thorax: Thorax, grid: Grid, air: Map) -> Map:
@@ -127,8 +137,10 @@ def _density(thorax: Thorax, grid: Grid, air: Map) -> Map:
 
 
 def _chest_coordinates(acquisition: Acquisition) -> tuple[Map, Map]:
-    right = (np.arange(acquisition.width, dtype=np.float32)[None, :] - acquisition.spine) / acquisition.lung_height
-    down = (np.arange(acquisition.height, dtype=np.float32)[:, None] - acquisition.apex) / acquisition.lung_height
+    lung_height = acquisition.lung_height * (1 + acquisition.zoom)
+    apex = acquisition.apex + (acquisition.lung_height - lung_height) / 2
+    right = (np.arange(acquisition.width, dtype=np.float32)[None, :] - acquisition.spine) / lung_height
+    down = (np.arange(acquisition.height, dtype=np.float32)[:, None] - apex) / lung_height
     c, s = math.cos(acquisition.angle), math.sin(acquisition.angle)
     return c * right + s * (down - 0.5), 0.5 + c * (down - 0.5) - s * right
 
@@ -142,7 +154,7 @@ def _smooth_noise(acquisition: Acquisition, scale: float, rng: np.random.RandomS
     return (noise - noise.mean()) / max(noise.std(), 1e-6)
 
 
-def _expose(density: Map, acquisition: Acquisition) -> NDArray[np.uint8]:
+def _expose(density: Map, acquisition: Acquisition) -> Map:
     """Convert density to gray values of the given mean brightness, as automatic exposure does."""
     white = acquisition.ceiling * np.percentile(density[::4, ::4], 99)
     gray = np.clip(density / np.float32(white), 1e-3, 1)
@@ -152,14 +164,26 @@ def _expose(density: Map, acquisition: Acquisition) -> NDArray[np.uint8]:
         middle = (low + high) / 2
         too_bright = np.exp(middle * logs).mean() > acquisition.brightness
         low, high = (middle, high) if too_bright else (low, middle)
-    return (255 * gray**low).astype(np.uint8)
+    gray = gray**low
+    if acquisition.haze:
+        gray += np.float32(acquisition.haze) * (gray.mean() - gray)
+    return gray
 
 
-def _stamp_letter(pixels: NDArray[np.uint8], acquisition: Acquisition) -> None:
-    """Stamp the letter R on the patient's right side."""
+def _stamp_letter(pixels: NDArray[Any], level: int, acquisition: Acquisition) -> None:
     if acquisition.letter is None:
         return
     dot, top, left = acquisition.letter
-    letter = np.kron(_LETTER_R, np.ones((dot, dot), dtype=np.uint8))
+    rows = np.array([[mark == "#" for mark in row] for row in _GLYPHS[acquisition.glyph]])
+    letter = np.kron(rows, np.ones((dot, dot), dtype=bool))
     patch = pixels[top : top + letter.shape[0], left : left + letter.shape[1]]
-    np.maximum(patch, 250 * letter[: patch.shape[0], : patch.shape[1]], out=patch)
+    np.maximum(patch, level, out=patch, where=letter[: patch.shape[0], : patch.shape[1]])
+
+
+def _stamp_marker(pixels: NDArray[Any], level: int, acquisition: Acquisition) -> None:
+    if not acquisition.marker:
+        return
+    height, width = pixels.shape
+    rows, columns = np.ogrid[:height, :width]
+    away = np.hypot(rows - 0.08 * height, columns - (width / 2 + 0.42 * height))
+    pixels[away <= max(0.035 * height, 1)] = level

@@ -1,29 +1,24 @@
 """Generate synthetic chest X-rays in the folder layout of the Kaggle collection."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from skpneumo.datasets._folder import (
-    CLASSES,
-    SPLITS,
-    TARGETS,
-    check_option,
-    children,
-    import_pandas,
-    is_image,
-    load_chest_xrays,
-)
-from skpneumo.datasets._opacities import sample_opacities
+from skpneumo._images.patients import patient_key
+from skpneumo.datasets._files import SUFFIXES, import_pydicom, recompress, write_image
+from skpneumo.datasets._folder import CLASSES, SPLITS, TARGETS, build_bunch, children, import_pandas, is_image
+from skpneumo.datasets._opacities import PATTERNS, bounding_box, sample_opacities
 from skpneumo.datasets._radiograph import draw_chest_xray, sample_acquisition
+from skpneumo.datasets._site import Site
 from skpneumo.datasets._thorax import sample_thorax
 
 _BACTERIAL_FRACTION = 0.65
@@ -34,15 +29,36 @@ _DESCR = """\
 Synthetic chest X-rays
 ======================
 
-Simple drawings of frontal chest X-rays of invented patients, for trying out code. Bacterial pneumonia appears as one
-or two dense patches, viral pneumonia as a haze with a network of fine lines around both lung roots. All images of a
-patient share the same anatomy and disease; framing, exposure, sharpness and grain vary between images, independently of
-the diagnosis.
+Simple drawings of frontal chest X-rays of invented patients, for trying out code. Unless another pattern was requested,
+bacterial pneumonia appears as one or two dense patches, viral pneumonia as a haze with a network of fine lines around
+both lung roots. All images of a patient share the same anatomy and disease; framing, exposure, sharpness and grain vary
+between images, independently of the diagnosis.
 
 Scores on these images are no evidence for real X-rays.
 """
 
 
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "folder": [str, os.PathLike],
+        "prevalence": [Interval(Real, 0, 1, closed="both")],
+        "images_per_patient": [Interval(Real, 1, None, closed="left")],
+        "difficulty": [Interval(Real, 0, 1, closed="both")],
+        "pattern": [StrOptions(set(PATTERNS)), None],
+        "image_size": [Interval(Integral, _MIN_IMAGE_SIZE, None, closed="left")],
+        "file_format": [StrOptions(set(SUFFIXES))],
+        "site": [Mapping, None],
+        "shortcut": [Interval(Real, 0, 1, closed="both"), None],
+        "duplicates": [Interval(Real, 0, 0.5, closed="both")],
+        "masks": ["boolean"],
+        "target": [StrOptions(set(TARGETS))],
+        "random_state": ["random_state"],
+        "return_X_y": ["boolean"],
+        "as_frame": ["boolean"],
+    },
+    prefer_skip_nested_validation=True,
+)
 def make_chest_xrays(
     n_samples: int,
     folder: str | os.PathLike[str],
@@ -50,7 +66,13 @@ def make_chest_xrays(
     prevalence: float = 0.5,
     images_per_patient: float = 2,
     difficulty: float = 0.5,
+    pattern: str | None = None,
     image_size: int = 256,
+    file_format: str = "jpeg",
+    site: Mapping[str, Any] | None = None,
+    shortcut: float | None = None,
+    duplicates: float = 0.0,
+    masks: bool = False,
     target: str = "diagnosis",
     random_state: int | np.random.RandomState | None = None,
     return_X_y: bool = False,
@@ -59,7 +81,12 @@ def make_chest_xrays(
     """Generate synthetic chest X-rays in a folder.
 
     Folders and file names follow the Kaggle collection, so that :func:`load_chest_xrays` can load them. All files are
-    gray JPEGs without metadata. Size, aspect ratio, quality and mean brightness do not depend on the diagnosis.
+    gray and, except for DICOM files, without metadata. Without `shortcut`, size, aspect ratio, quality, mean brightness
+    and markers do not depend on the diagnosis.
+
+    The same `random_state` draws the same patients in the same order for any `difficulty`, `pattern`, `file_format`,
+    `site`, `shortcut`, `duplicates` and `masks`, so that data sets that differ in one of them can be compared image by
+    image.
 
     Parameters
     ----------
@@ -75,8 +102,40 @@ def make_chest_xrays(
     difficulty : float, default=0.5
         From 0 (large, dense opacities and similar images) to 1 (small, faint opacities and images that vary in
         exposure, angle, grain and vessels).
+    pattern : {"patchy", "lobar", "perihilar", "diffuse"} or None, default=None
+        How pneumonia looks, bacterial or viral:
+
+        - "patchy": one or two dense patches;
+        - "lobar": the part of one lung above or below a fissure, which is a sharp edge;
+        - "perihilar": a haze with fine lines around both lung roots;
+        - "diffuse": the same haze over the whole of both lungs;
+        - None: "patchy" for bacterial and "perihilar" for viral pneumonia.
     image_size : int, default=256
         Height of the images in pixels, at least 32. All images are wider than high.
+    file_format : {"jpeg", "png16", "dicom"}, default="jpeg"
+        8-bit JPEG, 16-bit PNG, or uncompressed DICOM (computed radiography, 12 bits). The patient ID of a DICOM file is
+        the patient in the file name. "dicom" needs pydicom (``pip install "skpneumo[dicom]"``).
+    site : dict or None, default=None
+        Settings of the hospital, the same for all images. Missing keys have their default, which changes nothing.
+
+        - "exposure" (-0.2 to 0.2, default 0): added to the mean gray value, as a fraction of white; 0.1 is about 25 of
+          255 gray levels;
+        - "haze" (0 to 0.8, default 0): proportion of the contrast lost by scattered radiation, i.e. by which the
+          standard deviation of the gray values decreases; the mean is unchanged;
+        - "zoom" (-0.5 to 0.25, default 0): relative change of the size of the chest in the image; 0.2 is 20 % larger;
+        - "blur" (0 to 10, default 0): standard deviation of an additional Gaussian blur, in 1/256 of the image height;
+        - "letter" ("R", "L" or None, default "R"): the letter on about 80 % of the images, on that side of the patient.
+    shortcut : float or None, default=None
+        If not None, some images have a bead of lead as a marker, a white disk above the left shoulder, in the upper
+        right corner of the central square. `shortcut` is the proportion of images, in each class, whose marker agrees
+        with the diagnosis: with 1, exactly the images with pneumonia have it; with 0.5, it is independent of the
+        diagnosis; with 0, exactly the normal images have it.
+    duplicates : float, default=0.0
+        The proportion of images, at most 0.5, that are replaced by a copy of an image of another patient with the same
+        etiology. Copies are alternately the same file and the same image after JPEG compression of quality 50. No image
+        is copied twice.
+    masks : bool, default=False
+        Whether to return a mask of each opacity.
     target : {"diagnosis", "etiology"}, default="diagnosis"
         The labels, as in :func:`load_chest_xrays`.
     random_state : int, RandomState instance or None, default=None
@@ -95,6 +154,13 @@ def make_chest_xrays(
         opacities : list of ndarray of shape (n_opacities, 4), dtype int
             For each image, the bounding boxes of its opacities: left, top, right and bottom in pixels; right and bottom
             are exclusive. Normal images have no box.
+        masks : list of ndarray of shape (n_opacities, height, width), dtype bool, or None
+            Only if `masks` is True: for each image, the pixels of each opacity, at least a third as strong as its
+            strongest one.
+        marker : ndarray of shape (n_samples,), dtype bool
+            Whether an image has the marker of `shortcut`.
+        duplicate_of : ndarray of shape (n_samples,), dtype int
+            For a copy, the position of the original; -1 for all other images.
     (data, target) : tuple if `return_X_y`
         The paths and the labels.
 
@@ -103,11 +169,10 @@ def make_chest_xrays(
     FileExistsError
         If `folder` already contains X-rays.
     ImportError
-        If `as_frame` is True and pandas is not installed.
+        If `as_frame` is True and pandas is not installed, or `file_format` is "dicom" and pydicom is not installed.
     ValueError
-        If a parameter is out of range. With both classes, `n_samples` must be at least 2.
-    TypeError
-        If a parameter is not a number.
+        If a parameter is out of range or of the wrong type, if `n_samples` is 1 with both classes, or if there are too
+        few patients for the requested duplicates.
 
     See Also
     --------
@@ -123,29 +188,57 @@ def make_chest_xrays(
     3
     >>> [len(boxes) > 0 for boxes in xrays.opacities] == xrays.target.tolist()
     True
+
+    A hospital with blurred, brighter images, and a marker that agrees with the diagnosis in 8 of 10 images:
+
+    >>> other = {"exposure": 0.1, "blur": 2}
+    >>> with TemporaryDirectory() as folder:
+    ...     xrays = make_chest_xrays(10, folder, site=other, shortcut=0.8, image_size=64, random_state=0)
+    >>> int((xrays.marker == xrays.target).sum())
+    8
     """
-    check_scalar(prevalence, "prevalence", Real, min_val=0, max_val=1)
-    check_scalar(n_samples, "n_samples", Integral, min_val=2 if 0 < prevalence < 1 else 1)
-    check_scalar(images_per_patient, "images_per_patient", Real, min_val=1)
-    check_scalar(difficulty, "difficulty", Real, min_val=0, max_val=1)
-    check_scalar(image_size, "image_size", Integral, min_val=_MIN_IMAGE_SIZE)
-    check_option("target", target, TARGETS)
+    if n_samples < 2 and 0 < prevalence < 1:
+        raise ValueError(f"n_samples must be at least 2 for both classes (prevalence={prevalence}); got {n_samples}.")
+    if masks and return_X_y:
+        raise ValueError("masks=True needs return_X_y=False, since masks are an attribute of the Bunch.")
     if as_frame:
         import_pandas()
+    if file_format == "dicom":
+        import_pydicom()
+    settings = Site.from_dict(site)
     rng = check_random_state(random_state)
+    patients = _plan(n_samples, prevalence, images_per_patient, SUFFIXES[file_format], rng)
+    order = rng.permutation(n_samples)
+    marked = set() if shortcut is None else _choose_marked(patients, shortcut, rng)
+    copies = _choose_copies(patients, round(duplicates * n_samples), rng)
     root = Path(folder).expanduser()
     _prepare(root)
-    opacities = {}
-    for patient in _plan(n_samples, prevalence, images_per_patient, rng):
-        for name, pixels, boxes in _draw_patient(patient, difficulty, image_size):
-            path = root / patient.folder / name
-            Image.fromarray(pixels).save(path, quality=90)
-            opacities[name] = boxes
-    bunch = load_chest_xrays(root, target=target, random_state=rng, as_frame=as_frame)
+
+    copy_of = {copy.original: copy for copy in copies}
+    replaced = {copy.name: copy.original for copy in copies}
+    opacities, regions = {}, {}
+    dtype = np.uint8 if file_format == "jpeg" else np.uint16
+    for patient in patients:
+        for name, pixels, found in _draw_patient(patient, difficulty, pattern, image_size, settings, marked, dtype):
+            if name in replaced:
+                continue
+            _write(root / patient.folder / name, pixels, copy_of.get(name))
+            opacities[name] = np.array([bounding_box(mask) for mask in found], dtype=np.int64).reshape(-1, 4)
+            regions[name] = found if masks else None
+
+    files = sorted(
+        ((root / patient.folder / name, patient.folder.lower()) for patient in patients for name in patient.names),
+        key=lambda file: file[0].parts,
+    )
+    bunch = build_bunch([files[i] for i in order], target=target, as_frame=as_frame)
     if return_X_y:
         return bunch.data, bunch.target
-    paths = np.asarray(bunch.data, dtype=object)[:, 0]
-    bunch.opacities = [opacities[Path(path).name] for path in paths]
+    names = [files[i][0].name for i in order]
+    shown = [replaced.get(name, name) for name in names]
+    bunch.opacities = [opacities[name] for name in shown]
+    bunch.masks = [regions[name] for name in shown] if masks else None
+    bunch.marker = np.array([name in marked for name in shown])
+    bunch.duplicate_of = np.array([names.index(replaced[name]) if name in replaced else -1 for name in names])
     bunch.DESCR = _DESCR
     return bunch
 
@@ -161,7 +254,16 @@ class _Patient:
         return CLASSES[self.kind != "normal"].upper()
 
 
-def _plan(n_samples: int, prevalence: float, images_per_patient: float, rng: np.random.RandomState) -> list[_Patient]:
+@dataclass(frozen=True)
+class _Copy:
+    original: str
+    name: str
+    is_recompressed: bool
+
+
+def _plan(
+    n_samples: int, prevalence: float, images_per_patient: float, suffix: str, rng: np.random.RandomState
+) -> list[_Patient]:
     """Choose the patients, their numbers of images and the file names."""
     n_pneumonia = round(n_samples * prevalence)
     if 0 < prevalence < 1:
@@ -174,36 +276,94 @@ def _plan(n_samples: int, prevalence: float, images_per_patient: float, rng: np.
         while done < count:
             n_images = int(min(1 + rng.poisson(images_per_patient - 1), count - done))
             number += 1
-            names = _normal_names(number, n_images) if kind == "normal" else []
-            names = names or [f"person{number}_{kind}_{done + k + 1}.jpeg" for k in range(n_images)]
-            patients.append(_Patient(kind, names, int(rng.randint(_N_SEEDS))))
+            stems = _normal_stems(number, n_images) if kind == "normal" else []
+            stems = stems or [f"person{number}_{kind}_{done + k + 1}" for k in range(n_images)]
+            patients.append(_Patient(kind, [stem + suffix for stem in stems], int(rng.randint(_N_SEEDS))))
             done += n_images
     return patients
 
 
-def _normal_names(number: int, n_images: int) -> list[str]:
+def _normal_stems(number: int, n_images: int) -> list[str]:
     """Generate file names of both normal series, with overlapping numbers as in the collection."""
     prefix = "NORMAL2-" if number % 2 == 0 else ""
     stem = f"{prefix}IM-{114 + (number + 1) // 2:04d}-0001"
-    return [f"{stem}.jpeg", *(f"{stem}-{k:04d}.jpeg" for k in range(1, n_images))]
+    return [stem, *(f"{stem}-{k:04d}" for k in range(1, n_images))]
+
+
+def _choose_marked(patients: list[_Patient], shortcut: float, rng: np.random.RandomState) -> set[str]:
+    """Choose the images with a marker, so that it agrees with the diagnosis in a proportion of each class."""
+    marked: set[str] = set()
+    for diagnosis in CLASSES:
+        names = [name for patient in patients if patient.folder == diagnosis.upper() for name in patient.names]
+        shuffled = [names[i] for i in rng.permutation(len(names))]
+        n_agreeing = round(shortcut * len(names))
+        marked.update(shuffled[n_agreeing:] if diagnosis == "normal" else shuffled[:n_agreeing])
+    return marked
+
+
+def _choose_copies(patients: list[_Patient], n_copies: int, rng: np.random.RandomState) -> list[_Copy]:
+    """Choose images to be replaced by an image of another patient with the same etiology, each used once."""
+    if not n_copies:
+        return []
+    images = [(name, patient.kind, number) for number, patient in enumerate(patients) for name in patient.names]
+    names, kinds, owners = (np.array(column) for column in zip(*images, strict=True))
+    free = np.ones(len(names), dtype=bool)
+    copies: list[_Copy] = []
+    for i in rng.permutation(len(names)):
+        candidates = np.flatnonzero(free & (kinds == kinds[i]) & (owners != owners[i]))
+        if free[i] and len(candidates):
+            original = rng.choice(candidates)
+            free[[i, original]] = False
+            copies.append(_Copy(str(names[original]), str(names[i]), len(copies) % 2 == 1))
+        if len(copies) == n_copies:
+            return copies
+    raise ValueError(
+        f"duplicates is {n_copies} of {len(names)} images, but only {len(copies)} of them have an image of another "
+        "patient with the same etiology to copy. Decrease duplicates, or increase n_samples."
+    )
 
 
 def _draw_patient(
-    patient: _Patient, difficulty: float, image_size: int
-) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int64]]]:
+    patient: _Patient,
+    difficulty: float,
+    pattern: str | None,
+    image_size: int,
+    site: Site,
+    marked: set[str],
+    dtype: type[np.unsignedinteger[Any]],
+) -> Iterator[tuple[str, NDArray[Any], NDArray[np.bool_]]]:
     rng = np.random.RandomState(patient.seed)
     thorax = sample_thorax(rng)
     opacities = sample_opacities(patient.kind, thorax, difficulty, rng)
+    if pattern and opacities:
+        # Another source of random numbers, so that the images of a patient are otherwise the same for each pattern.
+        opacities = sample_opacities(pattern, thorax, difficulty, np.random.RandomState([patient.seed, 1]))
     for name in patient.names:
-        acquisition = sample_acquisition(image_size, difficulty, rng)
-        yield name, *draw_chest_xray(thorax, opacities, acquisition, rng)
+        acquisition = site.apply(sample_acquisition(image_size, difficulty, rng))
+        yield name, *draw_chest_xray(thorax, opacities, replace(acquisition, marker=name in marked), rng, dtype)
+
+
+def _write(path: Path, pixels: NDArray[Any], copy: _Copy | None) -> None:
+    """Write an image, and its copy if there is one."""
+    write_image(path, pixels, patient_key(path))
+    if copy is None:
+        return
+    if copy.is_recompressed:
+        write_image(path.with_name(copy.name), recompress(pixels), patient_key(copy.name))
+    else:
+        shutil.copyfile(path, path.with_name(copy.name))
 
 
 def _prepare(root: Path) -> None:
     """Create the class folders, or raise an error if there are images already."""
     root.mkdir(parents=True, exist_ok=True)
     splits = children(root, SPLITS)
-    old = [path for folder in children(root, CLASSES) for path in folder.iterdir() if is_image(path)]
+    old = [
+        path
+        for folder in children(root, CLASSES)
+        for path in folder.iterdir()
+        if is_image(path) or path.suffix == SUFFIXES["dicom"]
+    ]
     if splits or old:
         content = f"the folder '{splits[0].name}'" if splits else f"{len(old)} image(s) in class folders"
         raise FileExistsError(

@@ -1,0 +1,59 @@
+"""Differences between sites: how radiographs are exposed, framed, sharpened and marked."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
+from typing import Any
+
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+
+from skpneumo.datasets._radiograph import GLYPH_WIDTH, Acquisition
+
+_CONSTRAINTS = {
+    "exposure": [Interval(Real, -0.2, 0.2, closed="both")],
+    "haze": [Interval(Real, 0, 0.8, closed="both")],
+    "zoom": [Interval(Real, -0.5, 0.25, closed="both")],
+    "blur": [Interval(Real, 0, 10, closed="both")],
+    "letter": [StrOptions({"R", "L"}), None],
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """The settings of a site; the defaults change nothing."""
+
+    exposure: float = 0.0
+    haze: float = 0.0
+    zoom: float = 0.0
+    blur: float = 0.0
+    letter: str | None = "R"
+
+    def __post_init__(self) -> None:
+        validate_parameter_constraints(_CONSTRAINTS, asdict(self), caller_name="site")
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any] | None) -> "Site":
+        """Check the names and values of settings."""
+        settings = settings or {}
+        names = [field.name for field in fields(cls)]
+        unknown = sorted(set(settings) - set(names), key=str)
+        if unknown:
+            raise ValueError(f"site has the unknown keys {unknown}; its keys are {', '.join(map(repr, names))}.")
+        return cls(**settings)
+
+    def apply(self, acquisition: Acquisition) -> Acquisition:
+        """Change the settings of a radiograph to those of this site."""
+        letter = acquisition.letter if self.letter else None
+        if letter and self.letter == "L":
+            dot, top, left = letter
+            letter = dot, top, acquisition.width - left - GLYPH_WIDTH * dot
+        return replace(
+            acquisition,
+            brightness=acquisition.brightness + self.exposure,
+            blur=math.hypot(acquisition.blur, self.blur * acquisition.height / 256),
+            zoom=self.zoom,
+            haze=self.haze,
+            letter=letter,
+            glyph=self.letter or "R",
+        )
