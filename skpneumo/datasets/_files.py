@@ -43,7 +43,7 @@ def recompress(pixels: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(image).astype(pixels.dtype) * pixels.dtype.type(scale)
 
 
-def _write_dicom(path: Path, pixels: NDArray[np.uint16], patient: str | None) -> None:
+def _write_dicom(path: Path, pixels: NDArray[Any], patient: str | None) -> None:
     """Write a computed radiograph with the attributes that the standard requires."""
     pydicom = import_pydicom()
     dataset = pydicom.Dataset()

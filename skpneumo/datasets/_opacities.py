@@ -127,12 +127,13 @@ def _lobar(thorax: Thorax, extent: float, strength: float, rng: np.random.Random
 
 
 def _diffuse(thorax: Thorax, extent: float, strength: float, rng: np.random.RandomState) -> list[Opacity]:
-    """Sample a haze over the whole of each lung."""
+    """Sample a faint haze over the whole of each lung, about as strong on both sides."""
     hazes: list[Opacity] = []
+    power = strength * rng.uniform(0.65, 0.8)
     for side in (-1, 1):
         x, y = lung_point(thorax, side, rng.uniform(0.45, 0.55), rng.uniform(0.4, 0.55))
-        width, height = extent * rng.uniform(0.5, 0.6), extent * rng.uniform(0.6, 0.7)
-        hazes.append(Haze(x, y, width, height, strength * rng.uniform(0.85, 1.0)))
+        width, height = extent * rng.uniform(0.75, 0.9), extent * rng.uniform(0.95, 1.15)
+        hazes.append(Haze(x, y, width, height, power * rng.uniform(0.9, 1.1)))
     return hazes
 
 

@@ -50,6 +50,7 @@ class Acquisition:
     """Side of a dot, top and left of the letter."""
     glyph: str = "R"
     zoom: float = 0.0
+    exposure: float = 0.0
     haze: float = 0.0
     marker: bool = False
     """Whether a bead of lead is in the upper right corner of the central square."""
@@ -159,15 +160,22 @@ def _expose(density: Map, acquisition: Acquisition) -> Map:
     white = acquisition.ceiling * np.percentile(density[::4, ::4], 99)
     gray = np.clip(density / np.float32(white), 1e-3, 1)
     logs = np.log(gray[::3, ::3])
-    low, high = 0.3, 3.0
-    for _ in range(12):
-        middle = (low + high) / 2
-        too_bright = np.exp(middle * logs).mean() > acquisition.brightness
-        low, high = (middle, high) if too_bright else (low, middle)
-    gray = gray**low
+    gamma = _gamma(logs, acquisition.brightness, 0.3, 3.0)
+    if acquisition.exposure:
+        gamma = _gamma(logs, np.exp(gamma * logs).mean() + acquisition.exposure, 0.05, 10.0)
+    gray = gray**gamma
     if acquisition.haze:
         gray += np.float32(acquisition.haze) * (gray.mean() - gray)
     return gray
+
+
+def _gamma(logs: Map, brightness: float, low: float, high: float) -> float:
+    """Find the exponent for which gray values with these logarithms have a given mean."""
+    for _ in range(12):
+        middle = (low + high) / 2
+        too_bright = np.exp(middle * logs).mean() > brightness
+        low, high = (middle, high) if too_bright else (low, middle)
+    return low
 
 
 def _stamp_letter(pixels: NDArray[Any], level: int, acquisition: Acquisition) -> None:

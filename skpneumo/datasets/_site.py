@@ -13,7 +13,7 @@ from skpneumo.datasets._radiograph import GLYPH_WIDTH, Acquisition
 _CONSTRAINTS = {
     "exposure": [Interval(Real, -0.2, 0.2, closed="both")],
     "haze": [Interval(Real, 0, 0.8, closed="both")],
-    "zoom": [Interval(Real, -0.5, 0.25, closed="both")],
+    "zoom": [Interval(Real, -0.3, 0.25, closed="both")],
     "blur": [Interval(Real, 0, 10, closed="both")],
     "letter": [StrOptions({"R", "L"}), None],
 }
@@ -30,7 +30,9 @@ class Site:
     letter: str | None = "R"
 
     def __post_init__(self) -> None:
-        validate_parameter_constraints(_CONSTRAINTS, asdict(self), caller_name="site")
+        constraints = {f"site[{name!r}]": allowed for name, allowed in _CONSTRAINTS.items()}
+        settings = {f"site[{name!r}]": value for name, value in asdict(self).items()}
+        validate_parameter_constraints(constraints, settings, caller_name="make_chest_xrays")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any] | None) -> "Site":
@@ -50,7 +52,7 @@ class Site:
             letter = dot, top, acquisition.width - left - GLYPH_WIDTH * dot
         return replace(
             acquisition,
-            brightness=acquisition.brightness + self.exposure,
+            exposure=self.exposure,
             blur=math.hypot(acquisition.blur, self.blur * acquisition.height / 256),
             zoom=self.zoom,
             haze=self.haze,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
@@ -122,7 +123,7 @@ def make_chest_xrays(
           255 gray levels;
         - "haze" (0 to 0.8, default 0): proportion of the contrast lost by scattered radiation, i.e. by which the
           standard deviation of the gray values decreases; the mean is unchanged;
-        - "zoom" (-0.5 to 0.25, default 0): relative change of the size of the chest in the image; 0.2 is 20 % larger;
+        - "zoom" (-0.3 to 0.25, default 0): relative change of the size of the chest in the image; 0.2 is 20 % larger;
         - "blur" (0 to 10, default 0): standard deviation of an additional Gaussian blur, in 1/256 of the image height;
         - "letter" ("R", "L" or None, default "R"): the letter on about 80 % of the images, on that side of the patient.
     shortcut : float or None, default=None
@@ -155,8 +156,8 @@ def make_chest_xrays(
             For each image, the bounding boxes of its opacities: left, top, right and bottom in pixels; right and bottom
             are exclusive. Normal images have no box.
         masks : list of ndarray of shape (n_opacities, height, width), dtype bool, or None
-            Only if `masks` is True: for each image, the pixels of each opacity, at least a third as strong as its
-            strongest one.
+            Only if `masks` is True: for each image, the pixels of each opacity that are at least a third as strong as
+            its strongest one, without holes.
         marker : ndarray of shape (n_samples,), dtype bool
             Whether an image has the marker of `shortcut`.
         duplicate_of : ndarray of shape (n_samples,), dtype int
@@ -208,37 +209,39 @@ def make_chest_xrays(
     settings = Site.from_dict(site)
     rng = check_random_state(random_state)
     patients = _plan(n_samples, prevalence, images_per_patient, SUFFIXES[file_format], rng)
-    order = rng.permutation(n_samples)
-    marked = set() if shortcut is None else _choose_marked(patients, shortcut, rng)
-    copies = _choose_copies(patients, round(duplicates * n_samples), rng)
+    # Another source of random numbers, so that the order of the images does not depend on shortcut and duplicates.
+    planted = np.random.RandomState([patient.seed for patient in patients])
+    marked = set() if shortcut is None else _choose_marked(patients, shortcut, planted)
+    copies = _choose_copies(patients, round(duplicates * n_samples), planted)
     root = Path(folder).expanduser()
     _prepare(root)
 
     copy_of = {copy.original: copy for copy in copies}
-    replaced = {copy.name: copy.original for copy in copies}
+    source = {copy.name: copy.original for copy in copies}
     opacities, regions = {}, {}
     dtype = np.uint8 if file_format == "jpeg" else np.uint16
     for patient in patients:
         for name, pixels, found in _draw_patient(patient, difficulty, pattern, image_size, settings, marked, dtype):
-            if name in replaced:
+            if name in source:
                 continue
             _write(root / patient.folder / name, pixels, copy_of.get(name))
             opacities[name] = np.array([bounding_box(mask) for mask in found], dtype=np.int64).reshape(-1, 4)
-            regions[name] = found if masks else None
+            if masks:
+                regions[name] = np.array([binary_fill_holes(mask) for mask in found], dtype=bool).reshape(found.shape)
 
-    files = sorted(
-        ((root / patient.folder / name, patient.folder.lower()) for patient in patients for name in patient.names),
-        key=lambda file: file[0].parts,
-    )
-    bunch = build_bunch([files[i] for i in order], target=target, as_frame=as_frame)
+    files = [(root / patient.folder / name, patient.folder.lower()) for patient in patients for name in patient.names]
+    files = sorted(files, key=lambda file: file[0].parts)
+    files = [files[i] for i in rng.permutation(n_samples)]
+    bunch = build_bunch(files, target=target, as_frame=as_frame)
     if return_X_y:
         return bunch.data, bunch.target
-    names = [files[i][0].name for i in order]
-    shown = [replaced.get(name, name) for name in names]
+    names = [path.name for path, _ in files]
+    position = {name: i for i, name in enumerate(names)}
+    shown = [source.get(name, name) for name in names]
     bunch.opacities = [opacities[name] for name in shown]
     bunch.masks = [regions[name] for name in shown] if masks else None
     bunch.marker = np.array([name in marked for name in shown])
-    bunch.duplicate_of = np.array([names.index(replaced[name]) if name in replaced else -1 for name in names])
+    bunch.duplicate_of = np.array([position[source[name]] if name in source else -1 for name in names])
     bunch.DESCR = _DESCR
     return bunch
 

@@ -9,6 +9,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from datasets.conftest import KAGGLE, relative, touch
 from skpneumo.datasets import load_chest_xrays, make_chest_xrays
+from skpneumo.model_selection import check_splits
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,7 @@ def test_loader_returns_the_same_data(drawn):
         folder / "PNEUMONIA",
     }
     assert sum(path.is_file() for path in folder.rglob("*")) == 240
+    assert set(again) <= set(bunch)
 
 
 def test_images_are_shuffled(drawn):
@@ -175,6 +177,144 @@ def test_empty_class_folders_are_filled(tmp_path):
     assert len(make_chest_xrays(4, tmp_path / "", image_size=32).data) == 4
 
 
+def contents(bunch):
+    return [Path(path).read_bytes() for path in bunch.data[:, 0]]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Generate 24 images with the default settings."""
+    folder = tmp_path_factory.mktemp("plain")
+    return folder, make_chest_xrays(24, folder, image_size=64, random_state=0)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "n_changed"),
+    [
+        ({"site": {}}, 0),
+        ({"site": {"exposure": 0, "haze": 0.0, "zoom": 0, "blur": 0, "letter": "R"}}, 0),
+        ({"shortcut": 0.5}, 12),
+        ({"duplicates": 0.25}, 6),
+        ({"pattern": "lobar"}, 12),
+        ({"site": {"blur": 2}}, 24),
+    ],
+)
+def test_parameter_changes_only_its_images(plain, tmp_path, parameters, n_changed):
+    folder, bunch = plain
+    changed = make_chest_xrays(24, tmp_path, image_size=64, random_state=0, masks=True, **parameters)
+    assert relative(changed, tmp_path) == relative(bunch, folder)
+    equal = [one == other for one, other in zip(contents(changed), contents(bunch), strict=True)]
+    assert equal.count(False) == n_changed
+    if "duplicates" not in parameters:
+        assert [image.shape for image in pixels(changed)] == [image.shape for image in pixels(bunch)]
+
+
+@pytest.mark.parametrize("pattern", ["patchy", "lobar", "perihilar", "diffuse"])
+def test_pattern_determines_number_and_area_of_opacities(tmp_path, pattern):
+    bunch = make_chest_xrays(
+        30, tmp_path, pattern=pattern, prevalence=1, images_per_patient=1, image_size=64, masks=True, random_state=0
+    )
+    n_opacities = {len(boxes) for boxes in bunch.opacities}
+    assert n_opacities == {"patchy": {1, 2}, "lobar": {1}, "perihilar": {2}, "diffuse": {2}}[pattern]
+    area = np.mean([mask.any(axis=0).mean() for mask in bunch.masks])
+    assert {"patchy": 0.03, "lobar": 0.02, "perihilar": 0.1, "diffuse": 0.13}[pattern] < area
+    assert area < {"patchy": 0.06, "lobar": 0.06, "perihilar": 0.14, "diffuse": 0.25}[pattern]
+    assert set(bunch.etiology) == {"bacteria", "virus"}
+
+
+def test_masks_fill_their_boxes(tmp_path):
+    bunch = make_chest_xrays(12, tmp_path, image_size=64, masks=True, random_state=0)
+    for boxes, masks, image in zip(bunch.opacities, bunch.masks, pixels(bunch), strict=True):
+        assert masks.shape == (len(boxes), *image.shape)
+        assert masks.dtype == bool
+        for (left, top, right, bottom), mask in zip(boxes, masks, strict=True):
+            inside = mask[top:bottom, left:right]
+            assert mask.sum() == inside.sum() > 0.3 * inside.size
+            assert inside.any(axis=0)[[0, -1]].all()
+            assert inside.any(axis=1)[[0, -1]].all()
+    assert make_chest_xrays(2, tmp_path / "none", image_size=32).masks is None
+
+
+def has_marker(image):
+    height, width = image.shape
+    return image[round(0.08 * height), round(width / 2 + 0.42 * height)] > 230
+
+
+@pytest.mark.parametrize("shortcut", [0, 0.25, 0.5, 0.9, 1])
+@pytest.mark.parametrize("prevalence", [0.5, 0.25])
+def test_marker_agrees_with_the_diagnosis_in_a_proportion_of_each_class(tmp_path, shortcut, prevalence):
+    bunch = make_chest_xrays(80, tmp_path, shortcut=shortcut, prevalence=prevalence, image_size=48, random_state=0)
+    for label in (0, 1):
+        assert (bunch.marker == bunch.target)[bunch.target == label].mean() == shortcut
+    assert [has_marker(image) for image in pixels(bunch)] == bunch.marker.tolist()
+
+
+def test_without_shortcut_no_image_has_the_marker(plain):
+    _, bunch = plain
+    assert not any(has_marker(image) for image in pixels(bunch))
+    assert not bunch.marker.any()
+
+
+@pytest.mark.parametrize("file_format", ["jpeg", "png16"])
+def test_duplicates_are_found_by_check_splits(tmp_path, file_format):
+    bunch = make_chest_xrays(
+        40, tmp_path, duplicates=0.2, image_size=64, file_format=file_format, shortcut=0.8, random_state=0, masks=True
+    )
+    copies = np.flatnonzero(bunch.duplicate_of >= 0)
+    originals = bunch.duplicate_of[copies]
+    assert len(copies) == 8
+    assert len({*copies, *originals}) == 16
+    assert (bunch.etiology[copies] == bunch.etiology[originals]).all()
+    assert (bunch.groups[copies] != bunch.groups[originals]).all()
+    for copy, original in zip(copies, originals, strict=True):
+        np.testing.assert_array_equal(bunch.opacities[copy], bunch.opacities[original])
+        np.testing.assert_array_equal(bunch.masks[copy], bunch.masks[original])
+        assert bunch.marker[copy] == bunch.marker[original]
+    rest = np.setdiff1d(np.arange(40), copies)
+    found = check_splits(bunch.data[rest], bunch.data[copies])
+    kinds = {(overlap.train, overlap.test): overlap.kind for overlap in found if overlap.kind != "shared patient"}
+    planted = [kinds.pop(tuple(bunch.data[[i, j], 0])) for i, j in zip(originals, copies, strict=True)]
+    assert sorted(planted) == ["near duplicate"] * 4 + ["same file"] * 4
+    assert not kinds
+
+
+def test_too_few_patients_for_duplicates_raise(tmp_path):
+    with pytest.raises(ValueError, match=r"duplicates is 2 of 4 images, but only 1 of them .* Decrease duplicates"):
+        make_chest_xrays(4, tmp_path, duplicates=0.5, images_per_patient=1, image_size=32, random_state=0)
+
+
+@pytest.mark.parametrize("file_format", ["jpeg", "png16", "dicom"])
+def test_formats_hold_the_same_images_in_the_same_order(plain, tmp_path, file_format):
+    if file_format == "dicom":
+        pydicom = pytest.importorskip("pydicom")
+    folder, bunch = plain
+    made = [
+        make_chest_xrays(24, tmp_path / name, file_format=file_format, image_size=64, random_state=0) for name in "ab"
+    ]
+    assert contents(made[0]) == contents(made[1])
+    suffixes = {Path(path).suffix for path in made[0].data[:, 0]}
+    assert suffixes == {{"jpeg": ".jpeg", "png16": ".png", "dicom": ".dcm"}[file_format]}
+    stems = [
+        [Path(name).with_suffix("") for name in relative(*each)]
+        for each in [(bunch, folder), (made[0], tmp_path / "a")]
+    ]
+    assert stems[0] == stems[1]
+    assert made[0].groups.tolist() == bunch.groups.tolist()
+    for path, expected in zip(made[0].data[:, 0], pixels(bunch), strict=True):
+        if file_format == "dicom":
+            gray = pydicom.dcmread(path).pixel_array / 4095
+        else:
+            with Image.open(path) as image:
+                gray = np.asarray(image) / (255 if file_format == "jpeg" else 65535)
+        assert np.abs(255 * gray - expected).mean() < 4  # loss of the JPEG files
+
+
+def test_folder_with_dicom_files_raises(tmp_path):
+    touch(tmp_path, "NORMAL/old.dcm")
+    with pytest.raises(FileExistsError):
+        make_chest_xrays(2, tmp_path, image_size=32)
+
+
 def test_target_and_containers_match_the_loader(tmp_path):
     pytest.importorskip("pandas")
     bunch = make_chest_xrays(9, tmp_path / "a", target="etiology", as_frame=True, image_size=32, random_state=0)
@@ -200,6 +340,15 @@ def test_target_and_containers_match_the_loader(tmp_path):
         ({"image_size": 8}, ValueError),
         ({"image_size": 64.0}, TypeError),
         ({"target": "age"}, ValueError),
+        ({"pattern": "round"}, ValueError),
+        ({"file_format": "gif"}, ValueError),
+        ({"site": "other"}, TypeError),
+        ({"site": {"exposure": 1}}, ValueError),
+        ({"shortcut": 1.5}, ValueError),
+        ({"shortcut": float("nan")}, ValueError),
+        ({"duplicates": 0.6}, ValueError),
+        ({"duplicates": 0.5}, ValueError),
+        ({"masks": True, "return_X_y": True}, ValueError),
     ],
 )
 def test_invalid_parameter_raises_before_writing(tmp_path, parameters, error):
