@@ -8,6 +8,7 @@ from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
+from skpneumo._utils.messages import list_values
 from skpneumo.datasets._radiograph import GLYPH_WIDTH, Acquisition
 
 _CONSTRAINTS = {
@@ -41,7 +42,7 @@ class Site:
         names = [field.name for field in fields(cls)]
         unknown = sorted(set(settings) - set(names), key=str)
         if unknown:
-            raise ValueError(f"site has the unknown keys {unknown}; its keys are {', '.join(map(repr, names))}.")
+            raise ValueError(f"site has the unknown keys {list_values(unknown)}; its keys are {', '.join(map(repr, names))}.")
         return cls(**settings)
 
     def apply(self, acquisition: Acquisition) -> Acquisition:

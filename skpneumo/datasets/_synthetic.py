@@ -231,11 +231,10 @@ def make_chest_xrays(
 
     files = [(root / patient.folder / name, patient.folder.lower()) for patient in patients for name in patient.names]
     files = sorted(files, key=lambda file: file[0].parts)
-    files = [files[i] for i in rng.permutation(n_samples)]
-    bunch = build_bunch(files, target=target, as_frame=as_frame)
+    bunch = build_bunch([files[i] for i in rng.permutation(n_samples)], target=target, as_frame=as_frame)
     if return_X_y:
         return bunch.data, bunch.target
-    names = [path.name for path, _ in files]
+    names = [Path(path).name for path in np.asarray(bunch.data, dtype=object)[:, 0]]
     position = {name: i for i, name in enumerate(names)}
     shown = [source.get(name, name) for name in names]
     bunch.opacities = [opacities[name] for name in shown]
