@@ -42,7 +42,9 @@ class Site:
         names = [field.name for field in fields(cls)]
         unknown = sorted(set(settings) - set(names), key=str)
         if unknown:
-            raise ValueError(f"site has the unknown keys {list_values(unknown)}; its keys are {', '.join(map(repr, names))}.")
+            raise ValueError(
+                f"site has the unknown keys {list_values(unknown)}; its keys are {', '.join(map(repr, names))}."
+            )
         return cls(**settings)
 
     def apply(self, acquisition: Acquisition) -> Acquisition:

@@ -209,25 +209,12 @@ def make_chest_xrays(
     settings = Site.from_dict(site)
     rng = check_random_state(random_state)
     patients = _plan(n_samples, prevalence, images_per_patient, SUFFIXES[file_format], rng)
-    # Another source of random numbers, so that the order of the images does not depend on shortcut and duplicates.
-    planted = np.random.RandomState([patient.seed for patient in patients])
-    marked = set() if shortcut is None else _choose_marked(patients, shortcut, planted)
-    copies = _choose_copies(patients, round(duplicates * n_samples), planted)
+    marked = set() if shortcut is None else _choose_marked(patients, shortcut)
+    copies = _choose_copies(patients, round(duplicates * n_samples))
     root = Path(folder).expanduser()
     _prepare(root)
-
-    copy_of = {copy.original: copy for copy in copies}
-    source = {copy.name: copy.original for copy in copies}
-    opacities, regions = {}, {}
-    dtype = np.uint8 if file_format == "jpeg" else np.uint16
-    for patient in patients:
-        for name, pixels, found in _draw_patient(patient, difficulty, pattern, image_size, settings, marked, dtype):
-            if name in source:
-                continue
-            _write(root / patient.folder / name, pixels, copy_of.get(name))
-            opacities[name] = np.array([bounding_box(mask) for mask in found], dtype=np.int64).reshape(-1, 4)
-            if masks:
-                regions[name] = np.array([binary_fill_holes(mask) for mask in found], dtype=bool).reshape(found.shape)
+    style = _Style(difficulty, pattern, image_size, settings, np.uint8 if file_format == "jpeg" else np.uint16)
+    opacities, regions = _write_images(root, patients, style, marked, copies, with_masks=masks)
 
     files = [(root / patient.folder / name, patient.folder.lower()) for patient in patients for name in patient.names]
     files = sorted(files, key=lambda file: file[0].parts)
@@ -236,6 +223,7 @@ def make_chest_xrays(
         return bunch.data, bunch.target
     names = [Path(path).name for path in np.asarray(bunch.data, dtype=object)[:, 0]]
     position = {name: i for i, name in enumerate(names)}
+    source = {copy.name: copy.original for copy in copies}
     shown = [source.get(name, name) for name in names]
     bunch.opacities = [opacities[name] for name in shown]
     bunch.masks = [regions[name] for name in shown] if masks else None
@@ -261,6 +249,17 @@ class _Copy:
     original: str
     name: str
     is_recompressed: bool
+
+
+@dataclass(frozen=True)
+class _Style:
+    """Settings that all images share."""
+
+    difficulty: float
+    pattern: str | None
+    image_size: int
+    site: Site
+    dtype: type[np.unsignedinteger[Any]]
 
 
 def _plan(
@@ -292,8 +291,14 @@ def _normal_stems(number: int, n_images: int) -> list[str]:
     return [stem, *(f"{stem}-{k:04d}" for k in range(1, n_images))]
 
 
-def _choose_marked(patients: list[_Patient], shortcut: float, rng: np.random.RandomState) -> set[str]:
+def _separate_random_state(patients: list[_Patient], number: int) -> np.random.RandomState:
+    """Return a source of random numbers whose use leaves the patients and the order of the images unchanged."""
+    return np.random.RandomState([number, *(patient.seed for patient in patients)])
+
+
+def _choose_marked(patients: list[_Patient], shortcut: float) -> set[str]:
     """Choose the images with a marker, so that it agrees with the diagnosis in a proportion of each class."""
+    rng = _separate_random_state(patients, 0)
     marked: set[str] = set()
     for diagnosis in CLASSES:
         names = [name for patient in patients if patient.folder == diagnosis.upper() for name in patient.names]
@@ -303,13 +308,14 @@ def _choose_marked(patients: list[_Patient], shortcut: float, rng: np.random.Ran
     return marked
 
 
-def _choose_copies(patients: list[_Patient], n_copies: int, rng: np.random.RandomState) -> list[_Copy]:
+def _choose_copies(patients: list[_Patient], n_copies: int) -> list[_Copy]:
     """Choose images to be replaced by an image of another patient with the same etiology, each used once."""
     if not n_copies:
         return []
     images = [(name, patient.kind, number) for number, patient in enumerate(patients) for name in patient.names]
     names, kinds, owners = (np.array(column) for column in zip(*images, strict=True))
     free = np.ones(len(names), dtype=bool)
+    rng = _separate_random_state(patients, 1)
     copies: list[_Copy] = []
     for i in rng.permutation(len(names)):
         candidates = np.flatnonzero(free & (kinds == kinds[i]) & (owners != owners[i]))
@@ -325,24 +331,37 @@ def _choose_copies(patients: list[_Patient], n_copies: int, rng: np.random.Rando
     )
 
 
+def _write_images(
+    root: Path, patients: list[_Patient], style: _Style, marked: set[str], copies: list[_Copy], *, with_masks: bool
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.bool_]]]:
+    """Write all images; return the boxes and, if requested, the masks of those that are no copies."""
+    copy_of = {copy.original: copy for copy in copies}
+    replaced = {copy.name for copy in copies}
+    boxes, regions = {}, {}
+    for patient in patients:
+        for name, pixels, masks in _draw_patient(patient, style, marked):
+            if name in replaced:
+                continue
+            _write(root / patient.folder / name, pixels, copy_of.get(name))
+            boxes[name] = np.array([bounding_box(mask) for mask in masks], dtype=np.int64).reshape(-1, 4)
+            if with_masks:
+                regions[name] = np.array([binary_fill_holes(mask) for mask in masks], dtype=bool).reshape(masks.shape)
+    return boxes, regions
+
+
 def _draw_patient(
-    patient: _Patient,
-    difficulty: float,
-    pattern: str | None,
-    image_size: int,
-    site: Site,
-    marked: set[str],
-    dtype: type[np.unsignedinteger[Any]],
+    patient: _Patient, style: _Style, marked: set[str]
 ) -> Iterator[tuple[str, NDArray[Any], NDArray[np.bool_]]]:
     rng = np.random.RandomState(patient.seed)
     thorax = sample_thorax(rng)
-    opacities = sample_opacities(patient.kind, thorax, difficulty, rng)
-    if pattern and opacities:
-        # Another source of random numbers, so that the images of a patient are otherwise the same for each pattern.
-        opacities = sample_opacities(pattern, thorax, difficulty, np.random.RandomState([patient.seed, 1]))
+    opacities = sample_opacities(patient.kind, thorax, style.difficulty, rng)
+    if style.pattern and opacities:
+        other_rng = _separate_random_state([patient], 2)
+        opacities = sample_opacities(style.pattern, thorax, style.difficulty, other_rng)
     for name in patient.names:
-        acquisition = site.apply(sample_acquisition(image_size, difficulty, rng))
-        yield name, *draw_chest_xray(thorax, opacities, replace(acquisition, marker=name in marked), rng, dtype)
+        acquisition = style.site.apply(sample_acquisition(style.image_size, style.difficulty, rng))
+        acquisition = replace(acquisition, marker=name in marked)
+        yield name, *draw_chest_xray(thorax, opacities, acquisition, rng, style.dtype)
 
 
 def _write(path: Path, pixels: NDArray[Any], copy: _Copy | None) -> None:

@@ -278,6 +278,14 @@ def test_duplicates_are_found_by_check_splits(tmp_path, file_format):
     assert not kinds
 
 
+def test_shortcut_does_not_change_which_images_are_duplicates(tmp_path):
+    settings = {"duplicates": 0.2, "image_size": 32, "random_state": 0}
+    one, other = (
+        make_chest_xrays(20, tmp_path / str(shortcut), shortcut=shortcut, **settings) for shortcut in (None, 0.7)
+    )
+    assert one.duplicate_of.tolist() == other.duplicate_of.tolist()
+
+
 def test_too_few_patients_for_duplicates_raise(tmp_path):
     with pytest.raises(ValueError, match=r"duplicates is 2 of 4 images, but only 1 of them .* Decrease duplicates"):
         make_chest_xrays(4, tmp_path, duplicates=0.5, images_per_patient=1, image_size=32, random_state=0)
