@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from skpneumo.datasets import make_chest_xrays
-from skpneumo.datasets._files import recompress, write_image
+from skpneumo.datasets._image_files import recompress, write_image
 
 RAMP = np.arange(40 * 50, dtype=np.uint16).reshape(40, 50) * 32
 
