@@ -15,8 +15,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from skpneumo._images.patients import patient_key
-from skpneumo.datasets._image_files import SUFFIXES, import_pydicom, recompress, write_image
 from skpneumo.datasets._folder import CLASSES, SPLITS, TARGETS, build_bunch, children, import_pandas, is_image
+from skpneumo.datasets._image_files import SUFFIXES, import_pydicom, recompress, write_image
 from skpneumo.datasets._opacities import PATTERNS, bounding_box, sample_opacities
 from skpneumo.datasets._radiograph import draw_chest_xray, sample_acquisition
 from skpneumo.datasets._site import Site
