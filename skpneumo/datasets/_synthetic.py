@@ -12,16 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.utils import check_random_state, check_scalar
 
-from skpneumo.datasets._folder import (
-    CLASSES,
-    SPLITS,
-    TARGETS,
-    check_option,
-    children,
-    import_pandas,
-    is_image,
-    load_chest_xrays,
-)
+from skpneumo.datasets._folder import CLASSES, TARGETS, build_bunch, check_option, import_pandas
+from skpneumo.datasets._layout import SPLITS, read_layout
+from skpneumo.datasets._listing import Exclusion, subfolders, walk
 from skpneumo.datasets._opacities import sample_opacities
 from skpneumo.datasets._radiograph import draw_chest_xray, sample_acquisition
 from skpneumo.datasets._thorax import sample_thorax
@@ -133,7 +126,7 @@ def make_chest_xrays(
     if as_frame:
         import_pandas()
     rng = check_random_state(random_state)
-    root = Path(folder).expanduser()
+    root = Path(os.path.abspath(os.path.expanduser(folder)))
     _prepare(root)
     opacities = {}
     for patient in _plan(n_samples, prevalence, images_per_patient, rng):
@@ -141,7 +134,8 @@ def make_chest_xrays(
             path = root / patient.folder / name
             Image.fromarray(pixels).save(path, quality=90)
             opacities[name] = boxes
-    bunch = load_chest_xrays(root, target=target, random_state=rng, as_frame=as_frame)
+    layout = read_layout(str(root), may_be_empty=True)
+    bunch = build_bunch(layout, rng.permutation(n_samples), target=target, as_frame=as_frame)
     if return_X_y:
         return bunch.data, bunch.target
     paths = np.asarray(bunch.data, dtype=object)[:, 0]
@@ -202,10 +196,10 @@ def _draw_patient(
 def _prepare(root: Path) -> None:
     """Create the class folders, or raise an error if there are images already."""
     root.mkdir(parents=True, exist_ok=True)
-    splits = children(root, SPLITS)
-    old = [path for folder in children(root, CLASSES) for path in folder.iterdir() if is_image(path)]
+    splits = [name for name in subfolders(str(root), Exclusion()) if name.lower() in SPLITS]
+    old = [path for path, reason in walk(str(root), Exclusion(), set()) if reason is None]
     if splits or old:
-        content = f"the folder '{splits[0].name}'" if splits else f"{len(old)} image(s) in class folders"
+        content = f"the folder '{splits[0]}'" if splits else f"{len(old)} image(s)"
         raise FileExistsError(
             f"Expected a folder without X-rays, got '{root}', which already contains {content}. Choose another folder, "
             "or empty this one."
