@@ -81,8 +81,8 @@ def load_chest_xrays(
         ``NORMAL`` and ``PNEUMONIA``. If there is neither of them, each class folder is a class: their sorted names have
         the labels 0, 1, 2 and so on.
     exclude : str or list of str, default=None
-        Names of files and folders to leave out, case-insensitive, with the wildcards ``*`` and ``?``; for example
-        "masks". If None, an error is raised if names contain the word mask or segmentation, since masks of lungs or
+        Names of files and folders to leave out, such as "masks" or "COVID/masks", case-insensitive, with the wildcards
+        ``*`` and ``?``. If None, an error is raised if names contain the word mask or segmentation, since masks of lungs or
         lesions are no X-rays.
     pattern : str, default=None
         Regular expression that finds the patient in the absolute path, as in

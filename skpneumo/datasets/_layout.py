@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
 
+from skpneumo._images.decoding import FORMATS
 from skpneumo._utils.messages import MAX_ITEMS, list_items, shortened
 from skpneumo.datasets._listing import NOT_IMAGES, Exclusion, mask_in, subfolders, walk
 
@@ -185,7 +186,7 @@ def _default_classes(levels: list[str], excluded: Exclusion) -> dict[str, int]:
     names = {name.lower(): name for level in levels for name in subfolders(level, excluded)}
     if len(names) < 2 or _named(names, {name.lower() for name in STANDARD}):
         return STANDARD
-    return {name: label for label, name in enumerate(sorted(names.values()))}
+    return {name: label for label, (_, name) in enumerate(sorted(names.items()))}
 
 
 def _class_folders(level: str, classes: dict[str, int], excluded: Exclusion) -> dict[str, str]:
@@ -248,7 +249,7 @@ def _check_inner_folders(layout: Layout) -> None:
         raise ValueError(
             f"{_count(wrong)} in '{layout.root}' {_is(wrong)} in a class folder, but in a subfolder with the name of a "
             f"split or of another class: {layout.counts(wrong)}. Expected class folders in split folders. Move "
-            f"{_it(wrong)}{_or_exclude(map(os.path.basename, wrong))}."
+            f"{_it(wrong)}{_or_exclude(os.path.relpath(path, layout.root).replace(os.sep, '/') for path in wrong)}."
         )
 
 
@@ -280,7 +281,9 @@ def _check_empty(layout: Layout, of_level: dict[str, dict[str, str]], optional: 
     skipped = f" Skipped files: {layout.summary()}." if layout.skipped else ""
     if not filled:
         where = ", ".join(f"'{level}'" for level in of_level)
-        raise ValueError(f"Found no image in the class folders of {where}.{skipped}")
+        raise ValueError(
+            f"Found no image in the formats {', '.join(FORMATS)} in the class folders of {where}.{skipped}"
+        )
     empty = []
     for level, names in of_level.items():
         folders = {os.path.join(level, name) for name in names}

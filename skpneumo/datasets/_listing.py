@@ -26,21 +26,22 @@ _OTHER_FORMATS = {
 
 
 class Exclusion:
-    """Names of files and folders to leave out: junk of file managers, hidden files, and given names.
+    """Files and folders to leave out: hidden ones, junk of file managers, and given names.
 
     Parameters
     ----------
     names : str, sequence of str or None
-        Names in any case, in which ``*`` and ``?`` are wildcards.
+        Names, or ends of paths such as ``COVID/masks``, in any case; ``*`` and ``?`` are wildcards.
     """
 
     def __init__(self, names: str | Sequence[str] | None = None) -> None:
-        self.names = [name.lower() for name in ([names] if isinstance(names, str) else names or ())]
+        self.names = [name.lower().split("/") for name in ([names] if isinstance(names, str) else names or ())]
 
-    def __call__(self, name: str) -> bool:
+    def __call__(self, path: str) -> bool:
         """Return whether to leave out a file or folder."""
-        lower = name.lower()
-        return lower.startswith(".") or lower in _JUNK or any(fnmatchcase(lower, each) for each in self.names)
+        parts = path.lower().split(os.sep)
+        is_junk = parts[-1].startswith(".") or parts[-1] in _JUNK
+        return is_junk or any(all(map(fnmatchcase, parts[-len(each) :], each)) for each in self.names)
 
 
 def walk(
@@ -58,7 +59,7 @@ def walk(
         yield folder, _unreadable(error)
         return
     for entry in entries:
-        if excluded(entry.name) or entry.name in without:
+        if excluded(entry.path) or entry.name in without:
             continue
         if not _is_folder(entry):
             yield entry.path, why_no_image(entry.path)
@@ -84,14 +85,14 @@ def why_no_image(path: str) -> str | None:
 
 
 def mask_in(name: str) -> str | None:
-    """Return the word in a name that marks a mask, an image of regions instead of an X-ray; None if there is none."""
+    """Return the word by which a name is that of a mask, an image of regions instead of an X-ray; None for others."""
     match = _MASK.search(name)
-    return match and match[0].lower()
+    return match and ("mask" if "mask" in match[0].lower() else "segmentation")
 
 
 def subfolders(folder: str, excluded: Exclusion) -> list[str]:
     """Return the names of the subfolders, sorted."""
-    return sorted(entry.name for entry in os.scandir(folder) if not excluded(entry.name) and _is_folder(entry))
+    return sorted(entry.name for entry in os.scandir(folder) if not excluded(entry.path) and _is_folder(entry))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
