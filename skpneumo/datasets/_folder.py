@@ -16,7 +16,7 @@ from skpneumo.datasets._layout import STANDARD, SUBSETS, Labeled, Layout, read_l
 
 CLASSES = ("normal", "pneumonia")
 TARGETS = {"diagnosis": CLASSES, "etiology": ("normal", "bacteria", "virus")}
-_ETIOLOGY_FOLDERS = re.compile(r"(?i)(?<![a-z])(?:(bacteria)l?|(vir)(?:us|al))(?![a-z])")
+_ETIOLOGY_FOLDERS = re.compile(r"(?i)(?<![a-z])(?:(bacteria)l?|virus|viral)(?![a-z])")
 
 DESCR = """\
 Chest X-rays of children
@@ -82,8 +82,8 @@ def load_chest_xrays(
         the labels 0, 1, 2 and so on.
     exclude : str or list of str, default=None
         Names of files and folders to leave out, such as "masks" or "COVID/masks", case-insensitive, with the wildcards
-        ``*`` and ``?``. If None, an error is raised if names contain the word mask or segmentation, since masks of lungs or
-        lesions are no X-rays.
+        ``*`` and ``?``. If None, an error is raised if names contain the word mask or segmentation, since masks of
+        lungs or lesions are no X-rays.
     pattern : str, default=None
         Regular expression that finds the patient in the absolute path, as in
         :func:`~skpneumo.model_selection.patient_ids`. If None, patients are read from the file names of the collection.
@@ -203,7 +203,7 @@ def build_bunch(
         data=paths.reshape(-1, 1),
         target=np.array(labels, dtype=np.int64),
         target_names=names,
-        groups=patients_by_name(paths) if pattern is None else find_patients(paths, pattern),
+        groups=patients_by_name(paths.tolist()) if pattern is None else find_patients(paths, pattern),
         etiology=etiologies,
         skipped=layout.skipped,
         frame=None,
@@ -244,11 +244,10 @@ def import_pandas(
 def _etiology(image: Labeled) -> str:
     if image.class_name.lower() == "normal":
         return "normal"
-    found = {etiology(image.path)}
+    kinds = {etiology(image.path)} - {"normal", None}
     for folder in image.folders:
-        found |= {"bacteria" if match[1] else "virus" for match in _ETIOLOGY_FOLDERS.finditer(folder)}
-    kinds = found & {"bacteria", "virus"}
-    return kinds.pop() if len(kinds) == 1 else "unknown"
+        kinds |= {"bacteria" if match[1] else "virus" for match in _ETIOLOGY_FOLDERS.finditer(folder)}
+    return str(*kinds) if len(kinds) == 1 else "unknown"
 
 
 def check_option(name: str, value: Any, options: Collection[Any]) -> None:

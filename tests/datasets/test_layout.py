@@ -11,7 +11,7 @@ from skpneumo.datasets import load_chest_xrays, make_chest_xrays
 from skpneumo.datasets._listing import mask_in
 
 COVID = ["COVID/images/1.png", "COVID/images/2.png", "Normal/images/1.png", "Viral Pneumonia/images/1.png"]
-MASKS = [name.replace("images", "mask") for name in COVID]
+MASKS = [name.replace("images", "masks") for name in COVID]
 
 
 def load(root, **options):
