@@ -82,8 +82,8 @@ def load_chest_xrays(
         the labels 0, 1, 2 and so on.
     exclude : str or list of str, default=None
         Names of files and folders to leave out, such as "masks" or "COVID/masks", case-insensitive, with the wildcards
-        ``*`` and ``?``. If None, an error is raised if names contain the word mask or segmentation, since masks of
-        lungs or lesions are no X-rays.
+        ``*`` and ``?``. An error is raised if names of other files or folders contain the word mask or segmentation,
+        since masks of lungs or lesions are no X-rays; pass an empty list to load everything.
     pattern : str, default=None
         Regular expression that finds the patient in the absolute path, as in
         :func:`~skpneumo.model_selection.patient_ids`. If None, patients are read from the file names of the collection.

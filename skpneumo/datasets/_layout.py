@@ -112,7 +112,7 @@ def read_layout(
     beside = followed | ({root: [*splits, *_named(subfolders(root, excluded), {_NESTED})]} if splits else {})
     _check_beside(layout, beside | {level: list(folders) for level, folders in of_level.items()}, excluded, seen)
     _check_inner_folders(layout)
-    if exclude is None:
+    if exclude is None or len(exclude):
         _check_masks(layout)
     if not may_be_empty:
         _check_empty(layout, of_level, {level for level, split in levels.items() if split == "val" != subset})

@@ -262,6 +262,8 @@ def test_masks_raise_and_can_be_left_out(tmp_path):
     classes = {"COVID": 1, "Viral Pneumonia": 1, "Normal": 0}
     with pytest.raises(ValueError, match=r"4 images .* are by name masks.*: 'COVID/masks' \(2\), .*exclude='masks'\."):
         load_chest_xrays(tmp_path, classes=classes)
+    with pytest.raises(ValueError, match="by name masks"):
+        load_chest_xrays(tmp_path, classes=classes, exclude="COVID/masks")
     bunch = load_chest_xrays(tmp_path, classes=classes, exclude="masks", shuffle=False)
     assert relative(bunch, tmp_path) == COVID
     assert bunch.target.tolist() == [1, 1, 0, 1]
