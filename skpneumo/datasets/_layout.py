@@ -200,7 +200,7 @@ def _class_folders(level: str, classes: dict[str, int], excluded: Exclusion) -> 
     expected = f"folders {', '.join(first)} and {last}" if first else f"folder {last}"
     hint = ""
     if len(inner) > 1:
-        other = {name: label for label, name in enumerate(inner)}
+        other = {name: label for label, name in enumerate(sorted(inner, key=lambda name: name.lower() != "normal"))}
         hint = f" For other class folders, pass their labels, such as classes={shortened(repr(other))}."
     raise FileNotFoundError(f"Expected the {expected} in '{level}'. {_found(level)}{hint}")
 

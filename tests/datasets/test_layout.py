@@ -308,7 +308,7 @@ def test_other_classes_are_the_same_in_all_splits(tmp_path):
 
 
 def test_standard_class_beside_others_raises_with_the_labels_to_pass(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"NORMAL and PNEUMONIA in .*classes=\{'COVID': 0, 'Normal': 1, 'Viral"):
+    with pytest.raises(FileNotFoundError, match=r"NORMAL and PNEUMONIA in .*classes=\{'Normal': 0, 'COVID': 1, 'Viral"):
         load_chest_xrays(touch(tmp_path, *COVID))
 
 

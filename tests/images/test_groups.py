@@ -1,6 +1,7 @@
 """Patients from file names and from patterns."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from skpneumo import PneumoniaClassifier
 from skpneumo._images.groups import as_groups, find_patients, patients_by_name
 from skpneumo._images.inputs import as_images
 from skpneumo._leakage import seen_by
-from skpneumo.datasets import audit_xrays
+from skpneumo.datasets import audit_xrays, load_chest_xrays
 from skpneumo.inspection import ThresholdDisplay
 from skpneumo.metrics import DiagnosticReport
 from skpneumo.model_selection import PatientGroupKFold, check_splits, patient_ids, patient_train_test_split
@@ -39,6 +40,19 @@ def test_files_of_one_name_in_several_folders_are_separate_patients():
     first, second, again = patients_by_name(as_images(names))
     assert first == again == str(Path("train/NORMAL/0001.png").absolute())
     assert first != second
+
+
+def test_files_of_one_name_are_no_leak(clf, paths, y, tmp_path):
+    for i, (path, label) in enumerate(zip(paths[:16], y, strict=False)):
+        copy = tmp_path / ("train", "test")[i // 8] / ("NORMAL", "PNEUMONIA")[label] / f"{i % 8}.jpeg"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    train, test = (load_chest_xrays(tmp_path, subset=subset) for subset in ("train", "test"))
+    clf.fit(train.data, train.target, groups=train.groups)
+    assert clf.training_summary_["n_patients"] == 8
+    assert not seen_by(clf, test.data, test.groups).any()
+    assert not seen_by(clf, test.data).any()
+    assert seen_by(clf, train.data, train.groups).all()
 
 
 @pytest.mark.parametrize("pattern", [r"/(?P<patient>P\d+)/", r"/(P\d+)/", r"(?P<patient>P\d+)/(front|side)"])
