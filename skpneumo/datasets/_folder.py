@@ -172,7 +172,7 @@ def load_chest_xrays(
     """
     check_option("subset", subset, SUBSETS)
     check_option("target", target, TARGETS)
-    layout = read_layout(os.path.abspath(os.path.expanduser(root)), subset, classes, exclude)
+    layout = read_layout(root, subset, classes, exclude)
     if layout.skipped:
         n_skipped = sum(map(len, layout.skipped.values()))
         warnings.warn(

@@ -81,7 +81,7 @@ class Layout:
 
 
 def read_layout(
-    root: str,
+    root: str | os.PathLike[str],
     subset: str = "train",
     classes: Any = None,
     exclude: str | Sequence[str] | None = None,
@@ -97,7 +97,7 @@ def read_layout(
     """
     names = STANDARD if classes is None else check_classes(classes)
     excluded = Exclusion(exclude)
-    root, followed = _descend(root, {*SPLITS, *map(str.lower, names)}, excluded)
+    root, followed = _descend(os.path.abspath(os.path.expanduser(root)), {*SPLITS, *map(str.lower, names)}, excluded)
     splits = _split_folders(root, names, excluded)
     levels = _levels(root, splits, subset)
     if classes is None:

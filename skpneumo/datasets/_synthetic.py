@@ -134,7 +134,7 @@ def make_chest_xrays(
             path = root / patient.folder / name
             Image.fromarray(pixels).save(path, quality=90)
             opacities[name] = boxes
-    layout = read_layout(str(root), may_be_empty=True)
+    layout = read_layout(root, may_be_empty=True)
     bunch = build_bunch(layout, rng.permutation(n_samples), target=target, as_frame=as_frame)
     if return_X_y:
         return bunch.data, bunch.target
