@@ -389,9 +389,11 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             Class labels of any type, of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
             Per-sample weights, used in the standardization and in the loss.
-        groups : array-like of shape (n_samples,), default=None
-            Patient of each image; early stopping keeps the images of a patient together. If None, patients are read
-            from the file names; an image without a patient in its file name, or a row of features, is its own patient.
+        groups : array-like of shape (n_samples,) or str, default=None
+            Patient of each image, or a pattern that finds it in the path, as in
+            :func:`~skpneumo.model_selection.patient_ids`. Early stopping keeps the images of a patient together. If
+            None, patients are read from the file names; an image without a patient in its file name, or a row of
+            features, is its own patient.
 
         Returns
         -------

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _num_samples, column_or_1d
 
+from skpneumo._images.groups import as_groups
 from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import Source, name_of
@@ -64,14 +65,15 @@ def find_seen(seen: Seen, contents: Mapping[int, bytes], patients: Sequence[set[
 def seen_by(estimator: Any, X: Any, groups: Any = None) -> np.ndarray | None:
     """Return whether any model in `estimator` was trained on each image, and whether on its patient.
 
-    Patients are taken from `groups` or, if None, from the file names. The result is a bool array of shape
-    (n_images, 2), or None if there is no model.
+    Patients are taken from `groups`, which may be a pattern, or, if None, from the file names. The result is a bool
+    array of shape (n_images, 2), or None if there is no model.
     """
     models = list(models_within(estimator))
     if not models:
         return None
     contents = models[0]._contents(X)
     n = _num_samples(X)
+    groups = as_groups(groups, X)
     names = names_of(images_if_any(X), None, n) if groups is None else names_of(None, column_or_1d(groups), n)
     return np.any([find_seen(model.seen_, contents, names) for model in models], axis=0)
 

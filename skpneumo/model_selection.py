@@ -11,26 +11,28 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._images.duplicates import exact_pairs, near_pairs, read_fingerprint
-from skpneumo._images.inputs import as_images, as_paths
+from skpneumo._images.groups import as_groups, find_patients
+from skpneumo._images.inputs import as_paths
 from skpneumo._images.patients import patient_key
-from skpneumo._images.sources import label_of, name_of
-from skpneumo._utils.messages import list_items
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
 
 
-def patient_ids(paths: Any) -> np.ndarray:
-    """Extract the patient of each image from its file name.
+def patient_ids(paths: Any, *, pattern: str | None = None) -> np.ndarray:
+    r"""Extract the patient of each image from its path.
 
-    File names of the Kermany data are supported: the patient of "person78_bacteria_380.jpeg" is "person78_bacteria"
-    (numbers repeat across kinds of pneumonia, so the number alone does not identify a patient), that of
-    "IM-0115-0001.jpeg" is "IM-0115", and that of "NORMAL2-IM-0383-0001.jpeg" is "NORMAL2-IM-0383".
+    Without a pattern, file names of the Kermany data are supported: the patient of "person78_bacteria_380.jpeg" is
+    "person78_bacteria" (numbers repeat across kinds of pneumonia, so the number alone does not identify a patient),
+    that of "IM-0115-0001.jpeg" is "IM-0115", and that of "NORMAL2-IM-0383-0001.jpeg" is "NORMAL2-IM-0383".
 
     Parameters
     ----------
     paths : array-like of shape (n_samples,) or (n_samples, 1)
         Paths of images (str or pathlib.Path) as a list, tuple, Series, ndarray or one-column DataFrame.
+    pattern : str, default=None
+        Regular expression that finds the patient in the path as given, with ``/`` between folders. The patient is the
+        match of the group ``patient``, or of the only group.
 
     Returns
     -------
@@ -40,28 +42,17 @@ def patient_ids(paths: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If file names contain no patient. Pass your own patients as ``groups`` instead.
+        If paths contain no patient. Pass a pattern, or your own patients as ``groups`` instead.
 
     Examples
     --------
     >>> from skpneumo.model_selection import patient_ids
     >>> patient_ids(["train/PNEUMONIA/person78_bacteria_380.jpeg", "IM-0115-0001.jpeg"])
     array(['person78_bacteria', 'IM-0115'], dtype=object)
+    >>> patient_ids(["COVID/P07/front.png", "Normal/P12/a.png"], pattern=r"/(?P<patient>P\d+)/")
+    array(['P07', 'P12'], dtype=object)
     """
-    images = as_images(paths)
-    if images is None:
-        raise ValueError(
-            f"Expected paths of images to read patients from, but {type(paths).__name__} contains none: pass the "
-            "patients as groups."
-        )
-    keys = [patient_key(name_of(image) or "") for image in images]
-    unknown = [f"X[{i}] {label_of(images[i])!r}" for i, key in enumerate(keys) if key is None]
-    if unknown:
-        raise ValueError(
-            "Expected file names such as 'person1_bacteria_2.jpeg' or 'IM-0115-0001.jpeg', but these contain no "
-            f"patient: {list_items(unknown, max_length=300)}. Rename the files, or pass the patients as groups."
-        )
-    return np.array(keys, dtype=object)
+    return find_patients(paths, pattern)
 
 
 class PatientGroupKFold(StratifiedGroupKFold):
@@ -79,10 +70,13 @@ class PatientGroupKFold(StratifiedGroupKFold):
         Whether to shuffle the patients before splitting into folds.
     random_state : int, RandomState instance or None, default=None
         When `shuffle` is True, affects the ordering of the patients.
+    pattern : str, default=None
+        Regular expression that finds the patient in the path, as in :func:`patient_ids`. If None, patients are read
+        from the file names of the Kermany data.
 
     See Also
     --------
-    patient_ids : Extract the patient of each image from its file name.
+    patient_ids : Extract the patient of each image from its path.
 
     Examples
     --------
@@ -95,8 +89,11 @@ class PatientGroupKFold(StratifiedGroupKFold):
     [0 1 5] [2 3 4]
     """
 
-    def __init__(self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None) -> None:
+    def __init__(
+        self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None, pattern: str | None = None
+    ) -> None:
         super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
+        self.pattern = pattern
 
     def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Generate indices to split data into training and test set.
@@ -107,8 +104,8 @@ class PatientGroupKFold(StratifiedGroupKFold):
             Paths of images; any data if `groups` is given.
         y : array-like of shape (n_samples,)
             Labels used for stratification.
-        groups : array-like of shape (n_samples,), default=None
-            Patient of each image. If None, patients are read from the paths.
+        groups : array-like of shape (n_samples,) or str, default=None
+            Patient of each image, or a pattern that finds it in the path. If None, patients are read from the paths.
 
         Yields
         ------
@@ -117,7 +114,7 @@ class PatientGroupKFold(StratifiedGroupKFold):
         test : ndarray
             The testing set indices for that split.
         """
-        return super().split(X, y, patient_ids(X) if groups is None else groups)
+        return super().split(X, y, find_patients(X, self.pattern) if groups is None else as_groups(groups, X))
 
 
 def patient_train_test_split(
@@ -131,8 +128,9 @@ def patient_train_test_split(
         Paths of images; any data if `groups` is given.
     y : array-like of shape (n_samples,)
         Labels. Patients with several labels are stratified by the most frequent one.
-    groups : array-like of shape (n_samples,), default=None
-        Patient of each image. If None, patients are read from the paths.
+    groups : array-like of shape (n_samples,) or str, default=None
+        Patient of each image, or a pattern that finds it in the path, as in :func:`patient_ids`. If None, patients are
+        read from the file names.
     test_size : float, default=0.25
         The proportion of the patients to include in the test split, between 0 and 1.
     random_state : int, RandomState instance or None, default=None
@@ -152,7 +150,7 @@ def patient_train_test_split(
     >>> len(X_train), sorted(y_test)
     (12, [0, 0, 1, 1])
     """
-    groups = patient_ids(X) if groups is None else column_or_1d(groups)
+    groups = find_patients(X) if groups is None else column_or_1d(as_groups(groups, X))
     labels = column_or_1d(y)
     check_consistent_length(X, labels, groups)
     patients, patient_of = np.unique(groups, return_inverse=True)
@@ -219,9 +217,9 @@ def check_splits(
     ----------
     train, test : array-like of shape (n_samples,) or (n_samples, 1)
         Paths of images (str or pathlib.Path) as a list, tuple, Series, ndarray or one-column DataFrame.
-    train_groups, test_groups : array-like of shape (n_samples,), default=None
-        Patient of each image; pass both or neither. If None, patients are read from the file names, see
-        :func:`patient_ids`. Images whose patient is unknown, None or NaN share no patient.
+    train_groups, test_groups : array-like of shape (n_samples,) or str, default=None
+        Patient of each image, or a pattern that finds it in the path; pass both or neither. If None, patients are read
+        from the file names, see :func:`patient_ids`. Images whose patient is unknown, None or NaN share no patient.
     near : bool, default=True
         Whether to decode and compare images. If False, only compare files byte by byte, which is faster.
     n_jobs : int, default=None
@@ -278,7 +276,7 @@ def _patients(paths: list[str], groups: Any) -> list[Any]:
     """Return the patient of each image, or None if unknown."""
     if groups is None:
         return [patient_key(path) for path in paths]
-    given = column_or_1d(np.asarray(groups, dtype=object))
+    given = column_or_1d(np.asarray(as_groups(groups, paths), dtype=object))
     check_consistent_length(paths, given)
     return [None if patient is None or patient != patient else patient for patient in given]  # noqa: PLR0124
 

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import re
 import struct
 import threading
 from collections.abc import Mapping
@@ -18,7 +19,15 @@ from skpneumo._images.resizing import scale
 VERSION = 2
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
-_FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II", b"MM", b"RIFF")
+N_FIRST_BYTES = 132  # the number that `kind_of` needs at most
+_FIRST_BYTES = {  # of a format; a dot is any byte
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "BMP": rb"BM.{12}[\x0c-\x80]\0\0\0",  # the size of the second header, since texts may begin with "BM"
+    "TIFF": rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0",  # the last two are written by mistake, but Pillow reads them
+    "WEBP": rb"RIFF.{4}WEBP",
+}
+_KIND = re.compile(b"|".join(b"(?P<%s>%s)" % (kind.encode(), start) for kind, start in _FIRST_BYTES.items()), re.DOTALL)
 _SIDES = struct.Struct("<II")  # width and height
 _NOT_AN_IMAGE = f"not an image in one of the formats {', '.join(FORMATS)}, or a damaged one"
 ASPECTS = ("crop", "pad", "stretch")
@@ -143,9 +152,15 @@ def sides(data: bytes) -> tuple[int, int]:
         return (height, width) if _transposition(image) in _SWAPPED_SIDES else (width, height)
 
 
+def kind_of(data: bytes) -> str | None:
+    """Return the format of an image file from its first `N_FIRST_BYTES` bytes, or None if it is not supported."""
+    match = _KIND.match(data)
+    return match and match.lastgroup
+
+
 def look(data: bytes) -> None:
     """Raise ValueError if the first bytes of a file are not those of a supported format."""
-    if not isinstance(data, Packed) and not data.startswith(_FIRST_BYTES):
+    if not isinstance(data, Packed) and kind_of(data) is None:
         raise ValueError(_NOT_AN_IMAGE)
 
 

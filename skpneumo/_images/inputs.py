@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,6 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from skpneumo._images.decoding import pack
-from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import (
     MAX_FILE_BYTES,
     ImageBytes,
@@ -21,7 +20,6 @@ from skpneumo._images.sources import (
     Source,
     fetch,
     is_url,
-    name_of,
     without_secrets,
 )
 from skpneumo._utils.messages import list_items, shortened
@@ -97,14 +95,6 @@ def object_array(items: Iterable[Any]) -> np.ndarray:
     """Return a 1-d object array of the unchanged items."""
     items = list(items)
     return np.fromiter(items, dtype=object, count=len(items))
-
-
-def patients_by_name(images: Sequence[Source]) -> np.ndarray:
-    """Return the patient in each file name; an image without one counts as a separate patient."""
-    names = [name_of(image) for image in images]
-    defaults = [os.path.abspath(image) if isinstance(image, str) else f"X[{i}]" for i, image in enumerate(images)]
-    keys = [patient_key(name or "") or default for name, default in zip(names, defaults, strict=True)]
-    return np.array(keys, dtype=object)
 
 
 def check_column(estimator: Any, images: Images, *, reset: bool) -> None:

@@ -11,7 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
 from skpneumo._heads.resampling import check_sampler_selects_images
-from skpneumo._images.inputs import as_images, check_column, patients_by_name
+from skpneumo._images.groups import as_groups, patients_by_name
+from skpneumo._images.inputs import as_images, check_column
 from skpneumo._training.dataset import Examples
 from skpneumo._utils.messages import list_items, list_values, shortened
 
@@ -63,7 +64,7 @@ def check_examples(
     }
     are_groups_given = groups is not None
     if groups is not None:
-        groups = check_groups(groups, len(y))
+        groups = check_groups(as_groups(groups, X if images is None else images), len(y))
     elif images is not None:
         groups = patients_by_name(images)
     else:

@@ -14,6 +14,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._images.duplicates import exact_pairs, near_pairs
+from skpneumo._images.groups import as_groups
 from skpneumo._images.inputs import as_paths
 from skpneumo._images.patients import patient_key
 from skpneumo._utils.messages import list_items
@@ -45,9 +46,10 @@ def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = 
         The paths of the images, as str or pathlib.Path.
     y : array-like of shape (n_samples,)
         The labels of at least two classes.
-    groups : array-like of shape (n_samples,), default=None
-        The patient of each image. If None, patients are read from the file names. An image without a patient (None,
-        NaN, or no patient in the file name) is a group of its own.
+    groups : array-like of shape (n_samples,) or str, default=None
+        The patient of each image, or a pattern that finds it in the path, as in
+        :func:`~skpneumo.model_selection.patient_ids`. If None, patients are read from the file names. An image without
+        a patient (None, NaN, or no patient in the file name) is a group of its own.
     n_jobs : int, default=None
         The number of threads that read images. ``None`` means 1 unless in a ``joblib.parallel_config`` context.
         ``-1`` means using all processors.
@@ -151,6 +153,7 @@ def _check(paths: Any, y: Any, groups: Any) -> tuple[list[str], np.ndarray, np.n
             f"y must contain a label for each image; labels are missing at positions {list_items(missing)}. Add them, "
             "or remove the images."
         )
+    groups = as_groups(groups, names)
     given = [patient_key(name) for name in names] if groups is None else column_or_1d(np.asarray(groups, dtype=object))
     check_consistent_length(names, labels, given)
     if len(np.unique(labels)) < 2:

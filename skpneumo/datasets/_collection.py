@@ -18,7 +18,7 @@ from sklearn.utils import check_scalar
 from skpneumo._utils.messages import list_items
 from skpneumo._utils.progress import progress_bar
 from skpneumo.datasets._download import RemoteFile, download, file_digest
-from skpneumo.datasets._folder import list_images
+from skpneumo.datasets._layout import Labeled, read_layout
 
 _MANIFEST = "SHA256SUMS"  # in the format of the command sha256sum
 
@@ -156,8 +156,8 @@ def _unpack(collection: Collection, archive: Path, images: Path) -> None:
 
 def _adopt(collection: Collection, images: Path) -> None:
     """Check the number of images in a folder that the user unpacked, and store their digests."""
-    found = list_images(images, "all")
-    counts = Counter(f"{path.parents[1].name.lower()}/{diagnosis.upper()}" for path, diagnosis in found)
+    found = _images(images)
+    counts = Counter(f"{Path(image.class_folder).parent.name.lower()}/{image.class_name}" for image in found)
     _check_counts(collection, counts, images)
     _write_manifest(images)
 
@@ -187,12 +187,11 @@ def _check_manifest(images: Path) -> None:
     """Check that the images are those that were unpacked."""
     lines = (images / _MANIFEST).read_text(encoding="utf-8").splitlines()
     expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    names = _names(images)
-    found = _digests(images, [name for name in names if name in expected])
+    found = _digests(images, [name for name in expected if (images / name).is_file()])
     problems = {
-        "missing": sorted(expected.keys() - set(names)),
+        "missing": sorted(expected.keys() - found.keys()),
         "changed": [name for name, digest in found.items() if digest != expected[name]],
-        "unexpected": sorted(set(names) - expected.keys()),
+        "unexpected": sorted(set(_names(images)) - expected.keys()),
     }
     if any(problems.values()):
         listed = "; ".join(f"{kind}: {list_items(items)}" for kind, items in problems.items() if items)
@@ -203,7 +202,14 @@ def _check_manifest(images: Path) -> None:
 
 
 def _names(images: Path) -> list[str]:
-    return [path.relative_to(images).as_posix() for path, _ in list_images(images, "all")]
+    return [Path(os.path.relpath(image.path, images)).as_posix() for image in _images(images)]
+
+
+def _images(images: Path) -> list[Labeled]:
+    try:
+        return read_layout(images, "all", may_be_empty=True).images
+    except ValueError as error:
+        raise OSError(f"'{images}' is not the published collection: {error}") from error
 
 
 def _digests(images: Path, names: list[str]) -> dict[str, str]:

@@ -1,28 +1,22 @@
-"""Load chest X-rays from a folder in the layout of the Kaggle collection."""
+"""Load chest X-rays from a folder whose subfolders are the classes."""
 
 import os
-from collections.abc import Collection, Iterator
-from pathlib import Path
+import re
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from skpneumo._images.patients import etiology, patient_key
-from skpneumo._utils.messages import list_items, plain
+from skpneumo._images.groups import find_patients, patients_by_name
+from skpneumo._images.patients import etiology
+from skpneumo._utils.messages import list_items, plain, stacklevel_of_user
+from skpneumo.datasets._layout import STANDARD, SUBSETS, Labeled, Layout, read_layout
 
 CLASSES = ("normal", "pneumonia")
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
-_NESTED = "chest_xray"
-SPLITS = ("train", "test", "val")
-_SUBSETS = {
-    "train": ("train", "val"),
-    "test": ("test",),
-    "val": ("val",),
-    "all": SPLITS,
-}
 TARGETS = {"diagnosis": CLASSES, "etiology": ("normal", "bacteria", "virus")}
+_ETIOLOGY_FOLDERS = re.compile(r"(?i)(?<![a-z])(?:(bacteria)l?|virus|viral)(?![a-z])")
 
 DESCR = """\
 Chest X-rays of children
@@ -46,34 +40,53 @@ _UNCHECKED = """
 This text describes the published collection. The files that were read are not checked against it.
 """
 
+_DESCR_OF_OTHERS = """\
+Images of a folder with the classes {names}. Their origin and license are not known to the loader.
+"""
+
 
 def load_chest_xrays(
     root: str | os.PathLike[str],
     *,
     subset: str = "train",
     target: str = "diagnosis",
+    classes: Mapping[str, int] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    pattern: str | None = None,
     shuffle: bool = True,
     random_state: int | np.random.RandomState | None = 0,
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    """Load paths, labels and patients of the chest X-rays in a folder.
+    r"""Load paths, labels and patients of the chest X-rays in a folder.
 
-    Labels and patients are read from the names of folders and files. Images are not opened.
+    Labels are the names of folders. Images are recognized by their first bytes, whatever their names, and are not
+    decoded.
 
     Parameters
     ----------
     root : str or path-like
-        Folder with subfolders ``train``, ``test`` and ``val``, each with ``NORMAL`` and ``PNEUMONIA``; or with
-        ``NORMAL`` and ``PNEUMONIA`` directly; or with a folder ``chest_xray`` in one of these layouts. Names are
-        case-insensitive. Files ending in ``.bmp``, ``.jpeg``, ``.jpg``, ``.png``, ``.tif``, ``.tiff`` or ``.webp`` are
-        read; hidden files are skipped.
+        Folder with class folders, such as ``NORMAL`` and ``PNEUMONIA``, or with split folders ``train``, ``test`` and
+        ``val`` (or ``training``, ``testing``, ``valid``, ``validation``) that contain class folders. These may also be
+        in a folder ``chest_xray``, or in an only subfolder, as in archives. Names are case-insensitive. Class folders
+        may have subfolders.
     subset : {"train", "test", "val", "all"}, default="train"
         Subset to load. "train" includes the images of ``val``: the 16 validation images of the collection are too few
         for tuning or evaluation. Without split folders, all images belong to "train".
     target : {"diagnosis", "etiology"}, default="diagnosis"
-        The labels: "diagnosis" is 0 for normal and 1 for pneumonia; "etiology" is 0 for normal, 1 for bacterial and 2
-        for viral pneumonia.
+        The labels: "diagnosis" is the label of the class folder, which is 0 for normal and 1 for pneumonia; "etiology"
+        is 0 for normal, 1 for bacterial and 2 for viral pneumonia, and needs the folders ``NORMAL`` and ``PNEUMONIA``.
+    classes : dict of str to int, default=None
+        The label of each class folder, such as ``{"COVID": 1, "Viral Pneumonia": 1, "Normal": 0}``. If None, these are
+        ``NORMAL`` and ``PNEUMONIA``. If there is neither of them, each class folder is a class: their sorted names have
+        the labels 0, 1, 2 and so on.
+    exclude : str or list of str, default=None
+        Names of files and folders to leave out, such as "masks" or "COVID/masks", case-insensitive, with the wildcards
+        ``*`` and ``?``. An error is raised if names of other files or folders contain the word mask or segmentation,
+        since masks of lungs or lesions are no X-rays; pass an empty list to load everything.
+    pattern : str, default=None
+        Regular expression that finds the patient in the absolute path, as in
+        :func:`~skpneumo.model_selection.patient_ids`. If None, patients are read from the file names of the collection.
     shuffle : bool, default=True
         Whether to shuffle the images. Otherwise they are sorted by path.
     random_state : int, RandomState instance or None, default=0
@@ -90,20 +103,24 @@ def load_chest_xrays(
         Dictionary-like object, with the following attributes.
 
         data : ndarray of shape (n_samples, 1), dtype object
-            The paths of the images. If `as_frame` is True, a DataFrame with the column ``path``.
+            The absolute paths of the images. If `as_frame` is True, a DataFrame with the column ``path``.
         target : ndarray of shape (n_samples,), dtype int
             The labels. If `as_frame` is True, a Series.
         target_names : list of str
-            The names of the target classes.
+            The names of the target classes, in the order of the labels. Folders with the same label are joined by "or".
         groups : ndarray of shape (n_samples,), dtype object
             The patient of each image. If the file name does not contain a patient, the image is a group of its own,
-            named by the file.
+            named by its path.
         etiology : ndarray of shape (n_samples,), dtype object
-            "normal", "bacteria", "virus", or "unknown" if the file name of a pneumonia does not contain the etiology.
-            The folder determines whether an image is normal.
+            "normal", "bacteria", "virus", or "unknown". The class folder determines whether an image is normal. The
+            etiology of the others is read from the file name and from the names of subfolders, such as ``bacteria`` and
+            ``viral``; it is unknown if there is none, or if both differ.
+        skipped : dict of str to list of str
+            The paths of the files that are not loaded, by reason: other formats, empty and unreadable files, broken
+            links. Hidden files and those of file managers, and documents beside class folders, are not listed.
         frame : DataFrame or None
-            Only if `as_frame` is True: DataFrame with the columns ``path``, ``diagnosis`` ("normal" or "pneumonia"),
-            ``etiology`` and ``patient``.
+            Only if `as_frame` is True: DataFrame with the columns ``path``, ``diagnosis`` ("normal" or "pneumonia", or
+            the name of the class), ``etiology`` and ``patient``.
         DESCR : str
             Origin, license and limitations of the collection.
     (data, target) : tuple if `return_X_y`
@@ -116,10 +133,18 @@ def load_chest_xrays(
     NotADirectoryError
         If `root` is a file.
     ValueError
-        If an option is unknown, if no image is found, or if ``target="etiology"`` and some file names do not contain
-        the etiology.
+        If an option is unknown; if a class folder has no image; if there are images in no class folder, in a subfolder
+        with the name of a split or another class, or masks; if `pattern` finds no patient in some paths; or if
+        ``target="etiology"`` and the etiology of some images is unknown.
+    TypeError
+        If `classes` is not a dict of names to integers.
     ImportError
         If `as_frame` is True and pandas is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If files in class folders are not loaded. The attribute ``skipped`` lists them.
 
     See Also
     --------
@@ -139,69 +164,69 @@ def load_chest_xrays(
     >>> with TemporaryDirectory() as folder:
     ...     _ = make_chest_xrays(12, folder, image_size=64, random_state=0)
     ...     xrays = load_chest_xrays(folder)
+    ...     numbers = load_chest_xrays(folder, pattern=r"(\d+)[^/]*$", shuffle=False).groups
     >>> xrays.data.shape, xrays.target_names
     ((12, 1), ['normal', 'pneumonia'])
     >>> int(xrays.target.sum())
     6
     """
-    check_option("subset", subset, _SUBSETS)
+    check_option("subset", subset, SUBSETS)
     check_option("target", target, TARGETS)
-    found = list_images(Path(root).expanduser(), subset)
-    if shuffle:
-        order = check_random_state(random_state).permutation(len(found))
-        found = [found[i] for i in order]
-    bunch = build_bunch(found, target=target, as_frame=as_frame)
+    layout = read_layout(root, subset, classes, exclude)
+    if layout.skipped:
+        n_skipped = sum(map(len, layout.skipped.values()))
+        warnings.warn(
+            f"{n_skipped} file{'s' if n_skipped > 1 else ''} in '{layout.root}' {'are' if n_skipped > 1 else 'is'} not "
+            f"loaded: {layout.summary()}. The attribute skipped lists all paths; exclude leaves files out.",
+            stacklevel=stacklevel_of_user(),
+        )
+    n_images = len(layout.images)
+    order = check_random_state(random_state).permutation(n_images) if shuffle else range(n_images)
+    bunch = build_bunch(layout, order, target=target, pattern=pattern, as_frame=as_frame)
     return (bunch.data, bunch.target) if return_X_y else bunch
 
 
-def list_images(root: Path, subset: str) -> list[tuple[Path, str]]:
-    """List paths and classes of the images of a subset, sorted by path."""
-    root = _descend(root)
-    if children(root, CLASSES):
-        if children(root, SPLITS):
-            raise ValueError(f"Expected either split folders or class folders in '{root}', not both. {_found(root)}")
-        if subset not in {"train", "all"}:
-            raise FileNotFoundError(
-                f"subset={subset!r} needs a folder {subset!r} in '{root}', which has no split folders. "
-                f"Use subset='train' for all its images. {_found(root)}"
-            )
-        splits = [root]
-    else:
-        splits = _split_folders(root, subset)
-    images = [image for split in splits for image in _class_images(split)]
-    if not images:
-        where = ", ".join(f"'{split}'" for split in splits)
-        endings = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(f"Found no image in the class folders of {where}. File names must end in {endings}.")
-    return sorted(images, key=lambda image: image[0].parts)
-
-
-def build_bunch(found: list[tuple[Path, str]], *, target: str, as_frame: bool) -> Bunch:
-    """Build the Bunch of a data set from the paths and classes of its images."""
-    paths = np.array([str(path) for path, _ in found], dtype=object)
-    diagnoses = np.array([diagnosis for _, diagnosis in found], dtype=object)
-    etiologies = np.array([_etiology(*image) for image in found], dtype=object)
-    groups = np.array([patient_key(path) or path.name for path, _ in found], dtype=object)
-    names = TARGETS[target]
+def build_bunch(
+    layout: Layout, order: Iterable[int], *, target: str, pattern: str | None = None, as_frame: bool = False
+) -> Bunch:
+    """Build the Bunch of a data set with the images in the given order."""
+    images = [layout.images[i] for i in order]
+    is_standard = layout.classes is STANDARD
+    paths = np.array([image.path for image in images], dtype=object)
+    etiologies = np.array([_etiology(image) for image in images], dtype=object)
+    names, labels = _target(layout, images)
     if target == "etiology":
-        _check_etiology(paths[etiologies == "unknown"])
-    labels = diagnoses if target == "diagnosis" else etiologies
+        _check_etiology(paths[etiologies == "unknown"], is_standard=is_standard)
+        names = list(TARGETS[target])
+        labels = [names.index(each) for each in etiologies]
     bunch = Bunch(
         data=paths.reshape(-1, 1),
-        target=np.array([names.index(label) for label in labels], dtype=np.int64),
-        target_names=list(names),
-        groups=groups,
+        target=np.array(labels, dtype=np.int64),
+        target_names=names,
+        groups=patients_by_name(paths.tolist()) if pattern is None else find_patients(paths, pattern),
         etiology=etiologies,
+        skipped=layout.skipped,
         frame=None,
-        DESCR=DESCR + _UNCHECKED,
+        DESCR=DESCR + _UNCHECKED if is_standard else _DESCR_OF_OTHERS.format(names=", ".join(names)),
     )
     if as_frame:
         pd = import_pandas()
-        columns = {"path": paths, "diagnosis": diagnoses, "etiology": etiologies, "patient": groups}
+        diagnoses = [image.class_name.lower() if is_standard else image.class_name for image in images]
+        columns = {"path": paths, "diagnosis": diagnoses, "etiology": etiologies, "patient": bunch.groups}
         bunch.frame = pd.DataFrame(columns)
         bunch.data = bunch.frame[["path"]].copy()
         bunch.target = pd.Series(bunch.target, name=target)
     return bunch
+
+
+def _target(layout: Layout, images: list[Labeled]) -> tuple[list[str], list[int]]:
+    """Return the names of the classes in the order of their labels, and the label of each image."""
+    names: dict[int, list[str]] = {}
+    for name, label in layout.classes.items():
+        names.setdefault(label, []).append(name.lower() if layout.classes is STANDARD else name)
+    return [" or ".join(names[label]) for label in sorted(names)], [
+        layout.classes[image.class_name] for image in images
+    ]
 
 
 def import_pandas(
@@ -216,66 +241,13 @@ def import_pandas(
     return pd
 
 
-def _etiology(path: Path, diagnosis: str) -> str:
-    if diagnosis == "normal":
+def _etiology(image: Labeled) -> str:
+    if image.class_name.lower() == "normal":
         return "normal"
-    kind = etiology(path)
-    return kind if kind in {"bacteria", "virus"} else "unknown"
-
-
-def _descend(root: Path) -> Path:
-    """Descend into nested ``chest_xray`` folders, as in the published archive."""
-    if not root.exists():
-        raise FileNotFoundError(f"The folder '{root}' does not exist: pass the folder with the images.")
-    if not root.is_dir():
-        raise NotADirectoryError(f"Expected a folder with X-rays, got the file '{root}': pass its folder.")
-    folder = root
-    while not children(folder, (*CLASSES, *SPLITS)):
-        nested = children(folder, (_NESTED,))
-        if not nested:
-            raise FileNotFoundError(
-                f"Expected the folders train, test and val, or NORMAL and PNEUMONIA, in '{folder}'. {_found(folder)}"
-            )
-        folder = nested[0]
-    return folder
-
-
-def _split_folders(root: Path, subset: str) -> list[Path]:
-    """Return the folders of a subset; ``val`` may be missing unless it is the subset."""
-    splits = []
-    for name in _SUBSETS[subset]:
-        folders = children(root, (name,))
-        if not folders and (name != "val" or subset == "val"):
-            raise FileNotFoundError(f"subset={subset!r} needs a folder {name!r} in '{root}'. {_found(root)}")
-        splits += folders
-    return splits
-
-
-def _class_images(split: Path) -> Iterator[tuple[Path, str]]:
-    for diagnosis in CLASSES:
-        folders = children(split, (diagnosis,))
-        if not folders:
-            raise FileNotFoundError(f"Expected the folders NORMAL and PNEUMONIA in '{split}'. {_found(split)}")
-        for folder in folders:
-            yield from ((path, diagnosis) for path in folder.iterdir() if is_image(path))
-
-
-def is_image(path: Path) -> bool:
-    """Check by the suffix whether a file is an image that is not hidden."""
-    if path.name.startswith("."):
-        return False
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-
-
-def children(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """Return the subfolders with one of the names, ignoring case."""
-    entries = sorted(folder.iterdir())
-    return [entry for entry in entries if entry.name.lower() in names and entry.is_dir()]
-
-
-def _found(folder: Path) -> str:
-    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    return f"Found: {list_items(names) or 'nothing'}."
+    kinds = {etiology(image.path)} - {"normal", None}
+    for folder in image.folders:
+        kinds |= {"bacteria" if match[1] else "virus" for match in _ETIOLOGY_FOLDERS.finditer(folder)}
+    return str(*kinds) if len(kinds) == 1 else "unknown"
 
 
 def check_option(name: str, value: Any, options: Collection[Any]) -> None:
@@ -283,10 +255,12 @@ def check_option(name: str, value: Any, options: Collection[Any]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {plain(value)!r}.")
 
 
-def _check_etiology(unknown: Any) -> None:
+def _check_etiology(unknown: Any, *, is_standard: bool) -> None:
+    if not is_standard:
+        raise ValueError("target='etiology' needs the class folders NORMAL and PNEUMONIA: use target='diagnosis'.")
     if len(unknown):
         raise ValueError(
             "target='etiology' needs pneumonia files named like 'person1_bacteria_1.jpeg' or 'person1_virus_1.jpeg', "
-            f"but {len(unknown)} are not: {list_items(unknown, max_length=300)}. Rename or remove them, or use "
-            "target='diagnosis'."
+            f"or in folders 'bacteria' and 'virus', but {len(unknown)} are not, or name and folder differ: "
+            f"{list_items(unknown, max_length=300)}. Rename or remove them, or use target='diagnosis'."
         )

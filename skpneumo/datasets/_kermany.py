@@ -12,7 +12,8 @@ import numpy as np
 from skpneumo._images.patients import patient_key
 from skpneumo.datasets._collection import Collection, provide_images
 from skpneumo.datasets._download import RemoteFile
-from skpneumo.datasets._folder import DESCR, TARGETS, check_option, list_images, load_chest_xrays
+from skpneumo.datasets._folder import DESCR, TARGETS, check_option, load_chest_xrays
+from skpneumo.datasets._layout import read_layout
 
 _SUBSETS = ("train", "test", "all")
 
@@ -158,7 +159,7 @@ def fetch_chest_xrays(
     images = provide_images(
         COLLECTION, data_home, download_if_missing=download_if_missing, n_retries=n_retries, delay=delay
     )
-    if not any(patient_key(path) for path, _ in list_images(images, "all")):
+    if not any(patient_key(image.path) for image in read_layout(images, "all").images):
         raise OSError(
             f"The file names in '{images}' do not contain the patients, as in version 3 of the collection: remove the "
             "folder and provide version 2, or use load_chest_xrays with patients of your own."

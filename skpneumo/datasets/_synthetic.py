@@ -15,8 +15,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from skpneumo._images.patients import patient_key
-from skpneumo.datasets._folder import CLASSES, SPLITS, TARGETS, build_bunch, children, import_pandas, is_image
+from skpneumo.datasets._folder import CLASSES, TARGETS, build_bunch, import_pandas
 from skpneumo.datasets._image_files import SUFFIXES, import_pydicom, recompress, write_image
+from skpneumo.datasets._layout import SPLITS, read_layout
+from skpneumo.datasets._listing import Exclusion, subfolders, walk
 from skpneumo.datasets._opacities import PATTERNS, bounding_box, sample_opacities
 from skpneumo.datasets._radiograph import draw_chest_xray, sample_acquisition
 from skpneumo.datasets._site import Site
@@ -211,14 +213,13 @@ def make_chest_xrays(
     patients = _plan(n_samples, prevalence, images_per_patient, SUFFIXES[file_format], rng)
     marked = set() if shortcut is None else _choose_marked(patients, shortcut)
     copies = _choose_copies(patients, round(duplicates * n_samples))
-    root = Path(folder).expanduser()
+    root = Path(os.path.abspath(os.path.expanduser(folder)))
     _prepare(root)
     style = _Style(difficulty, pattern, image_size, settings, np.uint8 if file_format == "jpeg" else np.uint16)
     opacities, regions = _write_images(root, patients, style, marked, copies, with_masks=masks)
 
-    files = [(root / patient.folder / name, patient.folder.lower()) for patient in patients for name in patient.names]
-    files = sorted(files, key=lambda file: file[0].parts)
-    bunch = build_bunch([files[i] for i in rng.permutation(n_samples)], target=target, as_frame=as_frame)
+    layout = read_layout(str(root), may_be_empty=True)
+    bunch = build_bunch(layout, rng.permutation(n_samples), target=target, as_frame=as_frame)
     if return_X_y:
         return bunch.data, bunch.target
     names = [Path(path).name for path in np.asarray(bunch.data, dtype=object)[:, 0]]
@@ -378,15 +379,10 @@ def _write(path: Path, pixels: NDArray[Any], copy: _Copy | None) -> None:
 def _prepare(root: Path) -> None:
     """Create the class folders, or raise an error if there are images already."""
     root.mkdir(parents=True, exist_ok=True)
-    splits = children(root, SPLITS)
-    old = [
-        path
-        for folder in children(root, CLASSES)
-        for path in folder.iterdir()
-        if is_image(path) or path.suffix == SUFFIXES["dicom"]
-    ]
+    splits = [name for name in subfolders(str(root), Exclusion()) if name.lower() in SPLITS]
+    old = [path for path, reason in walk(str(root), Exclusion(), set()) if reason is None]
     if splits or old:
-        content = f"the folder '{splits[0].name}'" if splits else f"{len(old)} image(s) in class folders"
+        content = f"the folder '{splits[0]}'" if splits else f"{len(old)} image(s)"
         raise FileExistsError(
             f"Expected a folder without X-rays, got '{root}', which already contains {content}. Choose another folder, "
             "or empty this one."

@@ -37,6 +37,7 @@ def load_xray_table(
     label_column: str | None = None,
     patient_column: str | None = None,
     view_column: str | None = None,
+    pattern: str | None = None,
     on_error: str = "raise",
     shuffle: bool = True,
     random_state: int | np.random.RandomState | None = 0,
@@ -79,6 +80,9 @@ def load_xray_table(
         Column with the patients. If there is none, patients are read from the file names, as in `load_chest_xrays`.
     view_column : str, default=None
         Column with the views, such as "PA", "AP", "Frontal" or "Lateral".
+    pattern : str, default=None
+        Regular expression that finds the patient in the absolute path, as in
+        :func:`~skpneumo.model_selection.patient_ids`, instead of a column.
     on_error : {"raise", "drop"}, default="raise"
         Whether to raise an error that lists all problems of the table, or to drop the images concerned with a warning.
         The first of several equal rows is kept. Missing columns always raise.
@@ -165,6 +169,8 @@ def load_xray_table(
     values: tuple[Any, ...] = (uncertain, blank, view, on_error)
     for (name, options), value in zip(_OPTIONS.items(), values, strict=True):
         check_option(name, value, options)
+    if pattern is not None and patient_column is not None:
+        raise ValueError("Patients are in the patient_column or found by the pattern; got both.")
     given = list(table) if isinstance(table, (list, tuple)) else [table]
     combined, unmatched = combine(pd, [read_table(pd, each) for each in given])
     layout = find_layout(
@@ -177,7 +183,7 @@ def load_xray_table(
     labels = read_labels(combined, layout, _findings(positive, layout, {uncertain, blank}))
     rows.settle_labels(labels, uncertain=uncertain, blank=blank)
     rows.find_files(ImageFolder(_root(root, given[0])))
-    rows.read_patients()
+    rows.read_patients(pattern)
     rows.compare(labels, uncertain=uncertain)
     kept = _complete(pd, rows, on_error)
     if shuffle:

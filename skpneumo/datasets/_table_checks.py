@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from string import Formatter
 from typing import Any
 
-from skpneumo._images.patients import patient_key
+from skpneumo._images.groups import find_patients, patients_by_name
 from skpneumo._utils.messages import list_items
-from skpneumo.datasets._table_files import ImageFolder, extract, texts, why_unreadable
+from skpneumo.datasets._listing import why_no_image
+from skpneumo.datasets._table_files import ImageFolder, extract, texts
 from skpneumo.datasets._table_labels import BLANK, INVALID, UNCERTAIN, Labels
 from skpneumo.datasets._table_layouts import VIEW_OF, Layout
 from skpneumo.datasets._table_problems import Problem, Problems, rows_of
@@ -105,10 +106,12 @@ class TableRows:
             if code is not None:
                 self.labels[row] = code
 
-    def read_patients(self) -> None:
-        """Set the patient of each row, from the table or from the file name."""
-        if self.layout.patient is None:
-            self.patients = {row: patient_key(path) or path for row, path in self.paths.items()}
+    def read_patients(self, pattern: str | None) -> None:
+        """Set the patient of each row, by a pattern in the path, from the table, or from the file name."""
+        if pattern is not None or self.layout.patient is None:
+            paths = list(self.paths.values())
+            patients_of = patients_by_name(paths) if pattern is None else find_patients(paths, pattern)
+            self.patients = dict(zip(self.paths, patients_of.tolist(), strict=True))
             return
         patients = self._column(self.layout.patient, self.layout.patient_pattern)
         for row in self.used if patients else ():
@@ -183,5 +186,5 @@ def _check_file(folder: ImageFolder, name: str) -> tuple[str, str, str]:
         return "", "missing file", ""
     if len(found) > 1:
         return "", "ambiguous name", list_items(sorted(os.path.relpath(path, folder.root) for path in found))
-    why = why_unreadable(found[0])
+    why = why_no_image(found[0])
     return found[0], "unreadable file" if why else "", why or ""

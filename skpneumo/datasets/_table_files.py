@@ -5,12 +5,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from skpneumo._images.decoding import look
-from skpneumo._images.sources import reason
 from skpneumo._utils.messages import list_items
 
 _SUFFIXES = (".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-_N_FIRST_BYTES = 256
 
 
 def read_table(pd: Any, table: Any) -> Any:
@@ -133,16 +130,3 @@ class ImageFolder:
         inside = [part.lower() for part in file[:-1]]
         whole = [part.lower() for part in self.root.parts] + inside
         return whole[len(whole) - len(wanted) :] == wanted or (bool(inside) and wanted[-len(inside) :] == inside)
-
-
-def why_unreadable(path: str) -> str | None:
-    """Return why a file is not an image, judged by its first bytes; None if it seems to be one."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            first = file.read(_N_FIRST_BYTES)
-        if not first:
-            return "an empty file"
-        look(first)
-    except (OSError, ValueError) as error:
-        return reason(error)
-    return None

@@ -129,8 +129,9 @@ class ThresholdDisplay:
             True binary labels.
         threshold : float, default=None
             Operating point. If None, use the threshold of the classifier as in `DiagnosticReport.from_estimator`.
-        groups : array-like of shape (n_samples,), default=None
-            Patient of each image. If None, read patients from file names as in `DiagnosticReport.from_estimator`.
+        groups : array-like of shape (n_samples,) or str, default=None
+            Patient of each image, or a pattern that finds it in the path. If None, read patients from file names as in
+            `DiagnosticReport.from_estimator`.
         confidence : float, default=0.95
             Confidence level of the intervals.
         pos_label : int, float, bool or str, default=None
@@ -166,7 +167,7 @@ class ThresholdDisplay:
         (0.5, 'Threshold on the probability (positive label: 1)')
         """
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
-        groups = patients_of(X) if groups is None else groups
+        groups = patients_of(X, groups)
         display = cls._of_predictions(
             y,
             probabilities_of(estimator, X, label),

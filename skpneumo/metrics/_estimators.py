@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
-from skpneumo._images.inputs import images_if_any, patients_by_name
+from skpneumo._images.groups import as_groups, patients_by_name
+from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import name_of
 from skpneumo._utils.messages import list_values, plain
@@ -46,8 +47,13 @@ def _label_of_threshold(estimator: Any) -> Any:
     return estimator.classes_[1] if label is None else label
 
 
-def patients_of(X: Any) -> np.ndarray | None:
-    """Read patients from file names as `PneumoniaClassifier.fit` does; return None if no name contains one."""
+def patients_of(X: Any, groups: Any = None) -> Any:
+    """Return the given patients, or those found by a pattern, or those in file names as `PneumoniaClassifier.fit` does.
+
+    The result is None if neither `groups` nor any file name contains a patient.
+    """
+    if groups is not None:
+        return as_groups(groups, X)
     images = images_if_any(X)
     if images is None or not any(patient_key(name_of(image) or "") for image in images):
         return None

@@ -274,8 +274,10 @@ class DiagnosticReport:
             Lowest probability that is predicted positive. If None, use the threshold of a
             ``TunedThresholdClassifierCV`` or ``FixedThresholdClassifier``, also within a pipeline or search; the
             threshold of a ``PneumoniaClassifier`` fitted with class weights or a sampler; 0.5 for other classifiers.
-        groups : array-like of shape (n_samples,), default=None
-            Patient of each image. If None, read patients from file names as ``PneumoniaClassifier.fit`` does; a file
+        groups : array-like of shape (n_samples,) or str, default=None
+            Patient of each image, or a pattern that finds it in the path, as in
+            :func:`~skpneumo.model_selection.patient_ids`. If None, read patients from file names as
+            ``PneumoniaClassifier.fit`` does; a file
             name without a patient counts as a separate patient. If no file name contains a patient, or `X` contains
             features, patients are unknown.
         prevalence, confidence, pos_label, n_bootstrap, random_state
@@ -312,7 +314,7 @@ class DiagnosticReport:
         """
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
         threshold = threshold_of(estimator, label) if threshold is None else threshold
-        groups = patients_of(X) if groups is None else groups
+        groups = patients_of(X, groups)
         report = diagnostic_report(
             y,
             probabilities_of(estimator, X, label),

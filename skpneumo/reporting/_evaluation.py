@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import _check_pos_label_consistency, _num_samples, column_or_1d
 
+from skpneumo._images.groups import as_groups
 from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import etiology
 from skpneumo._images.sources import base_name, name_of
@@ -143,7 +144,7 @@ def evaluate(
     given = X if images is None else images
     names: list[str | None] = list(map(name_of, images)) if images else [None] * n_samples
     columns = _etiology_columns(names) if subgroups is None else _check_columns(subgroups, n_samples)
-    patients = patients_of(given) if groups is None else _check_groups(groups)
+    patients = patients_of(given) if groups is None else _check_groups(as_groups(groups, given))
     check_study(y, np.full(n_samples, 0.5), patients, pos_label)  # fail before prediction, which may take hours
     proba, novelty = _predict(clf, X, pos_label, has_images=images is not None)
     known = seen_by(clf, given, patients)  # after prediction, which has cached the images

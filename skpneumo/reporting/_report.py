@@ -67,8 +67,9 @@ def report(
         True labels.
     path : str or path-like
         Path of the HTML file, in an existing folder. An existing file is replaced atomically.
-    groups : array-like of shape (n_samples,), default=None
-        Patient of each image. If None, patients are read from file names as in `DiagnosticReport.from_estimator`.
+    groups : array-like of shape (n_samples,) or str, default=None
+        Patient of each image, or a pattern that finds it in the path. If None, patients are read from file names as in
+        `DiagnosticReport.from_estimator`.
     subgroups : mapping of str to array-like of shape (n_samples,), or DataFrame; default=None
         Columns that define subgroups, such as age group or X-ray machine, with at most 20 values each. If None,
         subgroups are the kinds of pneumonia in file names, if any. Pass an empty mapping for no subgroups.

@@ -1,10 +1,12 @@
-"""Folders of empty files in the supported layouts, and a local server."""
+"""Folders of files in the supported layouts, which begin like images if they are named so, and a local server."""
 
 from pathlib import Path
 
 import pytest
 
 from datasets.http_server import serve
+
+JPEG = b"\xff\xd8\xff\xe0"
 
 KAGGLE = [
     "train/NORMAL/IM-0115-0001.jpeg",
@@ -26,7 +28,8 @@ def touch(root, *names):
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        is_image = path.suffix.lower() in {".jpeg", ".jpg", ".png", ".tiff", ".webp"}
+        path.write_bytes(JPEG if is_image else b"text")
     return root
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.conftest import KAGGLE, relative
+from datasets.conftest import JPEG, KAGGLE, relative, touch
 from datasets.http_server import Reply
 from skpneumo.datasets import _kermany, _pneumoniamnist, fetch_chest_xrays, fetch_pneumoniamnist
 
@@ -25,11 +25,11 @@ JUNK += ["chest_xray/.DS_Store", "chest_xray/train/NORMAL/.DS_Store", "chest_xra
 
 
 def archive(*names, prefix="chest_xray/"):
-    """Zip images; the content of each is its name."""
+    """Zip images; the content of each is its name after the first bytes of a JPEG file."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as zipped:
         for name in names:
-            zipped.writestr(name if name in JUNK else f"{prefix}{name}", name.split("/")[-1])
+            zipped.writestr(name if name in JUNK else f"{prefix}{name}", JPEG + name.split("/")[-1].encode())
     return file.getvalue()
 
 
@@ -102,7 +102,8 @@ def unpacked(home):
 def test_chest_xrays_are_downloaded_unpacked_and_loaded(kermany, tmp_path):
     bunch = fetch_chest_xrays(data_home=tmp_path, subset="all", shuffle=False)
     assert relative(bunch, unpacked(tmp_path)) == sorted(MENDELEY)
-    assert [Path(path).read_text() for path in bunch.data[:, 0]] == [name.split("/")[-1] for name in sorted(MENDELEY)]
+    contents = [Path(path).read_bytes().removeprefix(JPEG).decode() for path in bunch.data[:, 0]]
+    assert contents == [name.split("/")[-1] for name in sorted(MENDELEY)]
     assert bunch.target.tolist() == ["PNEUMONIA" in name for name in sorted(MENDELEY)]
     assert "person1_bacteria" in bunch.groups
     assert "10.17632/rscbjbr9sj" in bunch.DESCR
@@ -250,20 +251,14 @@ def test_no_member_of_an_archive_is_written_outside_its_folder(kermany, tmp_path
 
 
 def test_folder_of_another_collection_raises_with_counts(kermany, tmp_path):
-    for name in MENDELEY[1:]:
-        path = unpacked(tmp_path) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    touch(unpacked(tmp_path), *MENDELEY[1:])
     with pytest.raises(OSError, match=r"expected 1 in test/NORMAL.* 4 in train/NORMAL.*found .*3 in train/NORMAL"):
         fetch_chest_xrays(data_home=tmp_path)
 
 
 def test_folder_without_patients_in_its_file_names_raises(kermany, tmp_path):
-    for i, name in enumerate(MENDELEY):
-        path = unpacked(tmp_path) / name
-        path = path.with_name(f"BACTERIA-{i}-0001.jpeg")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    names = (f"{name.rpartition('/')[0]}/BACTERIA-{i}-0001.jpeg" for i, name in enumerate(MENDELEY))
+    touch(unpacked(tmp_path), *names)
     with pytest.raises(OSError, match="do not contain the patients"):
         fetch_chest_xrays(data_home=tmp_path)
 
@@ -283,9 +278,9 @@ def test_remains_of_a_killed_process_are_removed(kermany, tmp_path):
 def test_changed_images_raise_with_their_names(kermany, tmp_path):
     fetch_chest_xrays(data_home=tmp_path)
     folder = unpacked(tmp_path) / "train" / "NORMAL"
-    (folder / "IM-0115-0001.jpeg").write_text("im-0115-0001.jpeg")  # of the same size
+    (folder / "IM-0115-0001.jpeg").write_bytes(JPEG + b"im-0115-0001.jpeg")  # of the same size
     (folder / "IM-0115-0002.jpeg").unlink()
-    (folder / "mine.jpeg").touch()
+    touch(folder, "mine.jpeg")
     with pytest.raises(OSError, match="have changed since they were unpacked") as error:
         fetch_chest_xrays(data_home=tmp_path)
     for problem in ("changed: train/NORMAL/IM-0115-0001", "missing: train/NORMAL/IM-0115-0002"):
@@ -381,7 +376,8 @@ def test_pneumoniamnist_has_the_published_sets(mnist, tmp_path, subset, n_images
 
 def test_pneumoniamnist_files_have_the_published_pixels_and_stable_names(mnist, tmp_path):
     bunch = fetch_pneumoniamnist(size=mnist, data_home=tmp_path, subset="val", shuffle=False)
-    assert bunch.groups.tolist() == ["pneumoniamnist-val-0001.png", "pneumoniamnist-val-0000.png"]
+    names = [Path(path).name for path in bunch.groups]
+    assert names == ["pneumoniamnist-val-0001.png", "pneumoniamnist-val-0000.png"]
     assert bunch.target.tolist() == [0, 1]
     published = arrays(mnist)["val_images"]
     np.testing.assert_array_equal([pixels(path) for path in bunch.data[:, 0]], published[::-1])

@@ -237,7 +237,7 @@ The table of 14 rows has 13 problems:
   invalid label             1  row 11 'i.png' (2)
   missing file              1  row 2 'c.png'
   ambiguous name            1  row 3 'd.png' (north/d.png, south/d.png)
-  unreadable file           1  row 4 'e.png' (an empty file)
+  unreadable file           1  row 4 'e.png' (empty file)
   missing name              1  row 10
   missing patient           1  row 11 'i.png'
   repeated row              1  row 7 'b.png' (same image as row 1)
@@ -490,3 +490,15 @@ def test_example_of_the_user_guide_prints_what_it_shows(tmp_path, monkeypatch):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec("".join(textwrap.dedent(text) for kind, text in blocks if kind == "python"), {})
     assert printed.getvalue() == shown
+
+
+def test_pattern_finds_the_patient_in_the_path(tmp_path):
+    drawn = make_chest_xrays(6, tmp_path, image_size=32, random_state=0, as_frame=True).frame
+    options = {"image_column": "path", "label_column": "diagnosis", "shuffle": False}
+    groups = load_xray_table(drawn, tmp_path, **options, pattern=r"(person\d+|IM-\d+)[^/]*$").groups
+    expected = [re.search(r"person\d+|IM-\d+", Path(path).name)[0] for path in drawn["path"]]
+    assert groups.tolist() == expected
+    with pytest.raises(ValueError, match="finds no patient in"):
+        load_xray_table(drawn, tmp_path, **options, pattern="(nobody)")
+    with pytest.raises(ValueError, match="got both"):
+        load_xray_table(drawn, tmp_path, **options, patient_column="patient", pattern="(IM)")

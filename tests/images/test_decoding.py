@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from skpneumo._images.decoding import ASPECTS, FORMATS, Preprocessing, _gray, look
+from skpneumo._images.decoding import ASPECTS, FORMATS, N_FIRST_BYTES, Preprocessing, _gray, kind_of, look
 from skpneumo._images.sources import read_bytes
 
 SIDE = 32
@@ -541,8 +541,16 @@ def test_file_with_several_images_raises(kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_look_accepts_all_formats(kind):
-    assert look(encode(GRAY, kind)) is None
+def test_first_bytes_determine_the_format(kind):
+    data = encode(GRAY, kind)
+    assert look(data) is None
+    assert kind_of(data[:N_FIRST_BYTES]) == kind
+    assert kind_of(data[:2]) is None
+
+
+@pytest.mark.parametrize("start", [b"BMI and age of 5,856 children", b"II. Results", b"MM", b"RIFF....WAVEfmt "])
+def test_text_and_sound_are_not_mistaken_for_images(start):
+    assert kind_of(start + bytes(200)) is None
 
 
 # Side effects and threads

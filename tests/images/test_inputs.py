@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.sparse import csr_array
 
 from skpneumo._images.decoding import Preprocessing
-from skpneumo._images.inputs import as_images, as_paths, images_if_any, object_array, patients_by_name
+from skpneumo._images.inputs import as_images, as_paths, images_if_any, object_array
 from skpneumo._images.sources import is_url, label_of, name_of, read_bytes
 
 TEXT = ["a.png", "b.png"]
@@ -279,13 +279,6 @@ def test_errors_list_ten_items_and_count_the_others():
         with pytest.raises(ValueError, match=r"15 of 16 items are not .*X\[10\] is None.* and 5 more\.$") as caught:
             check(["a.png", *[None] * 15])
         assert str(caught.value).count(" is None") == 10
-
-
-def test_images_without_patient_in_name_are_separate_patients():
-    files = [io.BytesIO(data) for data in PAIR]
-    for file in files:
-        file.name = "image.png"
-    assert list(patients_by_name(as_images([*files, PAIR[0]]))) == ["X[0]", "X[1]", "X[2]"]
 
 
 def test_labels_of_urls_hold_no_secrets():

@@ -1,0 +1,85 @@
+"""Patients of images: read from file names, found by a pattern, or given."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from skpneumo._images.inputs import as_images
+from skpneumo._images.patients import patient_key
+from skpneumo._images.sources import Source, label_of, name_of
+from skpneumo._utils.messages import list_items, shortened
+
+
+def as_groups(groups: Any, X: Any) -> Any:
+    """Return `groups`, or the patients of the images in `X` if it is a regular expression."""
+    return find_patients(X, groups) if isinstance(groups, str) else groups
+
+
+def find_patients(X: Any, pattern: str | None = None) -> np.ndarray:
+    """Return the patient of each image in `X`, from its file name or by a pattern in its path.
+
+    Raises
+    ------
+    ValueError
+        If images have no patient, `X` has no images, or the pattern is invalid.
+    """
+    images = as_images(X)
+    if images is None:
+        raise ValueError(
+            f"Expected paths of images to read patients from, but {type(X).__name__} contains none: pass the "
+            "patients as groups."
+        )
+    find = patient_key if pattern is None else _Pattern(pattern)
+    keys = [find(name_of(image) or "") for image in images]
+    unknown = [
+        f"X[{position}] {label_of(image)!r}"
+        for position, image, key in zip(images.positions, images, keys, strict=True)
+        if not key
+    ]
+    if unknown and pattern is None:
+        raise ValueError(
+            f"Expected file names such as 'person1_bacteria_2.jpeg' or 'IM-0115-0001.jpeg', but {len(unknown)} of "
+            f"{len(images)} contain no patient: {list_items(unknown, max_length=300)}. Pass a pattern that finds the "
+            "patient in the path, or the patients as groups."
+        )
+    if unknown:
+        raise ValueError(
+            f"The pattern {pattern!r} finds no patient in {len(unknown)} of {len(images)} paths: "
+            f"{list_items(unknown, max_length=300)}. Change the pattern, or pass the patients as groups."
+        )
+    return np.array(keys, dtype=object)
+
+
+def patients_by_name(images: Sequence[Source]) -> np.ndarray:
+    """Return the patient in each file name; an image without one counts as a separate patient."""
+    keys = [
+        patient_key(name_of(image) or "") or (os.path.abspath(image) if isinstance(image, str) else f"X[{i}]")
+        for i, image in enumerate(images)
+    ]
+    return np.array(keys, dtype=object)
+
+
+class _Pattern:
+    """Regular expression that finds the patient in a path."""
+
+    def __init__(self, pattern: str) -> None:
+        try:
+            self.compiled = re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise ValueError(
+                f"Expected a regular expression that finds the patient in a path; got {shortened(repr(pattern))}: "
+                f"{error}."
+            ) from None
+        if "patient" not in self.compiled.groupindex and self.compiled.groups != 1:
+            raise ValueError(
+                "The pattern must have one group, or a group named 'patient' such as '(?P<patient>P[0-9]+)'; got "
+                f"{pattern!r}, which has {self.compiled.groups} groups."
+            )
+        self.group: str | int = "patient" if "patient" in self.compiled.groupindex else 1
+
+    def __call__(self, path: str) -> str | None:
+        match = self.compiled.search(path.replace("\\", "/"))
+        return match and match[self.group]

@@ -1,0 +1,118 @@
+"""List the files of a folder and its subfolders, and recognize images by their first bytes."""
+
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from skpneumo._images.decoding import N_FIRST_BYTES, kind_of
+
+_JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"})
+# Also "lungMask" and "LungMasks", but not "masked", "unmasked" or names such as "Maske".
+_MASK = re.compile(r"(?i:(?<![a-z])(lung)?(masks?|segmentations?)(?![a-z]))|(?<=[a-z])(Masks?|Segmentations?)(?![a-z])")
+
+_EMPTY, _TEXT, _DOCUMENT, _UNKNOWN = "empty file", "text file", "document or archive", "unknown format"
+# Files that are expected beside the folders of images: a README, a table, a saved model.
+NOT_IMAGES = frozenset({_EMPTY, _TEXT, _DOCUMENT, _UNKNOWN})
+_OTHER_FORMATS = {
+    b"GIF8": "GIF image",
+    b"\0\0\0\x0cjP": "JPEG 2000 image",
+    b"%PDF": _DOCUMENT,
+    b"PK\x03\x04": _DOCUMENT,  # also Excel and Word
+    b"\x1f\x8b": _DOCUMENT,
+}
+
+
+class Exclusion:
+    """Files and folders to leave out: hidden ones, junk of file managers, and given names.
+
+    Parameters
+    ----------
+    names : str, sequence of str or None
+        Names, or ends of paths such as ``COVID/masks``, in any case; ``*`` and ``?`` are wildcards.
+    """
+
+    def __init__(self, names: str | Sequence[str] | None = None) -> None:
+        self.names = [name.lower().split("/") for name in ([names] if isinstance(names, str) else names or ())]
+
+    def __call__(self, path: str) -> bool:
+        """Return whether to leave out a file or folder."""
+        parts = path.lower().split(os.sep)
+        is_junk = parts[-1].startswith(".") or parts[-1] in _JUNK
+        return is_junk or any(all(map(fnmatchcase, parts[-len(each) :], each)) for each in self.names)
+
+
+def walk(
+    folder: str, excluded: Exclusion, seen: set[str], *, without: Collection[str] = ()
+) -> Iterator[tuple[str, str | None]]:
+    """Yield the files in a folder and its subfolders, and why each is not a supported image (None if it is one).
+
+    Names in `without` are left out at the top. `seen` has the real paths of folders that are listed elsewhere, and is
+    extended. Symbolic links to them, or to a folder that contains the link, are not followed.
+    """
+    real = Path(os.path.realpath(folder))
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        yield folder, _unreadable(error)
+        return
+    for entry in entries:
+        if excluded(entry.path) or entry.name in without:
+            continue
+        if not _is_folder(entry):
+            yield entry.path, why_no_image(entry.path)
+        elif (target := os.path.realpath(entry.path)) in seen or real.is_relative_to(target):
+            yield entry.path, "link to a folder that is listed already"
+        else:
+            seen.add(target)
+            yield from walk(entry.path, excluded, seen)
+
+
+def why_no_image(path: str) -> str | None:
+    """Return why a file is not an image in a supported format, judged by its first bytes; None if it is one."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # reading from a pipe might never end
+            return "not a regular file"
+        with open(path, "rb") as file:
+            start = file.read(N_FIRST_BYTES)
+    except FileNotFoundError:
+        return "broken link"
+    except OSError as error:
+        return _unreadable(error)
+    return None if kind_of(start) else _describe(start)
+
+
+def mask_in(name: str) -> str | None:
+    """Return the word by which a name is that of a mask, an image of regions instead of an X-ray; None for others."""
+    match = _MASK.search(name)
+    return match and ("mask" if "mask" in match[0].lower() else "segmentation")
+
+
+def subfolders(folder: str, excluded: Exclusion) -> list[str]:
+    """Return the names of the subfolders, sorted."""
+    return sorted(entry.name for entry in os.scandir(folder) if not excluded(entry.path) and _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # The method of an entry saves a system call, but raises an error for a link that refers to itself.
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read: {error.strerror}"
+
+
+def _describe(start: bytes) -> str:
+    """Return the kind of a file that is no supported image from its first bytes."""
+    if not start:
+        return _EMPTY
+    for first, kind in _OTHER_FORMATS.items():
+        if start.startswith(first):
+            return kind
+    if start[128:132] == b"DICM":
+        return "DICOM file"
+    if start[4:8] == b"ftyp":
+        return "HEIC or AVIF image, or video"
+    return _UNKNOWN if b"\0" in start else _TEXT
