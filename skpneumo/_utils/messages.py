@@ -37,8 +37,14 @@ def list_values(values: Sequence[Any] | np.ndarray) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Convert NumPy values to plain Python."""
-    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+    """Convert NumPy values to plain Python, also in lists, tuples and dicts."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {plain(key): plain(each) for key, each in value.items()}
+    return value
 
 
 def shortened(text: str, max_length: int = 300) -> str:

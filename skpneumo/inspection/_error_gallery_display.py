@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length, check_scalar
-from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
+from sklearn.utils.validation import _check_pos_label_consistency, check_is_fitted, column_or_1d
 
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import base_name, name_of
 from skpneumo._leakage import warn_of_seen
+from skpneumo._utils.target_names import name_classes
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._fitted_classifier import check_inner, preprocessing_of
 from skpneumo.inspection._grad_cam import grad_cam
@@ -19,7 +20,7 @@ from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._plot_utils import class_name, escape_mathtext, format_probability, grid_of_axes
 from skpneumo.metrics._confusion import surest_errors
-from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
+from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
 _MAX_NAME_LENGTH = 32  # characters that fit above an image
@@ -41,7 +42,7 @@ class ErrorGalleryDisplay:
     y_proba : ndarray of shape (n_errors,)
         Probability of the positive class.
     y_true : sequence of shape (n_errors,)
-        True labels.
+        True labels, or names of the true classes.
     names : list of str
         File names without folders; "X[3]" for an image without a file.
     n_shown : tuple of (int, int)
@@ -122,6 +123,7 @@ class ErrorGalleryDisplay:
         threshold: float | None = None,
         pos_label: Any = None,
         plot_heat_maps: bool = False,
+        target_names: Any = None,
         ax: Any = None,
     ) -> "ErrorGalleryDisplay":
         """Create an error gallery from a fitted classifier.
@@ -144,6 +146,8 @@ class ErrorGalleryDisplay:
             raised.
         plot_heat_maps : bool, default=False
             Whether to overlay heat maps of `grad_cam` for the positive class.
+        target_names : array-like of shape (2,), default=None
+            Names of the classes, in the order of ``estimator.classes_``. If None, labels are shown.
         ax : Axes or array-like of Axes, default=None
             Axes to divide, or as many axes as are needed. If None, a new figure is created.
 
@@ -186,6 +190,9 @@ class ErrorGalleryDisplay:
         if plot_heat_maps:
             check_images(X, check_inner(estimator), "grid")
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
+        check_is_fitted(estimator)
+        check_asked(estimator, label)
+        names = name_classes(estimator.classes_, target_names)
         display = cls._of_predictions(
             X,
             y,
@@ -195,12 +202,13 @@ class ErrorGalleryDisplay:
             pos_label=label,
             **preprocessing_of(estimator),
         )
+        display.y_true = [names.get(each, each) for each in display.y_true]
         warn_of_seen(estimator, X, patients_of(X))
         if not plot_heat_maps or not len(display.positions):
             return display.plot(ax=ax)
         shown = _safe_indexing(X, display.positions)
         display.plot(ax=ax, heat_maps=grad_cam(estimator, shown, class_of_interest=label, coordinates="grid"))
-        display.color_bar_.set_label(escape_mathtext(f"Contribution to the log odds of {class_name(label)}"))
+        display.color_bar_.set_label(escape_mathtext(f"Contribution to the log odds of {class_name(names[label])}"))
         return display
 
     @classmethod
@@ -216,6 +224,7 @@ class ErrorGalleryDisplay:
         image_size: int = 224,
         aspect: str = "crop",
         contrast: str | None = None,
+        target_names: Any = None,
         ax: Any = None,
     ) -> "ErrorGalleryDisplay":
         """Create an error gallery from predicted probabilities.
@@ -234,6 +243,8 @@ class ErrorGalleryDisplay:
             Lowest probability that is predicted positive.
         image_size, aspect, contrast
             Preprocessing of the images, as in `PneumoniaClassifier`.
+        target_names : array-like of shape (2,), default=None
+            Names of the classes, in sorted order of the labels. If None, labels are shown.
 
         Returns
         -------
@@ -267,6 +278,8 @@ class ErrorGalleryDisplay:
             aspect=aspect,
             contrast=contrast,
         )
+        names = name_classes(np.unique(column_or_1d(y)), target_names)
+        display.y_true = [names[each] for each in display.y_true]
         return display.plot(ax=ax)
 
     @classmethod

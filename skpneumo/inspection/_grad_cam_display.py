@@ -8,6 +8,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
+from skpneumo._utils.target_names import name_classes
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, spread
@@ -90,6 +91,7 @@ class GradCAMDisplay:
         y: Any = None,
         class_of_interest: Any = None,
         detail: str = "auto",
+        target_names: Any = None,
         ax: Any = None,
     ) -> "GradCAMDisplay":
         """Create a Grad-CAM visualization from a fitted classifier.
@@ -106,6 +108,8 @@ class GradCAMDisplay:
             Class whose log odds are explained, as in `grad_cam`.
         detail : {"auto", "cells", "feature_maps"}, default="auto"
             Resolution of the contributions, as in `grad_cam`.
+        target_names : array-like of shape (n_classes,), default=None
+            Names of the classes, in the order of ``clf.classes_``. If None, labels are shown.
         ax : Axes or array-like of Axes, default=None
             Axes to divide, or as many axes as are needed. If None, a new figure is created.
 
@@ -117,11 +121,12 @@ class GradCAMDisplay:
         Raises
         ------
         ImageReadError, NotFittedError, TypeError, ValueError, WeightsError
-            As in `grad_cam`.
+            As in `grad_cam`; ValueError also for invalid `y` or `target_names`.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         inner = check_inner(clf)
         images = check_images(X, inner, "image")
+        names = name_classes(clf.classes_, target_names)
         if y is not None:
             y = column_or_1d(y)
             check_consistent_length(images, y)
@@ -130,14 +135,14 @@ class GradCAMDisplay:
         proba = np.asarray(clf.predict_proba(X))
         codes = classes_of_interest(inner, class_of_interest, inner._head().logits(inner.features(X)))
         labels = [None] * len(shown) if y is None else y.tolist()
+        explained = [class_name(list(names.values())[code]) for code in codes]
         titles = [
-            f"Probability of {class_name(clf.classes_[code])}: {format_probability(row[code])}"
-            + ("" if label is None else f"\nLabel: {label}")
-            for code, row, label in zip(codes, proba, labels, strict=True)
+            f"Probability of {name}: {format_probability(row[code])}"
+            + ("" if label is None else f"\nLabel: {names.get(label, label)}")
+            for name, code, row, label in zip(explained, codes, proba, labels, strict=True)
         ]
-        names = {class_name(clf.classes_[code]) for code in codes}
         heat_maps = [spread(grid, image.shape, inner.aspect) for grid, image in zip(grids, shown, strict=True)]
-        name = names.pop() if len(names) == 1 else "the predicted class"
+        name = explained[0] if len(set(explained)) == 1 else "the predicted class"
         return cls(shown, heat_maps, titles=titles, name=name).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> "GradCAMDisplay":

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
+from sklearn.utils.validation import _check_pos_label_consistency, check_is_fitted, column_or_1d
 
 from skpneumo._leakage import warn_of_seen
+from skpneumo._utils.target_names import name_classes
 from skpneumo.inspection._plot_utils import (
     BLUE,
     DASH_DOTTED,
@@ -20,7 +21,7 @@ from skpneumo.inspection._plot_utils import (
     one_axes,
 )
 from skpneumo.metrics._confusion import confusion_proportions
-from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
+from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
 _STYLES = {
@@ -49,7 +50,7 @@ class ThresholdDisplay:
     confidence : float, default=0.95
         Confidence level of the intervals.
     pos_label : int, float, bool or str, default=None
-        The label of the positive class. If None, it is not shown.
+        The label of the positive class, or its name. If None, it is not shown.
 
     Attributes
     ----------
@@ -115,6 +116,7 @@ class ThresholdDisplay:
         groups: Any = None,
         confidence: float = 0.95,
         pos_label: Any = None,
+        target_names: Any = None,
         ax: Any = None,
     ) -> "ThresholdDisplay":
         """Create a threshold display from a fitted classifier.
@@ -137,6 +139,8 @@ class ThresholdDisplay:
         pos_label : int, float, bool or str, default=None
             The label of the positive class. If None and labels are in {0, 1} or {-1, 1}, it is 1; otherwise an error is
             raised.
+        target_names : array-like of shape (2,), default=None
+            Names of the classes, in the order of ``estimator.classes_``. If None, labels are shown.
         ax : Axes, default=None
             Axes to plot on. If None, a new figure is created.
 
@@ -167,6 +171,9 @@ class ThresholdDisplay:
         (0.5, 'Threshold on the probability (positive label: 1)')
         """
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
+        check_is_fitted(estimator)
+        check_asked(estimator, label)
+        names = name_classes(estimator.classes_, target_names)
         groups = patients_of(X, groups)
         display = cls._of_predictions(
             y,
@@ -176,6 +183,7 @@ class ThresholdDisplay:
             confidence=confidence,
             pos_label=label,
         )
+        display.pos_label = names[label]
         warn_of_seen(estimator, X, groups)
         return display.plot(ax=ax)
 
@@ -189,6 +197,7 @@ class ThresholdDisplay:
         groups: Any = None,
         confidence: float = 0.95,
         pos_label: Any = None,
+        target_names: Any = None,
         ax: Any = None,
     ) -> "ThresholdDisplay":
         """Create a threshold display from predicted probabilities.
@@ -205,6 +214,8 @@ class ThresholdDisplay:
             Patient of each image. If None, each image counts as a separate patient.
         confidence, pos_label, ax
             As in `from_estimator`.
+        target_names : array-like of shape (2,), default=None
+            Names of the classes, in sorted order of the labels. If None, labels are shown.
 
         Returns
         -------
@@ -226,6 +237,7 @@ class ThresholdDisplay:
         display = cls._of_predictions(
             y_true, y_proba, threshold=threshold, groups=groups, confidence=confidence, pos_label=pos_label
         )
+        display.pos_label = name_classes(np.unique(column_or_1d(y_true)), target_names)[display.pos_label]
         return display.plot(ax=ax)
 
     @classmethod

@@ -1,5 +1,6 @@
 """Facts about a fitted classifier for its model card."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -89,20 +90,22 @@ def _gives_features_of_fit(inner: PneumoniaClassifier) -> bool:
     return spec.fingerprint() == inner.backbone_fingerprint_
 
 
-def model_facts(clf: Any, inner: PneumoniaClassifier) -> dict[str, Any]:
-    """Collect layers, head, wrappers, versions and digests of the model."""
-    labels = inner.classes_.tolist()
+def model_facts(clf: Any, inner: PneumoniaClassifier, names: Mapping[Any, str]) -> dict[str, Any]:
+    """Collect classes, layers, head, wrappers, versions and digests of the model."""
+    named = [(label, name, name != str(label)) for label, name in names.items()]
+    label, name, is_named = named[-1]
     return {
         "model": inner,
-        "labels": labels,
-        "last_label_in_code": _one_line(repr(labels[-1])),
+        "names": [*names.values()],
+        "names_with_labels": [f"{name} (label {label})" if is_named else name for label, name, is_named in named],
+        "last_class_in_code": _one_line(f"{label!r} ({name!r})" if is_named else repr(label)),
         "wrappers": [type(each).__name__ for each in chain(clf)[:-1]],
         "is_fitted_on_images": is_fitted_on_images(inner),
         "is_adapted": is_adapted(inner),
         "is_labeled": "label_count" in inner.reference_,
         "is_solved": is_solved(inner),
         "is_calibrated": any(isinstance(each, CalibratedClassifierCV) for each in chain(clf)),
-        "class_proportions": _class_proportions(inner),
+        "class_proportions": _class_proportions(inner, names),
         "n_dense": len(inner.coefs_),
         "n_features": len(inner.feature_mean_),
         "head_sizes": [len(inner.feature_mean_), *map(len, inner.intercepts_)],
@@ -119,17 +122,14 @@ def _one_line(code: str) -> str:
     return " ".join(code.replace("`", "'").split("\n"))
 
 
-def _class_proportions(inner: PneumoniaClassifier) -> list[str]:
+def _class_proportions(inner: PneumoniaClassifier, names: Mapping[Any, str]) -> list[str]:
     """Return the class proportions for which probabilities are valid; empty if not known."""
     is_shifted = inner.class_weight is not None or inner.sampler is not None or is_adapted(inner)
     if not inner.reference_ or (is_shifted and not inner.prior_correction):
         return []
     counts = inner.reference_["class_count"]
     proportions = inner.reference_.get("stated_share", counts / counts.sum())
-    return [
-        f"{label}: {percent(proportion)}"
-        for label, proportion in zip(inner.classes_.tolist(), proportions, strict=True)
-    ]
+    return [f"{name}: {percent(proportion)}" for name, proportion in zip(names.values(), proportions, strict=True)]
 
 
 def _layer_facts(inner: PneumoniaClassifier) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Facts about the performance of a classifier for its model card."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -29,33 +29,37 @@ _SUBGROUP_METRICS = ("sensitivity", "specificity", "roc_auc")
 class _Threshold(NamedTuple):
     """Lowest probability at which a class is predicted, and whether this is the positive class of the evaluation."""
 
-    label: str
+    name: str
     probability: float
     is_positive: bool
 
 
-def threshold_facts(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> dict[str, Any]:
+def threshold_facts(clf: Any, evaluation: Evaluation | None, names: Mapping[Any, str]) -> dict[str, Any]:
     """Collect the decision threshold of a binary classifier and its origin."""
-    if len(inner.classes_) != 2:
+    if len(names) != 2:
         return {}
-    negative, positive = inner.classes_.tolist() if evaluation is None else evaluation.labels
-    return {"threshold": _threshold(clf, negative, positive), "threshold_origin": threshold_origin(clf)}
+    negative, positive = names if evaluation is None else evaluation.labels
+    return {"threshold": _threshold(clf, negative, positive, names), "threshold_origin": threshold_origin(clf)}
 
 
-def _threshold(clf: Any, negative: Any, positive: Any) -> _Threshold | None:
+def _threshold(clf: Any, negative: Any, positive: Any, names: Mapping[Any, str]) -> _Threshold | None:
     """Return the decision threshold, or None if it is not a probability."""
     for label in (positive, negative):
         with suppress(ValueError):  # the threshold is for the other class, or for decision_function
-            return _Threshold(str(label), threshold_of(clf, label), label is positive)
+            return _Threshold(names[label], threshold_of(clf, label), label is positive)
     return None
 
 
 def evaluation_facts(
-    clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation, threshold: _Threshold | None
+    clf: Any,
+    inner: PneumoniaClassifier,
+    evaluation: Evaluation,
+    threshold: _Threshold | None,
+    names: Mapping[Any, str],
 ) -> dict[str, Any]:
     """Collect test images, metrics with intervals and errors."""
     performance = evaluation.performance
-    negative, positive = map(str, evaluation.labels)
+    negative, positive = (names[label] for label in evaluation.labels)
     own = None if threshold is None else threshold.probability if threshold.is_positive else 1 - threshold.probability
     n_novel = _n_novel(inner, evaluation)
     sides = {"training": holds_patients(clf), "test": evaluation.patients is not None}

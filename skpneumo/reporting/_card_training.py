@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 
 from skpneumo._classifier import PneumoniaClassifier
-from skpneumo._utils.messages import shortened
+from skpneumo._utils.messages import plain, shortened
 from skpneumo._utils.meta_estimators import chain
 from skpneumo.reporting._model_facts import (
     IMAGES_NOT_RECORDED,
@@ -26,7 +26,7 @@ def training_facts(clf: Any, inner: PneumoniaClassifier) -> dict[str, Any]:
         "images_not_recorded": IMAGES_NOT_RECORDED,
         "augmentation": inner.augmentation if isinstance(inner.augmentation, str) else dict(inner.augmentation),
         "sampler": shortened(repr(inner.sampler)),
-        "parameters": {name: shortened(repr(value), 200) for name, value in parameters_of(inner).items()},
+        "parameters": {name: shortened(repr(plain(value)), 200) for name, value in parameters_of(inner).items()},
         "choices": _choices(clf),
         "is_random": not is_solved(inner) or inner.tuned_layers_ or inner.sampler is not None or inner.early_stopping,
         "seed": int(random) if isinstance(random, (int, np.integer)) else None,
@@ -45,7 +45,7 @@ def _choices(clf: Any) -> list[dict[str, Any]]:
                     "n_candidates": len(each.cv_results_["params"]),
                     "cv": shortened(repr(each.cv), 200),
                     "scoring": shortened(repr(each.scoring), 200),
-                    "best": shortened(repr(without_folders(each.best_params_))),
+                    "best": shortened(repr(plain(without_folders(each.best_params_)))),
                 }
             )
         elif isinstance(each, CalibratedClassifierCV):

@@ -14,6 +14,7 @@ from skpneumo._images.patients import etiology
 from skpneumo._images.sources import base_name, name_of
 from skpneumo._leakage import can_compare, seen_by, warn_of
 from skpneumo._utils.messages import list_items, shortened
+from skpneumo._utils.target_names import name_classes
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
 from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
@@ -64,6 +65,8 @@ class Evaluation:
         Metrics by subgroup.
     labels : tuple
         The negative and the positive label.
+    target_names : tuple of str
+        Names of the negative and the positive class.
     y : ndarray of shape (n_samples,), bool
         Whether each image is positive.
     proba : ndarray of shape (n_samples,)
@@ -87,6 +90,7 @@ class Evaluation:
     performance: DiagnosticReport
     subgroups: tuple[Subgroup, ...]
     labels: tuple[Any, Any]
+    target_names: tuple[str, str]
     y: np.ndarray
     proba: np.ndarray
     names: list[str | None]
@@ -95,6 +99,11 @@ class Evaluation:
     seen: np.ndarray | None
     are_images_compared: bool = True
     model_digest: str | None = None
+
+    @property
+    def names_by_label(self) -> dict[str, str]:
+        """Name of each class, by its label as a string."""
+        return dict(zip(map(str, self.labels), self.target_names, strict=True))
 
     @property
     def predicted_positive(self) -> np.ndarray:
@@ -126,6 +135,7 @@ def evaluate(
     prevalence: float | None = None,
     confidence: float = 0.95,
     pos_label: Any = None,
+    target_names: Any = None,
 ) -> Evaluation:
     """Predict the test images once and compute the metrics; the parameters are those of `report`."""
     n_samples = _num_samples(X)
@@ -133,6 +143,7 @@ def evaluate(
         raise ValueError("X is empty: at least one image is required.")
     pos_label = _check_pos_label_consistency(pos_label, column_or_1d(y))
     check_asked(clf, pos_label)
+    class_names = name_classes(clf.classes_, target_names)
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
     check_share("threshold", threshold, closed=True)
     threshold = float(threshold)  # a NumPy float64 would promote float32 probabilities in comparisons
@@ -188,6 +199,7 @@ def evaluate(
             for value in column.subgroups
         ),
         labels=(negative, positive),
+        target_names=(str(class_names[negative]), str(class_names[positive])),
         y=study.y,
         proba=proba,
         names=[None if name is None else base_name(name) for name in names],

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._utils.messages import list_items, list_values, shortened
+from skpneumo._utils.target_names import name_classes
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.reporting._atomic_write import write_atomically
 from skpneumo.reporting._card_model import check_parameters_of_fit, model_facts
@@ -47,6 +48,7 @@ def model_card(
     collection: str | None = None,
     test_name: str | None = None,
     title: str = "Chest X-ray classifier",
+    target_names: Any = None,
 ) -> str:
     """Write the model card of a fitted classifier in Markdown, with the headings of Hugging Face's template.
 
@@ -73,6 +75,9 @@ def model_card(
         Name of the test data. With `evaluation`, the metadata list the results under it.
     title : str, default="Chest X-ray classifier"
         Title of the card.
+    target_names : array-like of shape (n_classes,), default=None
+        Names of the classes, in the order of ``clf.classes_``. If None, those of `evaluation` or, without them, the
+        labels.
 
     Returns
     -------
@@ -124,7 +129,7 @@ def model_card(
         raise ValueError(f"collection must be None or one of {', '.join(map(repr, _COLLECTIONS))}; got {collection!r}.")
     if test_name is not None and not isinstance(test_name, str):
         raise TypeError(f"test_name must be a str or None; got {shortened(repr(test_name))}.")
-    facts = _facts(clf, inner, evaluation)
+    facts = _facts(clf, inner, evaluation, _names(inner, evaluation, target_names))
     names = {"title": title, "collection": collection, "test_name": test_name}
     start, parts = _split(render("model_card.md", finalize=_escaped, **names, **facts))
     texts = _check_texts(sections, [part.name for part in parts if part.text])
@@ -135,10 +140,21 @@ def model_card(
     return card
 
 
-def _facts(clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None) -> dict[str, Any]:
-    facts = {"evaluation": evaluation, **model_facts(clf, inner), **training_facts(clf, inner)}
-    facts |= threshold_facts(clf, inner, evaluation)
-    return facts if evaluation is None else facts | evaluation_facts(clf, inner, evaluation, facts.get("threshold"))
+def _names(inner: PneumoniaClassifier, evaluation: Evaluation | None, target_names: Any) -> dict[Any, str]:
+    """Return the name of each class, by label."""
+    if target_names is None and evaluation is not None:
+        target_names = [evaluation.names_by_label[str(label)] for label in inner.classes_.tolist()]
+    return {label: str(name) for label, name in name_classes(inner.classes_, target_names).items()}
+
+
+def _facts(
+    clf: Any, inner: PneumoniaClassifier, evaluation: Evaluation | None, names: dict[Any, str]
+) -> dict[str, Any]:
+    facts = {"evaluation": evaluation, **model_facts(clf, inner, names), **training_facts(clf, inner)}
+    facts |= threshold_facts(clf, evaluation, names)
+    if evaluation is None:
+        return facts
+    return facts | evaluation_facts(clf, inner, evaluation, facts.get("threshold"), names)
 
 
 def _escaped(value: Any) -> Any:

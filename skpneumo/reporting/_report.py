@@ -38,6 +38,7 @@ def report(
     prevalence: float | None = None,
     confidence: float = 0.95,
     pos_label: Any = None,
+    target_names: Any = None,
     excluded: Any = None,
     overlap: Any = None,
     audit: Any = None,
@@ -84,6 +85,8 @@ def report(
     pos_label : int, float, bool or str, default=None
         The label of the positive class. When ``pos_label=None``, if `y` is in {-1, 1} or {0, 1}, ``pos_label`` is set
         to 1, otherwise an error will be raised.
+    target_names : array-like of shape (2,), default=None
+        Names of the classes, in the order of ``clf.classes_``. If None, labels are shown.
     excluded : mapping of str to int or list, default=None
         Images excluded before the evaluation, by reason: their number or the list of images.
     overlap : list of Overlap, default=None
@@ -181,6 +184,7 @@ def report(
         prevalence=prevalence,
         confidence=confidence,
         pos_label=pos_label,
+        target_names=target_names,
     )
     errors = sections.most_confident_errors(evaluation, n_errors, file_names=file_names)
     html = render(
@@ -191,8 +195,8 @@ def report(
         confidence=f"{100 * evaluation.performance.confidence:g} %",
         has_groups=evaluation.performance.has_groups,
         has_repeats=evaluation.performance.n_patients < evaluation.performance.n,
-        positive=str(evaluation.labels[1]),
-        negative=str(evaluation.labels[0]),
+        positive=evaluation.target_names[1],
+        negative=evaluation.target_names[0],
         threshold_source=sections.threshold_source(clf, is_given=threshold is not None),
         summary=sections.summary(evaluation),
         metrics=metric_rows(evaluation),

@@ -167,7 +167,7 @@ def _all_images(evaluation: Evaluation, name: str) -> SubgroupRow:
 
 def most_confident_errors(evaluation: Evaluation, n_errors: int, *, file_names: bool) -> list[Error]:
     """Return the most confident false negatives, then the most confident false positives."""
-    negative, positive = map(str, evaluation.labels)
+    negative, positive = evaluation.target_names
     shown = []
     kinds = (("False negative", positive, negative), ("False positive", negative, positive))
     errors = surest_errors(evaluation.y, evaluation.proba, evaluation.predicted_positive, n_errors)
@@ -208,11 +208,11 @@ def flow(clf: Any, evaluation: Evaluation, excluded: Mapping[Any, Any] | None) -
         "n_positive": count("flow.n_positive", performance.tp + performance.fn),
         "n_negative": count("flow.n_negative", performance.tn + performance.fp),
         **{name: count(f"flow.{name}", getattr(performance, name)) for name in names},
-        "training": _training(clf),
+        "training": _training(clf, evaluation.names_by_label),
     }
 
 
-def _training(clf: Any) -> dict[str, Any] | None:
+def _training(clf: Any, names: Mapping[str, str]) -> dict[str, Any] | None:
     inner = inner_classifier(clf)
     if inner is None:
         return None
@@ -220,7 +220,7 @@ def _training(clf: Any) -> dict[str, Any] | None:
     of_patients = summary["n_patients_by_class"] or [None] * len(inner.classes_)
     by_class = [
         (
-            str(label),
+            names[str(label)],
             count(f"training.{label}.n_images", n_images),
             None if n_patients is None else count(f"training.{label}.n_patients", n_patients),
         )
@@ -331,7 +331,7 @@ def model(clf: Any, model_file: Path | None) -> dict[str, Any]:
 def _non_default_parameters(inner: Any) -> list[tuple[str, str, str]]:
     defaults = {name: repr(each.default) for name, each in signature(type(inner)).parameters.items()}
     return [
-        (name, shortened(repr(value), 100), defaults[name])
+        (name, shortened(repr(plain(value)), 100), defaults[name])
         for name, value in parameters_of(inner).items()
         if repr(value) != defaults[name]
     ]
@@ -345,7 +345,7 @@ def code(evaluation: Evaluation, model_file: Path | None, *, groups: str, pos_la
         f"    groups={groups},",
         f"    prevalence={performance.stated_prevalence!r},",
         f"    confidence={performance.confidence!r},",
-        f"    pos_label={getattr(pos_label, 'tolist', lambda: pos_label)()!r},",
+        f"    pos_label={plain(pos_label)!r},",
     ]
     of_patients = "" if groups == "None" else f"; {groups}: their patients"
     name = "model.joblib" if model_file is None else model_file.name

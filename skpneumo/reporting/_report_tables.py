@@ -220,7 +220,7 @@ def threshold_table(evaluation: Evaluation) -> Table:
 def confusion_table(evaluation: Evaluation) -> Table:
     """Return the confusion matrix."""
     performance = evaluation.performance
-    negative, positive = evaluation.labels
+    negative, positive = evaluation.target_names
     names = ((f"{positive} (positive)", "tp", "fn"), (f"{negative} (negative)", "fp", "tn"))
     rows = [
         (label, *(count(f"confusion.{name}", getattr(performance, name)) for name in columns))

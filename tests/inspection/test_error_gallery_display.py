@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -85,6 +86,35 @@ def test_titles_show_file_label_and_probability(paths, y):
         f"{Path(paths[false_negative]).name}\nLabel: bacterial, probability: 0.250",
         f"{Path(paths[false_positive]).name}\nLabel: normal, probability: > 0.999",
     ]
+
+
+def test_target_names_replace_labels(clf, paths, y, images):
+    names = ["normal", "pneumonia"]
+    display = ErrorGalleryDisplay.from_predictions(images, Y, PROBA, n_errors=1, image_size=32, target_names=names)
+    assert [title.split("\n")[1] for title in titles(display)] == [
+        "Label: pneumonia, probability: 0.100",
+        "Label: normal, probability: 0.900",
+    ]
+    clf.fit(paths[::2], 1 - y[::2])
+    display = ErrorGalleryDisplay.from_estimator(
+        clf, paths[1::2], y[1::2], pos_label=0, plot_heat_maps=True, target_names=names
+    )
+    assert display.y_true == ["normal"] * display.n_shown[0] + ["pneumonia"] * display.n_shown[1]
+    assert display.color_bar_.ax.get_ylabel() == "Contribution to the log odds of normal"
+
+
+def test_invalid_target_names_raise_before_predictions(clf, paths, y, images, monkeypatch):
+    expected = r"target_names must be .* classes \[0, 1\]; got \['pneumonia'\]"
+    with pytest.raises(ValueError, match=expected):
+        ErrorGalleryDisplay.from_predictions(images, Y, PROBA, target_names=["pneumonia"])
+    monkeypatch.setattr(type(clf), "predict_proba", lambda self, X: pytest.fail("predict_proba was called"))
+    with pytest.raises(ValueError, match=expected):
+        ErrorGalleryDisplay.from_estimator(clf.fit(paths, y), paths, y, target_names=["pneumonia"])
+
+
+def test_estimator_that_is_not_fitted_raises(clf, paths, y):
+    with pytest.raises(NotFittedError):
+        ErrorGalleryDisplay.from_estimator(clf, paths, y)
 
 
 def test_rows_show_the_number_of_errors(display):

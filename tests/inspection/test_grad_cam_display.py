@@ -49,6 +49,19 @@ def test_titles_show_probability_and_label(clf, paths, y):
     assert display.color_bar_.ax.get_ylabel() == "Contribution to the log odds of bacterial"
 
 
+def test_target_names_replace_labels(clf, paths, y):
+    display = GradCAMDisplay.from_estimator(clf.fit(paths, y), paths[:2], y=y[:2], target_names=["normal", "pneumonia"])
+    titles = [ax.get_title(loc="left").split("\n") for ax in display.axes_[:, 0]]
+    assert all(first.startswith("Probability of pneumonia: ") for first, _ in titles)
+    assert [second for _, second in titles] == [f"Label: {['normal', 'pneumonia'][label]}" for label in y[:2]]
+    assert display.color_bar_.ax.get_ylabel() == "Contribution to the log odds of pneumonia"
+
+
+def test_invalid_target_names_raise(clf, paths, y):
+    with pytest.raises(ValueError, match=r"target_names must be .* classes \[0, 1\]; got \['pneumonia'\]"):
+        GradCAMDisplay.from_estimator(clf.fit(paths, y), paths[:2], target_names=["pneumonia"])
+
+
 def test_probabilities_are_those_of_the_given_estimator(clf, paths, y):
     display = GradCAMDisplay.from_estimator(FixedThresholdClassifier(clf).fit(paths, y), paths[:1])
     p = clf.fit(paths, y).predict_proba(paths[:1])[0, 1]

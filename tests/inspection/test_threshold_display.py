@@ -112,6 +112,24 @@ def test_axes_and_legend_are_labeled(display):
     assert labels[-1] == "Operating point: 0.5"
 
 
+@pytest.mark.parametrize(("pos_label", "name"), [(None, "pneumonia"), (0, "normal")])
+def test_target_names_replace_the_positive_label(study, random, pos_label, name):
+    X, y = random.normal(size=(40, 2)), np.arange(40) % 2
+    settings = {"pos_label": pos_label, "target_names": ["normal", "pneumonia"]}
+    for display in (
+        ThresholdDisplay.from_predictions(*study[:2], **settings),
+        ThresholdDisplay.from_estimator(LogisticRegression().fit(X, y), X, y, **settings),
+    ):
+        assert display.ax_.get_xlabel() == f"Threshold on the probability (positive label: {name})"
+
+
+def test_words_are_shown_as_words(study):
+    words = np.array(["normal", "pneumonia"])[study[0]]
+    for pos_label in ("pneumonia", words[1]):
+        display = ThresholdDisplay.from_predictions(words, study[1], pos_label=pos_label)
+        assert display.ax_.get_xlabel() == "Threshold on the probability (positive label: pneumonia)"
+
+
 def test_from_estimator_uses_its_threshold_and_patients(clf, paths, y):
     clf.fit(paths[:20], y[:20])
     display = ThresholdDisplay.from_estimator(clf, paths[20:], y[20:])
@@ -145,7 +163,9 @@ def test_given_axes_are_used(pyplot, study):
     assert len(pyplot.get_fignums()) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"threshold": 1.5}, {"confidence": 1}, {"groups": [1]}, {"pos_label": 7}])
+@pytest.mark.parametrize(
+    "wrong", [{"threshold": 1.5}, {"confidence": 1}, {"groups": [1]}, {"pos_label": 7}, {"target_names": "ab"}]
+)
 def test_invalid_parameters_raise(study, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ThresholdDisplay.from_predictions(*study[:2], **wrong)
