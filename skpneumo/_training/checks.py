@@ -14,7 +14,7 @@ from skpneumo._heads.resampling import check_sampler_selects_images
 from skpneumo._images.groups import as_groups, patients_by_name
 from skpneumo._images.inputs import as_images, check_column
 from skpneumo._training.dataset import Examples
-from skpneumo._utils.messages import list_items, list_values, shortened
+from skpneumo._utils.messages import list_items, list_values, plain, shortened
 
 FLOATS = (np.float64, np.float32)
 
@@ -72,7 +72,7 @@ def check_examples(
     sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
     if not sample_weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
-    codes = encoder.transform(y)
+    codes = _codes(y, encoder.classes_)
     if isinstance(clf.class_weight, str) and clf.sampler is None:  # a sampler changes the class counts itself
         none = np.zeros(len(encoder.classes_))
         before = none if is_first else clf.reference_.get("class_count", none)
@@ -83,7 +83,7 @@ def check_examples(
     if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
         raise ValueError(
             "class_weight must give finite, non-negative weights, not all of them 0; got "
-            f"{shortened(repr(clf.class_weight))}."
+            f"{shortened(repr(plain(clf.class_weight)))}."
         )
     return Examples(
         X if images is None else images,
@@ -133,15 +133,7 @@ def codes_of_every_class(y: Any, classes: np.ndarray) -> np.ndarray:
     ValueError
         If `y` contains other labels, or lacks a class.
     """
-    position = {label: code for code, label in enumerate(classes.tolist())}
-    labels = column_or_1d(y, warn=True).tolist()
-    unknown = [label for label in dict.fromkeys(labels) if label not in position]
-    if unknown:
-        raise ValueError(
-            f"y must contain labels of the classes {list_values(classes)}, but it also contains "
-            f"{list_values(unknown)}: remove these images, or fit on all classes."
-        )
-    codes = np.array([position[label] for label in labels], dtype=np.intp)
+    codes = _codes(column_or_1d(y, warn=True), classes)
     is_missing = np.bincount(codes, minlength=len(classes)) == 0
     if is_missing.any():
         raise ValueError(
@@ -149,3 +141,16 @@ def codes_of_every_class(y: Any, classes: np.ndarray) -> np.ndarray:
             "images of these classes."
         )
     return codes
+
+
+def _codes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the position of each label of `y` in `classes`; raise ValueError for other labels."""
+    position = {label: code for code, label in enumerate(classes.tolist())}
+    labels = y.tolist()
+    unknown = [label for label in dict.fromkeys(labels) if label not in position]
+    if unknown:
+        raise ValueError(
+            f"y must contain labels of the classes {list_values(classes)}, but it also contains "
+            f"{list_values(unknown)}: remove these images, or fit on all classes."
+        )
+    return np.array([position[label] for label in labels], dtype=np.intp)

@@ -330,11 +330,8 @@ def model(clf: Any, model_file: Path | None) -> dict[str, Any]:
 
 def _non_default_parameters(inner: Any) -> list[tuple[str, str, str]]:
     defaults = {name: repr(each.default) for name, each in signature(type(inner)).parameters.items()}
-    return [
-        (name, shortened(repr(plain(value)), 100), defaults[name])
-        for name, value in parameters_of(inner).items()
-        if repr(value) != defaults[name]
-    ]
+    values = {name: repr(plain(value)) for name, value in parameters_of(inner).items()}
+    return [(name, shortened(value, 100), defaults[name]) for name, value in values.items() if value != defaults[name]]
 
 
 def code(evaluation: Evaluation, model_file: Path | None, *, groups: str, pos_label: Any) -> str:

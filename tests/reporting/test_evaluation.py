@@ -248,3 +248,16 @@ def test_images_and_features_are_not_compared_for_leakage(clf, paths, matrix, y,
         evaluation = evaluate(model, X, y)
         assert evaluation.are_images_compared
         assert evaluation.seen[:, 0].all()
+
+
+@pytest.mark.parametrize("pos_label", [0, 1])
+def test_target_names_follow_the_order_of_the_classes(given, pos_label):
+    evaluation = evaluate(*given, pos_label=pos_label, target_names=["normal", "pneumonia"])
+    assert evaluation.labels == (1 - pos_label, pos_label)
+    assert evaluation.names_by_label == {"0": "normal", "1": "pneumonia"}
+    assert evaluate(*given, pos_label=pos_label).target_names == (str(1 - pos_label), str(pos_label))
+
+
+def test_invalid_target_names_raise_before_prediction(given):
+    with pytest.raises(ValueError, match=r"target_names must be .* classes \[0, 1\]; got \['pneumonia'\]"):
+        evaluate(NeverPredicts().fit(*given[1:]), *given[1:], target_names=["pneumonia"])

@@ -551,6 +551,46 @@ def test_name_of_test_data_becomes_a_slug(probe, X, t, name, slug):
     assert "pipeline_tag" not in metadata
 
 
+# Names of classes
+
+
+def test_target_names_replace_labels(probe, X, t):
+    card = model_card(probe, evaluation=evaluate(probe, X, t), target_names=["normal", "pneumonia"])
+    assert "classes: normal, pneumonia." in card
+    assert "Classes: normal (label 0), pneumonia (label 1)." in card
+    assert "clf.predict_proba(X)[:, 1]  # of 1 ('pneumonia')" in card
+    assert "20 positive (pneumonia), 20 negative (normal)" in card
+    assert "An image is predicted pneumonia if" in card
+    assert "| normal | 20 | not known |" in card
+    assert "| pneumonia (positive) | " in card
+    assert "normal: 50.0 %, pneumonia: 50.0 %" in card
+    assert " of 20 images with label pneumonia" in card
+
+
+def test_names_of_the_evaluation_are_used(probe, X, t):
+    evaluated = evaluate(probe, X, t, pos_label=0, target_names=["normal", "pneumonia"])
+    card = model_card(probe, evaluation=evaluated)
+    assert card == model_card(probe, evaluation=evaluated, target_names=["normal", "pneumonia"])
+    assert "20 positive (normal), 20 negative (pneumonia)" in card
+    assert "| sick (positive) | " in model_card(probe, evaluation=evaluated, target_names=["sick", "well"])
+
+
+def test_words_are_shown_as_words(X, t):
+    words = np.array(["normal", "pneumonia"])[t]
+    search = GridSearchCV(PneumoniaClassifier(), {"class_weight": [{words[0]: np.float64(1), words[1]: 2}]}, cv=2)
+    card = model_card(search.fit(X, words))
+    assert "Classes: normal, pneumonia." in card
+    assert "# of 'pneumonia'" in card
+    assert "{'class_weight': {'normal': 1.0, 'pneumonia': 2}}" in card
+    assert "np.str_" not in card
+
+
+@pytest.mark.parametrize("target_names", [["pneumonia"], "np", ["a", "a"]])
+def test_invalid_target_names_raise(probe, target_names):
+    with pytest.raises(ValueError, match=r"target_names must be .* classes \[0, 1\]"):
+        model_card(probe, target_names=target_names)
+
+
 # Escaping
 
 HOSTILE = "a | b\n# c <script>alert(1)</script> `d` \\| [e](f) *g*"

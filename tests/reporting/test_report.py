@@ -14,6 +14,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import (
@@ -36,7 +37,7 @@ from skpneumo.exceptions import LeakageWarning
 from skpneumo.inspection import grad_cam, image_views
 from skpneumo.metrics import diagnostic_report
 from skpneumo.model_selection import PatientGroupKFold, check_splits, patient_ids, patient_train_test_split
-from skpneumo.reporting import report
+from skpneumo.reporting import model_card, report
 from skpneumo.reporting._report_figures import plots, simplified
 from skpneumo.reporting._report_sections import dots_of_hundred, of_hundred
 from skpneumo.reporting._thumbnails import data_uri, position_of_maximum
@@ -128,6 +129,32 @@ def page(page_and_evaluation):
 @pytest.fixture
 def evaluation(page_and_evaluation):
     return page_and_evaluation[1]
+
+
+@pytest.mark.parametrize("pos_label", [0, 1])
+def test_report_with_target_names_equals_that_of_words(study, tmp_path, pos_label):
+    clf, X, y, X_train = study
+    words = ["NORMAL", "PNEUMONIA"]
+    numbers = clf.classes_.searchsorted(y)
+    numbered = PneumoniaClassifier(**QUICK, class_weight=None).fit(
+        X_train, clf.classes_.searchsorted(clf.predict(X_train))
+    )
+    worded = clone(numbered).fit(X_train, clf.predict(X_train))
+    expected, _ = write_report(tmp_path, worded, X, y, pos_label=words[pos_label])
+    page, _ = write_report(tmp_path, numbered, X, numbers, pos_label=pos_label, target_names=words)
+    assert page.prose.replace(f"pos_label={pos_label}", f"pos_label={words[pos_label]!r}") == expected.prose
+    texts = [[image["alt"] for image in each.all("img")] for each in (page, expected)]
+    assert texts[0] == texts[1] != []
+
+
+def test_numpy_values_in_parameters_are_shown_as_plain_python(study, tmp_path):
+    clf, X, y, X_train = study
+    weights = dict(zip(clf.classes_, np.array([1.0, 2.0]), strict=True))
+    weighted = clone(clf).set_params(class_weight=weights, n_views=np.int64(1)).fit(X_train, clf.predict(X_train))
+    page, evaluation = write_report(tmp_path, weighted, X, y, n_errors=0)
+    for text in (page.prose, model_card(weighted, evaluation=evaluation)):
+        assert "{'NORMAL': 1.0, 'PNEUMONIA': 2.0}" in text
+        assert not re.search(r"np\.\w+\(", text)
 
 
 def test_metrics_and_intervals_equal_diagnostic_report(page, study, evaluation):

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,11 @@ def test_sample_weight_is_checked(clf, paths, y):
 def test_error_lists_positions_of_missing_groups(clf, paths, y):
     with pytest.raises(ValueError, match="values are missing at positions 0, 3:"):
         clf.fit(paths, y, groups=[None, "a", "b", float("nan"), *range(36)])
+
+
+@pytest.mark.parametrize("words", [["well", "ill?"], [np.str_("well"), np.str_("ill?")]])
+def test_unknown_words_are_listed_as_words(clf, matrix, y, words):
+    clf.partial_fit(matrix, np.array(["normal", "pneumonia"])[y], classes=["normal", "pneumonia"])
+    expected = "classes ['normal', 'pneumonia'], but it also contains ['well', 'ill?']:"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        clf.partial_fit(matrix[:2], words)
