@@ -8,8 +8,6 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length, check_scalar
 from sklearn.utils.validation import _check_pos_label_consistency, check_is_fitted, column_or_1d
 
-from skpneumo._images.inputs import as_images
-from skpneumo._images.sources import base_name, name_of
 from skpneumo._leakage import warn_of_seen
 from skpneumo._utils.target_names import name_classes
 from skpneumo.exceptions import ImageReadError
@@ -18,12 +16,19 @@ from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import check_images, spread
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._overlay import COLORS, overlay
-from skpneumo.inspection._plot_utils import class_name, escape_mathtext, format_probability, grid_of_axes
+from skpneumo.inspection._plot_utils import (
+    class_name,
+    draw_image,
+    escape_mathtext,
+    format_probability,
+    grid_of_axes,
+    shorten_name,
+)
+from skpneumo.inspection._read_images import file_names, images_of
 from skpneumo.metrics._confusion import surest_errors
 from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._study import check_share, check_study
 
-_MAX_NAME_LENGTH = 32  # characters that fit above an image
 _SIDE, _HEAD, _LINES = 2.1, 0.4, 0.5  # height in inches of an image, of its title, of the text of an empty row
 
 
@@ -186,7 +191,7 @@ class ErrorGalleryDisplay:
         >>> sum(display.n_in_all) == len(X_test), display.images.shape[1:]
         (True, (32, 32))
         """
-        _check_images(X)
+        images_of(X)
         if plot_heat_maps:
             check_images(X, check_inner(estimator), "grid")
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
@@ -286,7 +291,7 @@ class ErrorGalleryDisplay:
     def _of_predictions(
         cls, X: Any, y: Any, y_proba: Any, *, n_errors: Any, threshold: Any, pos_label: Any, **preprocessing: Any
     ) -> "ErrorGalleryDisplay":
-        names = _check_images(X)
+        names = file_names(images_of(X))
         check_scalar(n_errors, "n_errors", Integral, min_val=1)
         check_share("threshold", threshold, closed=True)
         study = check_study(y, y_proba, None, pos_label)
@@ -349,7 +354,8 @@ class ErrorGalleryDisplay:
         first, second = (list(row[:n]) for row, n in zip(self.axes_, self.n_shown, strict=True))
         for each in set(self.axes_.ravel()) - {*first, *second}:
             each.set_axis_off()
-        self.images_ = [self._draw(each, i) for i, each in enumerate(first + second)]
+        pairs = zip(first + second, self.images, strict=True)
+        self.images_ = [draw_image(ax, image, self._title(i)) for i, (ax, image) in enumerate(pairs)]
         self.heat_maps_ = [] if maps is None else self._overlay(first + second, maps)
         self._label_row(0, "False negatives", "positive", f"probability below {self.threshold:.3g}")
         self._label_row(1, "False positives", "negative", f"probability {self.threshold:.3g} or above")
@@ -372,12 +378,9 @@ class ErrorGalleryDisplay:
             )
         return maps if len(maps) else None
 
-    def _draw(self, ax: Any, number: int) -> Any:
-        """Draw one image with its title."""
-        ax.set(xticks=[], yticks=[])
+    def _title(self, number: int) -> str:
         label = f"Label: {self.y_true[number]}, probability: {format_probability(self.y_proba[number])}"
-        ax.set_title(escape_mathtext(f"{_shorten(self.names[number])}\n{label}"), fontsize=7)
-        return ax.imshow(self.images[number], cmap="gray", vmin=0, vmax=255)
+        return f"{shorten_name(self.names[number])}\n{label}"
 
     def _overlay(self, axes: list[Any], maps: np.ndarray) -> list[Any]:
         """Draw heat maps over the images on one scale."""
@@ -403,15 +406,6 @@ class ErrorGalleryDisplay:
             ax.text(0.5, 0.5, text, fontsize=8, ha="center", va="center", transform=ax.transAxes)
 
 
-def _check_images(X: Any) -> list[str]:
-    """Return the name of each image, without folders."""
-    images = as_images(X)
-    if images is None:
-        raise ValueError(f"X must contain images, such as paths; got {type(X).__name__} without images.")
-    names = [base_name(name_of(image) or "") for image in images]
-    return [name or f"X[{i}]" for i, name in enumerate(names)]
-
-
 def _read_errors(X: Any, positions: np.ndarray, preprocessing: dict[str, Any]) -> np.ndarray:
     """Read and preprocess the images at `positions`, to which positions in an error refer."""
     if not len(positions):
@@ -420,9 +414,3 @@ def _read_errors(X: Any, positions: np.ndarray, preprocessing: dict[str, Any]) -
         return image_views(_safe_indexing(X, positions), n_views=1, **preprocessing)[:, 0]
     except ImageReadError as error:
         raise ImageReadError([(int(positions[i]), path, reason) for i, path, reason in error.failures]) from None
-
-
-def _shorten(name: str) -> str:
-    """Omit the middle of a long name."""
-    half = _MAX_NAME_LENGTH // 2
-    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[:half]}…{name[1 - half :]}"

@@ -44,10 +44,17 @@ def check_inner(estimator: Any) -> PneumoniaClassifier:
     return inner
 
 
-def preprocessing_of(estimator: Any) -> dict[str, Any]:
-    """Return the preprocessing parameters of an estimator, or the defaults if it has none."""
+def image_model(estimator: Any) -> PneumoniaClassifier | VGG19Features | None:
+    """Return the estimator that preprocesses the images, fitted or not, or None."""
     # A feature extractor at the start of a pipeline preprocesses the images, whichever classifier follows.
     first_steps = [each.steps[0][1] for each in chain(estimator) if getattr(each, "steps", None)]
     extractors = [step for step in first_steps if isinstance(step, VGG19Features)]
-    model = next(iter([*extractors, *filter(None, [inner_classifier(estimator)]), *models_within(estimator)]), None)
-    return {name: getattr(model or VGG19Features(), name) for name in ("image_size", "aspect", "contrast")}
+    models = [each for each in chain(estimator) if isinstance(each, (PneumoniaClassifier, VGG19Features))]
+    found = [*extractors, inner_classifier(estimator), *models_within(estimator), *models]
+    return next(filter(None, found), None)
+
+
+def preprocessing_of(estimator: Any) -> dict[str, Any]:
+    """Return the preprocessing parameters of an estimator, or the defaults if it has none."""
+    model = image_model(estimator) or VGG19Features()
+    return {name: getattr(model, name) for name in ("image_size", "aspect", "contrast")}

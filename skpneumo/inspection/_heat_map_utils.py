@@ -8,10 +8,9 @@ from scipy.special import logsumexp, softmax
 
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.decoding import sides
-from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import Source
 from skpneumo._utils.messages import list_values, plain, shortened
-from skpneumo.inspection._read_images import read
+from skpneumo.inspection._read_images import images_of, read
 
 COORDINATES = ("image", "preprocessed", "grid")
 
@@ -28,10 +27,7 @@ def check_images(X: Any, clf: PneumoniaClassifier, coordinates: str) -> list[Sou
         raise ValueError(f"coordinates must be one of {', '.join(map(repr, COORDINATES))}; got {coordinates!r}.")
     if clf.backbone_fingerprint_ is None:
         raise ValueError("Expected a model fitted on images; it was fitted on features. Fit it on images.")
-    images = as_images(X)
-    if images is None:
-        raise ValueError(f"X must contain images, such as paths; got {type(X).__name__} without images.")
-    return images
+    return images_of(X)
 
 
 def classes_of_interest(clf: PneumoniaClassifier, label: Any, logits: np.ndarray) -> np.ndarray:

@@ -10,9 +10,8 @@ from sklearn.utils._param_validation import Interval, validate_params
 from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.decoding import Preprocessing
-from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import digest
-from skpneumo.inspection._read_images import read
+from skpneumo.inspection._read_images import images_of, read
 
 
 @validate_params(
@@ -64,9 +63,7 @@ def image_views(
     ...     image_views(X, n_views=3, image_size=64).shape
     (2, 3, 64, 64)
     """
-    images = as_images(X)
-    if images is None:
-        raise ValueError(f"X must contain images, such as paths; got {type(X).__name__} without images.")
+    images = images_of(X)
     preprocessing, strengths = Preprocessing(image_size, aspect, contrast), Augmentation.of(augmentation)
 
     def views(data: bytes) -> np.ndarray:

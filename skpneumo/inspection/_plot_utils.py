@@ -8,6 +8,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 # Okabe-Ito colors are distinct to color-blind readers; line styles are distinct in gray print.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+_MAX_NAME_LENGTH = 32  # characters that fit above an image
 SOLID, DASHED, DOTTED, DASH_DOTTED = "-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5))
 
 
@@ -59,6 +60,19 @@ def grid_of_axes(
     grid = place.subgridspec(n_rows, n_columns, **rows)
     axes = np.array([[ax.figure.add_subplot(grid[i, j]) for j in range(n_columns)] for i in range(n_rows)], object)
     return ax, axes
+
+
+def draw_image(ax: Any, image: np.ndarray, title: str) -> Any:
+    """Draw a gray image with a title; return it as AxesImage."""
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(escape_mathtext(title), fontsize=7)
+    return ax.imshow(image, cmap="gray", vmin=0, vmax=255)
+
+
+def shorten_name(name: str) -> str:
+    """Omit the middle of a long file name."""
+    half = _MAX_NAME_LENGTH // 2
+    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[:half]}…{name[1 - half :]}"
 
 
 def class_name(label: Any) -> str:

@@ -1,12 +1,28 @@
 """Reading of preprocessed images and of whole images."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from skpneumo._images.decoding import Preprocessing
-from skpneumo._images.sources import Source, label_of, read_bytes, reason
+from skpneumo._images.inputs import as_images
+from skpneumo._images.sources import Source, base_name, label_of, name_of, read_bytes, reason
 from skpneumo.exceptions import ImageReadError
+
+
+def images_of(X: Any) -> list[Source]:
+    """Return the images of `X`; raise ValueError if it does not contain images."""
+    images = as_images(X)
+    if images is None:
+        raise ValueError(f"X must contain images, such as paths; got {type(X).__name__} without images.")
+    return images
+
+
+def file_names(images: Sequence[Source]) -> list[str]:
+    """Return the name of each image without folders, such as "X[3]" for an image without a file."""
+    names = [base_name(name_of(image) or "") for image in images]
+    return [name or f"X[{i}]" for i, name in enumerate(names)]
 
 
 def read_preprocessed(images: Sequence[Source], preprocessing: Preprocessing, first: int = 0) -> np.ndarray:

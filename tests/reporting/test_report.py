@@ -134,14 +134,12 @@ def evaluation(page_and_evaluation):
 @pytest.mark.parametrize("pos_label", [0, 1])
 def test_report_with_target_names_equals_that_of_words(study, tmp_path, pos_label):
     clf, X, y, X_train = study
-    words = ["NORMAL", "PNEUMONIA"]
+    words, y_train = clf.classes_.tolist(), clf.predict(X_train)
+    with_words = clone(clf).fit(X_train, y_train)
+    expected, _ = write_report(tmp_path, with_words, X, y, pos_label=words[pos_label])
+    with_numbers = clone(clf).fit(X_train, clf.classes_.searchsorted(y_train))
     numbers = clf.classes_.searchsorted(y)
-    numbered = PneumoniaClassifier(**QUICK, class_weight=None).fit(
-        X_train, clf.classes_.searchsorted(clf.predict(X_train))
-    )
-    worded = clone(numbered).fit(X_train, clf.predict(X_train))
-    expected, _ = write_report(tmp_path, worded, X, y, pos_label=words[pos_label])
-    page, _ = write_report(tmp_path, numbered, X, numbers, pos_label=pos_label, target_names=words)
+    page, _ = write_report(tmp_path, with_numbers, X, numbers, pos_label=pos_label, target_names=words)
     assert page.prose.replace(f"pos_label={pos_label}", f"pos_label={words[pos_label]!r}") == expected.prose
     texts = [[image["alt"] for image in each.all("img")] for each in (page, expected)]
     assert texts[0] == texts[1] != []
