@@ -3,8 +3,8 @@ Heat maps (Grad-CAM)
 ====================
 
 This example computes Grad-CAM heat maps of a fitted classifier and validates them in two ways: against the known
-positions of opacities in synthetic images, and against occlusion, which uses no gradients. It also plots the errors,
-the operating threshold and the training curve of the model.
+positions of opacities in synthetic images, and against occlusion, which uses no gradients. It also shows the images
+that the network sees, the errors, the operating threshold and the training curve of the model.
 
 A research tool, not a medical device: a heat map shows which regions influenced the prediction, not where a disease is.
 """
@@ -29,6 +29,7 @@ from skpneumo.exceptions import WeightsError
 from skpneumo.inspection import (
     ErrorGalleryDisplay,
     GradCAMDisplay,
+    ImageGalleryDisplay,
     ThresholdDisplay,
     TrainingCurveDisplay,
     grad_cam,
@@ -51,13 +52,22 @@ clf = PneumoniaClassifier(weights, **settings).fit(X_train, y_train)
 print(f"accuracy on test patients: {clf.score(X_test, y_test):.2f}")
 
 # %%
+# Images
+# ------
+# Images as the network sees them: each row shows an image without augmentation and four augmented views of it, which
+# are also used for training. ``target_names`` replaces the labels 0 and 1 by words.
+
+names = xrays.target_names
+_ = ImageGalleryDisplay.from_estimator(clf, X_train[:3], y_train[:3], n_views=clf.n_views, target_names=names)
+
+# %%
 # Heat maps
 # ---------
 # The heat maps show how much each region contributes to the log-odds of pneumonia. The boxes mark the opacities.
 
 true_positives = X_test[(y_test == 1) & (clf.predict(X_test) == 1)].ravel()
 boxes = dict(zip(xrays.data.ravel(), xrays.opacities, strict=True))
-display = GradCAMDisplay.from_estimator(clf, true_positives[:4], y=np.ones(4, int))
+display = GradCAMDisplay.from_estimator(clf, true_positives[:4], y=np.ones(4, int), target_names=names)
 for path, row in zip(true_positives, display.axes_, strict=False):
     for left, top, right, bottom in boxes[path]:
         for ax in row:
@@ -111,14 +121,14 @@ for column, (*maps, correlation) in enumerate(zip(gradient_maps, occlusion_maps,
 # ------
 # The most confident errors, with their heat maps.
 
-_ = ErrorGalleryDisplay.from_estimator(clf, X_test, y_test, n_errors=3, plot_heat_maps=True)
+_ = ErrorGalleryDisplay.from_estimator(clf, X_test, y_test, n_errors=3, plot_heat_maps=True, target_names=names)
 
 # %%
 # Threshold
 # ---------
 # Diagnostic metrics on the test patients by threshold. The bands are 95 % confidence intervals clustered by patient.
 
-_ = ThresholdDisplay.from_estimator(clf, X_test, y_test)
+_ = ThresholdDisplay.from_estimator(clf, X_test, y_test, target_names=names)
 
 # %%
 # Training curve
