@@ -1,4 +1,4 @@
-"""Display names of classes."""
+"""Display names of classes and of labels."""
 
 from typing import Any
 
@@ -40,3 +40,30 @@ def name_classes(classes: Any, target_names: Any) -> dict[Any, Any]:
             f"; got {shortened(repr(given))}."
         )
     return dict(zip(labels, map(str, names), strict=True))
+
+
+def name_labels(y: np.ndarray, classes: Any, target_names: Any) -> list[Any]:
+    """Return the display name of each label of `y`, or the label itself if `target_names` is None.
+
+    Raises
+    ------
+    ValueError
+        As in `name_classes`, or if `y` contains other labels than `classes`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skpneumo._utils.target_names import name_labels
+    >>> name_labels(np.array([1, 1, 0]), [0, 1], ["normal", "pneumonia"])
+    ['pneumonia', 'pneumonia', 'normal']
+    """
+    labels = y.tolist()
+    if target_names is None:
+        return labels
+    names = name_classes(classes, target_names)
+    if unknown := [label for label in dict.fromkeys(labels) if label not in names]:
+        raise ValueError(
+            f"With target_names, y must contain labels of the classes {list_values(list(names))}, but it also contains "
+            f"{list_values(unknown)}. Fix these labels, or omit target_names."
+        )
+    return [names[label] for label in labels]

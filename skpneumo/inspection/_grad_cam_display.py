@@ -8,7 +8,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
-from skpneumo._utils.target_names import name_classes
+from skpneumo._utils.target_names import name_classes, name_labels
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, spread
@@ -126,19 +126,18 @@ class GradCAMDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         inner = check_inner(clf)
         images = check_images(X, inner, "image")
-        names = name_classes(clf.classes_, target_names)
+        names = list(name_classes(clf.classes_, target_names).values())
+        labels = [None] * len(images)
         if y is not None:
-            y = column_or_1d(y)
             check_consistent_length(images, y)
+            labels = name_labels(column_or_1d(y), clf.classes_, target_names)
         grids = grad_cam(clf, X, class_of_interest=class_of_interest, detail=detail, coordinates="grid")
         shown = read_whole_images(images, _MAX_SIDE)
         proba = np.asarray(clf.predict_proba(X))
         codes = classes_of_interest(inner, class_of_interest, inner._head().logits(inner.features(X)))
-        labels = [None] * len(shown) if y is None else y.tolist()
-        explained = [class_name(list(names.values())[code]) for code in codes]
+        explained = [class_name(names[code]) for code in codes]
         titles = [
-            f"Probability of {name}: {format_probability(row[code])}"
-            + ("" if label is None else f"\nLabel: {names.get(label, label)}")
+            f"Probability of {name}: {format_probability(row[code])}" + ("" if label is None else f"\nLabel: {label}")
             for name, code, row, label in zip(explained, codes, proba, labels, strict=True)
         ]
         heat_maps = [spread(grid, image.shape, inner.aspect) for grid, image in zip(grids, shown, strict=True)]

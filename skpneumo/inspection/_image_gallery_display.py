@@ -9,7 +9,7 @@ from sklearn.utils import check_consistent_length, check_scalar
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
-from skpneumo._utils.target_names import name_classes
+from skpneumo._utils.target_names import name_labels
 from skpneumo.inspection._fitted_classifier import image_model, preprocessing_of
 from skpneumo.inspection._image_views import image_views
 from skpneumo.inspection._plot_utils import draw_image, grid_of_axes, shorten_name
@@ -83,8 +83,8 @@ class ImageGalleryDisplay:
         n_views : int, default=1
             Number of views per image. The first is the image without augmentation.
         target_names : array-like of shape (n_classes,), default=None
-            Names of the classes, in the order of ``estimator.classes_`` or, if it is not fitted, in sorted order of the
-            labels in `y`. If None, labels are shown.
+            Names of the classes, in the order of ``estimator.classes_``. If the estimator is not fitted, labels must be
+            positions of names, as those of the loaders. If None, labels are shown.
         ax : Axes or array-like of Axes, default=None
             Axes to divide, or as many axes as are needed. If None, a new figure is created.
 
@@ -154,7 +154,8 @@ class ImageGalleryDisplay:
         augmentation, image_size, aspect, contrast
             As in `PneumoniaClassifier`.
         target_names : array-like of shape (n_classes,), default=None
-            Names of the classes, in sorted order of the labels in `y`. If None, labels are shown.
+            Names of the classes. The labels must be positions of names, as those of the loaders. If None, labels are
+            shown.
 
         Returns
         -------
@@ -203,7 +204,8 @@ class ImageGalleryDisplay:
         if y is not None:
             y = column_or_1d(y)
             check_consistent_length(images, y)
-            labels = _named(y, classes, target_names)
+            classes = np.arange(np.size(target_names)) if classes is None else classes
+            labels = name_labels(y, classes, target_names)
             titles = [f"{title}\nLabel: {label}" for title, label in zip(titles, labels, strict=True)]
         return cls(image_views(X, n_views=n_views, **settings), titles=titles)
 
@@ -248,11 +250,3 @@ class ImageGalleryDisplay:
         for unused in axes[len(images) :]:
             unused.set_axis_off()
         return self
-
-
-def _named(y: np.ndarray, classes: Any, target_names: Any) -> list[Any]:
-    """Return the labels, or names of them if there are any."""
-    if target_names is None:
-        return y.tolist()
-    names = name_classes(np.unique(y) if classes is None else classes, target_names)
-    return [names.get(label, label) for label in y.tolist()]
