@@ -9,7 +9,7 @@ from sklearn.utils import _safe_indexing, check_consistent_length, check_scalar
 from sklearn.utils.validation import _check_pos_label_consistency, check_is_fitted, column_or_1d
 
 from skpneumo._leakage import warn_of_seen
-from skpneumo._utils.target_names import name_classes
+from skpneumo._utils.target_names import name_classes, name_labels
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._fitted_classifier import check_inner, preprocessing_of
 from skpneumo.inspection._grad_cam import grad_cam
@@ -197,7 +197,7 @@ class ErrorGalleryDisplay:
         label = _check_pos_label_consistency(pos_label, column_or_1d(y))
         check_is_fitted(estimator)
         check_asked(estimator, label)
-        names = name_classes(estimator.classes_, target_names)
+        labels = name_labels(column_or_1d(y), estimator.classes_, target_names)
         display = cls._of_predictions(
             X,
             y,
@@ -207,13 +207,14 @@ class ErrorGalleryDisplay:
             pos_label=label,
             **preprocessing_of(estimator),
         )
-        display.y_true = [names.get(each, each) for each in display.y_true]
+        display.y_true = [labels[i] for i in display.positions]
         warn_of_seen(estimator, X, patients_of(X))
         if not plot_heat_maps or not len(display.positions):
             return display.plot(ax=ax)
         shown = _safe_indexing(X, display.positions)
         display.plot(ax=ax, heat_maps=grad_cam(estimator, shown, class_of_interest=label, coordinates="grid"))
-        display.color_bar_.set_label(escape_mathtext(f"Contribution to the log odds of {class_name(names[label])}"))
+        name = class_name(name_classes(estimator.classes_, target_names)[label])
+        display.color_bar_.set_label(escape_mathtext(f"Contribution to the log odds of {name}"))
         return display
 
     @classmethod
@@ -283,8 +284,9 @@ class ErrorGalleryDisplay:
             aspect=aspect,
             contrast=contrast,
         )
-        names = name_classes(np.unique(column_or_1d(y)), target_names)
-        display.y_true = [names[each] for each in display.y_true]
+        y = column_or_1d(y)
+        labels = name_labels(y, np.unique(y), target_names)
+        display.y_true = [labels[i] for i in display.positions]
         return display.plot(ax=ax)
 
     @classmethod

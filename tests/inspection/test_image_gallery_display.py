@@ -97,6 +97,18 @@ def test_estimator_without_preprocessing_raises(paths):
         ImageGalleryDisplay.from_estimator(LogisticRegression(), paths[:2])
 
 
+@pytest.mark.parametrize("y", [[1, 1], [False, True]])
+def test_names_are_at_the_positions_of_the_labels(images, y):
+    display = ImageGalleryDisplay.from_images(images[:2], y, target_names=NAMES)
+    assert [title.split("\n")[1] for title in titles(display)] == [f"Label: {NAMES[label]}" for label in y]
+
+
+@pytest.mark.parametrize("y", [[1, 2], [-1, 1], NAMES])
+def test_labels_that_are_no_positions_of_names_raise(images, y):
+    with pytest.raises(ValueError, match=r"labels of the classes \[0, 1\], but it also contains"):
+        ImageGalleryDisplay.from_images(images[:2], y, target_names=NAMES)
+
+
 @pytest.mark.parametrize("words", [np.array(NAMES), np.array(NAMES, object), [np.str_(name) for name in NAMES]])
 def test_words_are_shown_as_words(images, words):
     assert titles(ImageGalleryDisplay.from_images(images[:2], words)) == [

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skpneumo._utils.target_names import name_classes
+from skpneumo._utils.target_names import name_classes, name_labels
 
 
 @pytest.mark.parametrize("container", [list, tuple, np.array, pd.Series, lambda names: np.array(names, object)])
@@ -41,3 +41,13 @@ def test_invalid_names_raise(target_names):
 def test_numpy_strings_are_shown_as_words_in_the_error():
     with pytest.raises(ValueError, match=re.escape("got ['normal'].")):
         name_classes([0, 1], [np.str_("normal")])
+
+
+def test_labels_without_a_name_raise():
+    expected = "y must contain labels of the classes [0, 1], but it also contains [2, 'a']."
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        name_labels(np.array([0, 2, "a", 2], object), [0, 1], ["normal", "pneumonia"])
+
+
+def test_any_labels_are_shown_without_names():
+    assert name_labels(np.array([0, 2]), [0, 1], None) == [0, 2]
