@@ -392,7 +392,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         groups : array-like of shape (n_samples,) or str, default=None
             Patient of each image, or a pattern that finds it in the path, as in
             :func:`~skpneumo.model_selection.patient_ids`. Early stopping keeps the images of a patient together. If
-            None, patients are read from the file names; an image without a patient in its file name, or a row of
+            None, patients are read from file names or DICOM headers; an image without a patient there, or a row of
             features, is its own patient.
 
         Returns

@@ -10,21 +10,24 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.validation import _num_samples, column_or_1d
 
+from skpneumo._images.dicom_patients import patient_of, reproducible
 from skpneumo._images.duplicates import exact_pairs, near_pairs, read_fingerprint
 from skpneumo._images.groups import as_groups, find_patients
 from skpneumo._images.inputs import as_paths
-from skpneumo._images.patients import patient_key
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
 
 
-def patient_ids(paths: Any, *, pattern: str | None = None) -> np.ndarray:
-    r"""Extract the patient of each image from its path.
+def patient_ids(paths: Any, *, pattern: str | None = None, salt: str | bytes | None = None) -> np.ndarray:
+    r"""Extract the patient of each image from its path or DICOM header.
 
     Without a pattern, file names of the Kermany data are supported: the patient of "person78_bacteria_380.jpeg" is
     "person78_bacteria" (numbers repeat across kinds of pneumonia, so the number alone does not identify a patient),
     that of "IM-0115-0001.jpeg" is "IM-0115", and that of "NORMAL2-IM-0383-0001.jpeg" is "NORMAL2-IM-0383".
+
+    For DICOM files with other names, the patient is a digest of the patient ID in the header, or of the study if there
+    is none. The identifiers themselves are not returned.
 
     Parameters
     ----------
@@ -33,6 +36,9 @@ def patient_ids(paths: Any, *, pattern: str | None = None) -> np.ndarray:
     pattern : str, default=None
         Regular expression that finds the patient in the path as given, with ``/`` between folders. The patient is the
         match of the group ``patient``, or of the only group.
+    salt : str or bytes, default=None
+        Secret that the digests of DICOM patients depend on. If None, it is random and differs between processes. The
+        same salt gives the same digests; whoever knows it can test whether a known patient is among them.
 
     Returns
     -------
@@ -42,7 +48,7 @@ def patient_ids(paths: Any, *, pattern: str | None = None) -> np.ndarray:
     Raises
     ------
     ValueError
-        If paths contain no patient. Pass a pattern, or your own patients as ``groups`` instead.
+        If paths and DICOM headers contain no patient. Pass a pattern, or your own patients as ``groups`` instead.
 
     Examples
     --------
@@ -52,7 +58,7 @@ def patient_ids(paths: Any, *, pattern: str | None = None) -> np.ndarray:
     >>> patient_ids(["COVID/P07/front.png", "Normal/P12/a.png"], pattern=r"/(?P<patient>P\d+)/")
     array(['P07', 'P12'], dtype=object)
     """
-    return find_patients(paths, pattern)
+    return find_patients(paths, pattern, salt)
 
 
 class PatientGroupKFold(StratifiedGroupKFold):
@@ -105,7 +111,8 @@ class PatientGroupKFold(StratifiedGroupKFold):
         y : array-like of shape (n_samples,)
             Labels used for stratification.
         groups : array-like of shape (n_samples,) or str, default=None
-            Patient of each image, or a pattern that finds it in the path. If None, patients are read from the paths.
+            Patient of each image, or a pattern that finds it in the path. If None, patients are read as by
+            :func:`patient_ids`.
 
         Yields
         ------
@@ -114,7 +121,9 @@ class PatientGroupKFold(StratifiedGroupKFold):
         test : ndarray
             The testing set indices for that split.
         """
-        return super().split(X, y, find_patients(X, self.pattern) if groups is None else as_groups(groups, X))
+        return super().split(
+            X, y, reproducible(find_patients(X, self.pattern)) if groups is None else as_groups(groups, X)
+        )
 
 
 def patient_train_test_split(
@@ -130,7 +139,7 @@ def patient_train_test_split(
         Labels. Patients with several labels are stratified by the most frequent one.
     groups : array-like of shape (n_samples,) or str, default=None
         Patient of each image, or a pattern that finds it in the path, as in :func:`patient_ids`. If None, patients are
-        read from the file names.
+        read from file names or DICOM headers.
     test_size : float, default=0.25
         The proportion of the patients to include in the test split, between 0 and 1.
     random_state : int, RandomState instance or None, default=None
@@ -150,7 +159,7 @@ def patient_train_test_split(
     >>> len(X_train), sorted(y_test)
     (12, [0, 0, 1, 1])
     """
-    groups = find_patients(X) if groups is None else column_or_1d(as_groups(groups, X))
+    groups = reproducible(find_patients(X)) if groups is None else column_or_1d(as_groups(groups, X))
     labels = column_or_1d(y)
     check_consistent_length(X, labels, groups)
     patients, patient_of = np.unique(groups, return_inverse=True)
@@ -219,7 +228,7 @@ def check_splits(
         Paths of images (str or pathlib.Path) as a list, tuple, Series, ndarray or one-column DataFrame.
     train_groups, test_groups : array-like of shape (n_samples,) or str, default=None
         Patient of each image, or a pattern that finds it in the path; pass both or neither. If None, patients are read
-        from the file names, see :func:`patient_ids`. Images whose patient is unknown, None or NaN share no patient.
+        from file names or DICOM headers, see :func:`patient_ids`. Images whose patient is unknown, None or NaN share no patient.
     near : bool, default=True
         Whether to decode and compare images. If False, only compare files byte by byte, which is faster.
     n_jobs : int, default=None
@@ -275,7 +284,7 @@ def _paths_of(name: str, images: Any) -> list[str]:
 def _patients(paths: list[str], groups: Any) -> list[Any]:
     """Return the patient of each image, or None if unknown."""
     if groups is None:
-        return [patient_key(path) for path in paths]
+        return list(map(patient_of, paths))
     given = column_or_1d(np.asarray(as_groups(groups, paths), dtype=object))
     check_consistent_length(paths, given)
     return [None if patient is None or patient != patient else patient for patient in given]  # noqa: PLR0124

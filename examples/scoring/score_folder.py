@@ -27,7 +27,7 @@ from skpneumo.exceptions import ImageReadError
 if sys.platform != "win32":
     import fcntl
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".bmp", ".dcm", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ import sys
 
 import joblib
 import numpy as np
+import pydicom
 import pytest
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
@@ -269,14 +270,22 @@ def test_file_name_like_a_url_is_read_as_a_file(model, xrays, scores, monkeypatc
     assert [row["file"] for row in read(scores)] == ["./memory::a.png"]
 
 
+def test_dicom_is_scored(model, clf, images, scores, monkeypatch):
+    path = pydicom.data.get_testdata_file("MR_small.dcm", download=False)
+    shutil.copy(path, images / "scan.DCM")
+    assert run_script(monkeypatch, model, images, scores) == 0
+    row = next(row for row in read(scores) if row["file"] == "./scan.DCM")
+    assert float(row["probability_1"]) == pytest.approx(clf.predict_proba([path])[0, 1], abs=1e-4)
+
+
 def test_skipped_files_are_counted(model, images, scores, monkeypatch, tmp_path, capsys):
     (tmp_path / "elsewhere").mkdir()
     (images / "link").symlink_to(tmp_path / "elsewhere")
     (images / ".hidden").mkdir()
-    for name in ["a.dcm", "b.DCM", "README", ".b.png"]:
+    for name in ["a.pdf", "b.PDF", "README", ".b.png"]:
         (images / name).touch()
     assert run_script(monkeypatch, model, images, scores) == 0
-    message = "Skipped: 2 .dcm, 1 hidden, 1 hidden folder, 1 linked folder, 1 without suffix."
+    message = "Skipped: 2 .pdf, 1 hidden, 1 hidden folder, 1 linked folder, 1 without suffix."
     assert message in capsys.readouterr().err
 
 

@@ -7,10 +7,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx
 import joblib
 import numpy as np
+import pydicom
 import pytest
 import uvicorn
 from PIL import Image
@@ -130,6 +132,12 @@ def test_predictions_match_the_model(client, clf, xrays, images):
     assert "not a medical device" in answer["model"]["disclaimer"]
 
 
+def test_dicom_is_read(client, clf):
+    answer = upload(client, DICOM.read_bytes()).json()
+    probabilities = [answer["files"][0]["probabilities"][label] for label in ("0", "1")]
+    np.testing.assert_allclose(probabilities, clf.predict_proba([DICOM])[0], atol=1e-4)
+
+
 def test_model_is_described(client, model):
     card = client.get("/model").json()
     assert (card["sha256"], card["classes"]) == (model.sha256, ["0", "1"])
@@ -141,7 +149,18 @@ def test_openapi_describes_the_upload(client):
     assert "files" in body["content"]["multipart/form-data"]["schema"]["properties"]
 
 
+DICOM = Path(pydicom.data.get_testdata_file("MR_small.dcm", download=False))
 GRAY = Image.new("L", (64, 64), 100)
+
+
+def large_dicom():
+    header = pydicom.dcmread(DICOM)
+    header.Rows = header.Columns = 6_400
+    file = io.BytesIO()
+    header.save_as(file)
+    return file.getvalue()
+
+
 NOISE = Image.fromarray(np.random.RandomState(0).randint(0, 256, (96, 96), np.uint8))
 BAD = {
     "empty": (b"", 422, "is empty"),
@@ -149,13 +168,14 @@ BAD = {
     "html": (b"\n<!doctype html>", 415, "is HTML or XML, not a JPEG"),
     "pdf": (b"%PDF-1.7 ...", 415, "is a PDF"),
     "zip": (b"PK\x03\x04...", 415, "is a ZIP archive"),
-    "dicom": (bytes(128) + b"DICM" + bytes(50), 415, "is a DICOM file"),
+    "dicom": (bytes(128) + b"DICM" + bytes(50), 422, "a damaged DICOM file"),
     "gif": (save("GIF", GRAY, NOISE, save_all=True), 415, "is a GIF"),
     "pages": (save("TIFF", GRAY, NOISE, save_all=True), 422, "holds 2 images"),
     "truncated": (save("JPEG", NOISE)[:2_000], 422, "cannot be read: cannot be decoded"),
     "header alone": (b"\x89PNG\r\n\x1a\n", 422, "cannot be read"),
     "bomb": (save("PNG", Image.new("1", (20_000, 20_000))), 413, "more than 40000000 pixels"),
     "many pixels": (save("PNG", Image.new("1", (6_400, 6_400))), 413, "more than 40000000 pixels"),
+    "many pixels of dicom": (large_dicom(), 413, "more than 40000000 pixels"),
     "large": (save("BMP", Image.new("L", (500, 500))), 413, "more than 200000"),
 }
 

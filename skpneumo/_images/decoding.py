@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from skpneumo._images import dicom
 from skpneumo._images.augmentation import View
+from skpneumo._images.dicom_header import is_dicom
+from skpneumo._images.pixels import BIT_DEPTHS, check_size, largest_value
 from skpneumo._images.resizing import scale
 
 # Increase it with any change to the gray values that `decode` returns: it is part of the keys of stored features.
@@ -29,10 +32,9 @@ _FIRST_BYTES = {  # of a format; a dot is any byte
 }
 _KIND = re.compile(b"|".join(b"(?P<%s>%s)" % (kind.encode(), start) for kind, start in _FIRST_BYTES.items()), re.DOTALL)
 _SIDES = struct.Struct("<II")  # width and height
-_NOT_AN_IMAGE = f"not an image in one of the formats {', '.join(FORMATS)}, or a damaged one"
+_NOT_AN_IMAGE = f"not an image in one of the formats {', '.join(FORMATS)}, DICOM, or a damaged one"
 ASPECTS = ("crop", "pad", "stretch")
 
-_BIT_DEPTHS = (8, 10, 12, 14, *range(16, 33))
 _PHOTOMETRIC, _MIN_IS_WHITE = 262, 0
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 
@@ -95,6 +97,8 @@ class Preprocessing:
         """
         if isinstance(data, Packed):
             return data.unpack()
+        if is_dicom(data):
+            return dicom.read_gray(data)
         with _open(data) as image:
             try:
                 # Decoding a JPEG at a reduced scale is much faster; twice the target size leaves enough to resample.
@@ -129,6 +133,8 @@ def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
     if isinstance(data, Packed):
         gray = data.unpack()
         return gray, gray
+    if is_dicom(data):
+        return dicom.read_whole(data)
     image = _open(data)
     try:
         image.load()
@@ -147,6 +153,8 @@ def sides(data: bytes) -> tuple[int, int]:
     """
     if isinstance(data, Packed):
         return data.unpack().size
+    if is_dicom(data):
+        return dicom.read_sides(data)
     with _open(data) as image:
         width, height = image.size
         return (height, width) if _transposition(image) in _SWAPPED_SIDES else (width, height)
@@ -154,14 +162,19 @@ def sides(data: bytes) -> tuple[int, int]:
 
 def kind_of(data: bytes) -> str | None:
     """Return the format of an image file from its first `N_FIRST_BYTES` bytes, or None if it is not supported."""
+    if is_dicom(data):  # its preamble may be that of another format
+        return dicom.DICOM
     match = _KIND.match(data)
     return match and match.lastgroup
 
 
 def look(data: bytes) -> None:
     """Raise ValueError if the first bytes of a file are not those of a supported format."""
-    if not isinstance(data, Packed) and kind_of(data) is None:
-        raise ValueError(_NOT_AN_IMAGE)
+    kind = None if isinstance(data, Packed) else kind_of(data)
+    if kind == dicom.DICOM:
+        dicom.check_installed()
+    elif kind is None and not isinstance(data, Packed):
+        raise ValueError(dicom.guess(data) or _NOT_AN_IMAGE)
 
 
 class Packed(bytes):
@@ -214,14 +227,12 @@ def _open(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         n_images = getattr(image, "n_frames", 1)
     except UnidentifiedImageError:
-        raise ValueError(_NOT_AN_IMAGE) from None
+        raise ValueError(dicom.guess(data) or _NOT_AN_IMAGE) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"too large: {_message(error)}") from None
     except Exception as error:
         raise ValueError(f"cannot be opened: {_message(error)}") from error
-    width, height = image.size
-    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"too large: {width} x {height} pixels, more than {Image.MAX_IMAGE_PIXELS} in all")
+    check_size(*image.size)
     if n_images > 1 and image.format != "MPO":
         raise ValueError(f"holds {n_images} images; save the one to use as a separate file")
     return image
@@ -256,7 +267,7 @@ def _from_high_bit_depth(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image)
     is_table = pixels.dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() < 2**16
     if is_table and "transparency" not in image.info:  # faster, and in less memory
-        gray = _table(_largest_value(pixels.max()))[pixels]
+        gray = _table(largest_value(pixels.max()))[pixels]
     else:
         gray = _scaled(pixels, image, tags)
     if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
@@ -264,15 +275,10 @@ def _from_high_bit_depth(image: Image.Image) -> Image.Image:
     return Image.fromarray(gray)
 
 
-@functools.lru_cache(maxsize=len(_BIT_DEPTHS))
+@functools.lru_cache(maxsize=len(BIT_DEPTHS))
 def _table(largest: int) -> np.ndarray:
     """Return the gray value of each 16-bit number."""
     return np.rint(np.minimum(np.arange(2**16), largest) * (255 / largest)).astype(np.uint8)
-
-
-def _largest_value(brightest: Any) -> int:
-    """Return the largest value of the smallest bit depth that holds the brightest pixel."""
-    return next(2**depth - 1 for depth in _BIT_DEPTHS if brightest < 2**depth)
 
 
 def _scaled(pixels: np.ndarray, image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
@@ -285,7 +291,7 @@ def _scaled(pixels: np.ndarray, image: Image.Image, tags: Mapping[int, Any]) -> 
         values[values == image.info["transparency"]] = 0
     low, high = values.min(), values.max()
     if image.mode != "F":
-        low, high = min(low, 0.0), _largest_value(high)
+        low, high = min(low, 0.0), largest_value(high)
     values -= low  # in place, because a large radiograph needs half a gigabyte
     values *= 255 / max(high - low, 1e-300)
     return np.rint(values).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Patients of images: read from file names, found by a pattern, or given."""
+"""Patients of images: read from file names or DICOM headers, found by a pattern, or given."""
 
 import os
 import re
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from skpneumo._images.dicom_patients import patient_of
 from skpneumo._images.inputs import as_images
-from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import Source, label_of, name_of
 from skpneumo._utils.messages import list_items, shortened
 
@@ -18,8 +18,8 @@ def as_groups(groups: Any, X: Any) -> Any:
     return find_patients(X, groups) if isinstance(groups, str) else groups
 
 
-def find_patients(X: Any, pattern: str | None = None) -> np.ndarray:
-    """Return the patient of each image in `X`, from its file name or by a pattern in its path.
+def find_patients(X: Any, pattern: str | None = None, salt: str | bytes | None = None) -> np.ndarray:
+    """Return the patient of each image in `X`, from its file name or DICOM header, or by a pattern in its path.
 
     Raises
     ------
@@ -32,8 +32,10 @@ def find_patients(X: Any, pattern: str | None = None) -> np.ndarray:
             f"Expected paths of images to read patients from, but {type(X).__name__} contains none: pass the "
             "patients as groups."
         )
-    find = patient_key if pattern is None else _Pattern(pattern)
-    keys = [find(name_of(image) or "") for image in images]
+    if pattern is None:
+        keys = [patient_of(image, salt) for image in images]
+    else:
+        keys = list(map(_Pattern(pattern), (name_of(image) or "" for image in images)))
     unknown = [
         f"X[{position}] {label_of(image)!r}"
         for position, image, key in zip(images.positions, images, keys, strict=True)
@@ -41,9 +43,9 @@ def find_patients(X: Any, pattern: str | None = None) -> np.ndarray:
     ]
     if unknown and pattern is None:
         raise ValueError(
-            f"Expected file names such as 'person1_bacteria_2.jpeg' or 'IM-0115-0001.jpeg', but {len(unknown)} of "
-            f"{len(images)} contain no patient: {list_items(unknown, max_length=300)}. Pass a pattern that finds the "
-            "patient in the path, or the patients as groups."
+            "Expected file names such as 'person1_bacteria_2.jpeg' or 'IM-0115-0001.jpeg', or DICOM files, but "
+            f"{len(unknown)} of {len(images)} contain no patient: {list_items(unknown, max_length=300)}. Pass a "
+            "pattern that finds the patient in the path, or the patients as groups."
         )
     if unknown:
         raise ValueError(
@@ -54,9 +56,9 @@ def find_patients(X: Any, pattern: str | None = None) -> np.ndarray:
 
 
 def patients_by_name(images: Sequence[Source]) -> np.ndarray:
-    """Return the patient in each file name; an image without one counts as a separate patient."""
+    """Return the patient in each file name or DICOM header; an image without one counts as a separate patient."""
     keys = [
-        patient_key(name_of(image) or "") or (os.path.abspath(image) if isinstance(image, str) else f"X[{i}]")
+        patient_of(image) or (os.path.abspath(image) if isinstance(image, str) else f"X[{i}]")
         for i, image in enumerate(images)
     ]
     return np.array(keys, dtype=object)

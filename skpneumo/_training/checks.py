@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
 from skpneumo._heads.resampling import check_sampler_selects_images
+from skpneumo._images.dicom_patients import reproducible
 from skpneumo._images.groups import as_groups, patients_by_name
 from skpneumo._images.inputs import as_images, check_column
 from skpneumo._training.dataset import Examples
@@ -66,7 +67,7 @@ def check_examples(
     if groups is not None:
         groups = check_groups(as_groups(groups, X if images is None else images), len(y))
     elif images is not None:
-        groups = patients_by_name(images)
+        groups = reproducible(patients_by_name(images))
     else:
         groups = np.arange(len(y))
     sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)

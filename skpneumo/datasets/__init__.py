@@ -1,6 +1,7 @@
 """Load, download, audit and generate data sets of chest X-rays."""
 
 from skpneumo.datasets._audit import audit_xrays
+from skpneumo.datasets._dicom import load_dicom
 from skpneumo.datasets._folder import load_chest_xrays
 from skpneumo.datasets._kermany import fetch_chest_xrays
 from skpneumo.datasets._pneumoniamnist import fetch_pneumoniamnist
@@ -12,6 +13,7 @@ __all__ = [
     "fetch_chest_xrays",
     "fetch_pneumoniamnist",
     "load_chest_xrays",
+    "load_dicom",
     "load_xray_table",
     "make_chest_xrays",
 ]

@@ -13,10 +13,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _num_samples, column_or_1d
 
+from skpneumo._images.dicom_patients import patient_of
 from skpneumo._images.duplicates import exact_pairs, near_pairs
 from skpneumo._images.groups import as_groups
 from skpneumo._images.inputs import as_paths
-from skpneumo._images.patients import patient_key
 from skpneumo._utils.messages import list_items
 from skpneumo.datasets._folder import import_pandas
 from skpneumo.datasets._measure import DISEASE_DEPENDENT, Measured, measure
@@ -48,8 +48,8 @@ def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = 
         The labels of at least two classes.
     groups : array-like of shape (n_samples,) or str, default=None
         The patient of each image, or a pattern that finds it in the path, as in
-        :func:`~skpneumo.model_selection.patient_ids`. If None, patients are read from the file names. An image without
-        a patient (None, NaN, or no patient in the file name) is a group of its own.
+        :func:`~skpneumo.model_selection.patient_ids`. If None, patients are read from file names or DICOM
+        headers. An image without a patient (None, NaN, or none in name and header) is a group of its own.
     n_jobs : int, default=None
         The number of threads that read images. ``None`` means 1 unless in a ``joblib.parallel_config`` context.
         ``-1`` means using all processors.
@@ -61,7 +61,8 @@ def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = 
 
         check : str
             The attribute, such as "aspect ratio" or "colour mode: RGB", or the kind of finding: "unreadable", "blank",
-            "small", "same pixels", "near duplicate" or "patient with several labels".
+            "small", "same pixels", "near duplicate" or "patient with several labels". In DICOM files also "lateral
+            view", "other body part", "other modality", "burned-in annotation" and "raw image", according to the header.
         kind : str
             "attribute" or "finding".
         n : int
@@ -106,7 +107,8 @@ def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = 
     The intervals are Newcombe's score intervals (method 5), with the number of patients of each class as sample size,
     regardless of the number of images. The error rate of 5 % is Bonferroni-corrected for the number of attributes that
     vary and, with more than two classes, for the number of classes. With few patients, a shortcut can go unnoticed.
-    Only the attributes listed are checked; burned-in letters, for example, are not.
+    Only the attributes listed are checked; burned-in letters, for example, are not, unless a DICOM header declares
+    them. For DICOM files, manufacturer, view position, photometric interpretation and transfer syntax are attributes.
 
     References
     ----------
@@ -154,7 +156,7 @@ def _check(paths: Any, y: Any, groups: Any) -> tuple[list[str], np.ndarray, np.n
             "or remove the images."
         )
     groups = as_groups(groups, names)
-    given = [patient_key(name) for name in names] if groups is None else column_or_1d(np.asarray(groups, dtype=object))
+    given = list(map(patient_of, names)) if groups is None else column_or_1d(np.asarray(groups, dtype=object))
     check_consistent_length(names, labels, given)
     if len(np.unique(labels)) < 2:
         raise ValueError(f"y must contain at least two classes; got only the class {labels[0]}.")
@@ -197,8 +199,8 @@ def _attribute_rows(images: Sequence[Measured], labels: np.ndarray, patients: np
 def _numeric_attributes(images: Sequence[Measured]) -> dict[str, np.ndarray]:
     """Collect the attributes as numbers, one-hot encoded if there are more than two categories."""
     columns = {}
-    for name in images[0].attributes if images else ():
-        values = np.array([each.attributes[name] for each in images])
+    for name in dict.fromkeys(name for each in images for name in each.attributes):
+        values = np.array([each.attributes.get(name, "") for each in images])  # only DICOM files have all attributes
         if values.dtype.kind != "U":
             columns[name] = values.astype(float)
             continue
@@ -256,6 +258,9 @@ def _image_findings(images: Sequence[Measured], paths: Sequence[str], labels: np
         yield _finding("blank", f"standard deviation below {_BLANK_DEVIATION:g} of 255 gray levels", blank)
     if small:
         yield _finding("small", f"a side is shorter than {_DEFAULT_SIDE} pixels, the default image_size", small)
+    for check in sorted({check for each in images for check in each.findings}):
+        of = {path: each.findings[check] for path, each in zip(paths, images, strict=True) if check in each.findings}
+        yield _finding(check, list_items(sorted(set(of.values()))), list(of))
     exact = [(i, j) for i, j, _ in exact_pairs(fingerprints, fingerprints) if i < j]
     near = [(i, j) for i, j, _ in near_pairs(fingerprints)]
     equal = _components(exact, len(fingerprints))

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from skpneumo._images.decoding import N_FIRST_BYTES, kind_of
+from skpneumo._images.dicom import DICOM, check_path
 
 _JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"})
 # Also "lungMask" and "LungMasks", but not "masked", "unmasked" or names such as "Maske".
@@ -71,7 +72,7 @@ def walk(
 
 
 def why_no_image(path: str) -> str | None:
-    """Return why a file is not an image in a supported format, judged by its first bytes; None if it is one."""
+    """Return why a file is not an image in a supported format, by its first bytes or header; None if it is one."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # reading from a pipe might never end
             return "not a regular file"
@@ -81,7 +82,10 @@ def why_no_image(path: str) -> str | None:
         return "broken link"
     except OSError as error:
         return _unreadable(error)
-    return None if kind_of(start) else _describe(start)
+    kind = kind_of(start)
+    if kind == DICOM:
+        return check_path(path)
+    return None if kind else _describe(start)
 
 
 def mask_in(name: str) -> str | None:
@@ -111,8 +115,6 @@ def _describe(start: bytes) -> str:
     for first, kind in _OTHER_FORMATS.items():
         if start.startswith(first):
             return kind
-    if start[128:132] == b"DICM":
-        return "DICOM file"
     if start[4:8] == b"ftyp":
         return "HEIC or AVIF image, or video"
     return _UNKNOWN if b"\0" in start else _TEXT

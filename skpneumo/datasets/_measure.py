@@ -1,12 +1,15 @@
 """Attributes of an image file that do not depend on the anatomy shown."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from skpneumo._images.decoding import whole
+from skpneumo._images.dicom import DICOM
 from skpneumo._images.duplicates import Fingerprint, fingerprint
 from skpneumo._images.sources import read_bytes
 
@@ -18,10 +21,11 @@ _BITS_PER_SAMPLE, _IMAGE_DESCRIPTION = 258, 270
 
 
 class Measured(NamedTuple):
-    """The attributes of an image (numbers, flags and categories) and its fingerprint."""
+    """The attributes of an image (numbers, flags and categories), its fingerprint, and findings in its DICOM header."""
 
     fingerprint: Fingerprint
     attributes: dict[str, float | bool | str]
+    findings: Mapping[str, str] = MappingProxyType({})
 
 
 def measure(path: str) -> Measured | str:
@@ -32,7 +36,10 @@ def measure(path: str) -> Measured | str:
     except (OSError, ValueError) as error:
         return str(error)
     found = fingerprint(data, gray)
-    return Measured(found, _file(image, gray, len(data)) | _metadata(image) | _gray_values(gray, found))
+    attributes = _file(image, gray, len(data)) | _metadata(image) | _gray_values(gray, found)
+    if image.format != DICOM:
+        return Measured(found, attributes)
+    return Measured(found, attributes | image.info["attributes"], image.info["findings"])
 
 
 def _file(image: Image.Image, gray: Image.Image, n_bytes: int) -> dict[str, Any]:
@@ -52,6 +59,8 @@ def _file(image: Image.Image, gray: Image.Image, n_bytes: int) -> dict[str, Any]
 
 
 def _depth(image: Image.Image) -> float:
+    if image.format == DICOM:
+        return float(image.info["bit depth"])
     tags = getattr(image, "tag_v2", {})
     if _BITS_PER_SAMPLE in tags:
         return float(np.max(tags[_BITS_PER_SAMPLE]))

@@ -6,10 +6,9 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
+from skpneumo._images.dicom_patients import patient_of, reproducible
 from skpneumo._images.groups import as_groups, patients_by_name
 from skpneumo._images.inputs import images_if_any
-from skpneumo._images.patients import patient_key
-from skpneumo._images.sources import name_of
 from skpneumo._utils.messages import list_values, plain
 from skpneumo._utils.meta_estimators import inner_or_last_step
 
@@ -48,16 +47,16 @@ def _label_of_threshold(estimator: Any) -> Any:
 
 
 def patients_of(X: Any, groups: Any = None) -> Any:
-    """Return the given patients, or those found by a pattern, or those in file names as `PneumoniaClassifier.fit` does.
+    """Return the given patients, or those found by a pattern, or those that `PneumoniaClassifier.fit` reads.
 
-    The result is None if neither `groups` nor any file name contains a patient.
+    The result is None if neither `groups` nor any file name or DICOM header contains a patient.
     """
     if groups is not None:
         return as_groups(groups, X)
     images = images_if_any(X)
-    if images is None or not any(patient_key(name_of(image) or "") for image in images):
+    if images is None or not any(map(patient_of, images)):
         return None
-    return patients_by_name(images)
+    return reproducible(patients_by_name(images))
 
 
 def probabilities_of(estimator: Any, X: Any, label: Any) -> np.ndarray:

@@ -276,10 +276,9 @@ class DiagnosticReport:
             threshold of a ``PneumoniaClassifier`` fitted with class weights or a sampler; 0.5 for other classifiers.
         groups : array-like of shape (n_samples,) or str, default=None
             Patient of each image, or a pattern that finds it in the path, as in
-            :func:`~skpneumo.model_selection.patient_ids`. If None, read patients from file names as
-            ``PneumoniaClassifier.fit`` does; a file
-            name without a patient counts as a separate patient. If no file name contains a patient, or `X` contains
-            features, patients are unknown.
+            :func:`~skpneumo.model_selection.patient_ids`. If None, read patients from file names or DICOM
+            headers as ``PneumoniaClassifier.fit`` does; an image without a patient counts as a separate patient. If
+            there are no patients, or `X` contains features, they are unknown.
         prevalence, confidence, pos_label, n_bootstrap, random_state
             As in `diagnostic_report`.
 
