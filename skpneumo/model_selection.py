@@ -121,9 +121,8 @@ class PatientGroupKFold(StratifiedGroupKFold):
         test : ndarray
             The testing set indices for that split.
         """
-        return super().split(
-            X, y, reproducible(find_patients(X, self.pattern)) if groups is None else as_groups(groups, X)
-        )
+        groups = reproducible(find_patients(X, self.pattern)) if groups is None else as_groups(groups, X)
+        return super().split(X, y, groups)
 
 
 def patient_train_test_split(
@@ -228,7 +227,8 @@ def check_splits(
         Paths of images (str or pathlib.Path) as a list, tuple, Series, ndarray or one-column DataFrame.
     train_groups, test_groups : array-like of shape (n_samples,) or str, default=None
         Patient of each image, or a pattern that finds it in the path; pass both or neither. If None, patients are read
-        from file names or DICOM headers, see :func:`patient_ids`. Images whose patient is unknown, None or NaN share no patient.
+        from file names or DICOM headers, see :func:`patient_ids`. Images whose patient is unknown, None or NaN share no
+        patient.
     near : bool, default=True
         Whether to decode and compare images. If False, only compare files byte by byte, which is faster.
     n_jobs : int, default=None

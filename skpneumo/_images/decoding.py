@@ -170,11 +170,13 @@ def kind_of(data: bytes) -> str | None:
 
 def look(data: bytes) -> None:
     """Raise ValueError if the first bytes of a file are not those of a supported format."""
-    kind = None if isinstance(data, Packed) else kind_of(data)
+    if isinstance(data, Packed):
+        return
+    kind = kind_of(data)
+    if kind is None:
+        raise ValueError(dicom.guess(data) or _NOT_AN_IMAGE)
     if kind == dicom.DICOM:
         dicom.check_installed()
-    elif kind is None and not isinstance(data, Packed):
-        raise ValueError(dicom.guess(data) or _NOT_AN_IMAGE)
 
 
 class Packed(bytes):

@@ -34,7 +34,8 @@ def load_dicom(
         Folder for the DICOM files of an archive, which must be empty or missing. Only used for an archive.
     salt : str or bytes, default=None
         Secret that the digests of patients and studies depend on, as in
-        :func:`~skpneumo.model_selection.patient_ids`. If None, it is random and differs between processes.
+        :func:`~skpneumo.model_selection.patient_ids`. If None, it is random and differs between processes, and so may
+        splits by ``groups``.
 
     Returns
     -------

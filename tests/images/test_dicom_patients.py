@@ -10,7 +10,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 
 from dicom_files import dicom
 from skpneumo._images.dicom_patients import identifiers, reproducible
-from skpneumo._images.inputs import as_images, patients_by_name
+from skpneumo._images.groups import patients_by_name
+from skpneumo._images.inputs import as_images
 
 PIXELS = np.arange(64, dtype="u1").reshape(8, 8)
 
@@ -72,13 +73,13 @@ def test_other_files_have_no_identifiers(content, tmp_path):
     assert identifiers("memory://image.dcm") is None
 
 
-def test_default_groups_join_images_of_a_patient_and_are_reproducible(tmp_path):
+def test_default_groups_join_images_of_a_patient(tmp_path):
     paths = []
     for i, patient in enumerate(["P2", "P1", "P2", "", ""]):
         paths.append(str(tmp_path / f"{i}.dcm"))
         (tmp_path / f"{i}.dcm").write_bytes(dicom(PIXELS, PatientID=patient))
     groups = patients_by_name(as_images([*paths, "person1_virus_2.dcm", "missing.dcm"]))
-    expected = ["dicom-000000000", "dicom-000000001", "dicom-000000000", *paths[3:]]
+    expected = [*(ids(None, PatientID=patient).patient for patient in ("P2", "P1", "P2")), *paths[3:]]
     assert groups.tolist() == [*expected, "person1_virus", os.path.abspath("missing.dcm")]
 
 
