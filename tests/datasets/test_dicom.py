@@ -9,7 +9,8 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from dicom_files import dataset, dicom, encode
-from skpneumo.datasets import audit_xrays, load_dicom
+from skpneumo import VGG19Features
+from skpneumo.datasets import audit_xrays, load_chest_xrays, load_dicom, make_chest_xrays
 from skpneumo.model_selection import patient_ids
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (128, 128)).astype("u1")
@@ -209,3 +210,28 @@ def test_audit_finds_that_the_format_reveals_the_label(tmp_path):
     report = audit_xrays(paths, [0, 1] * 20).set_index("check")
     assert report.loc["format: PNG", "verdict"] == "suspicious"
     assert report.loc["view position: AP", "verdict"] == "suspicious"
+
+
+def test_class_folders_of_dicom_files_are_loaded(folder, tmp_path):
+    root = tmp_path / "classes"
+    root.mkdir()
+    (folder / "a").rename(root / "NORMAL")
+    (folder / "b").rename(root / "PNEUMONIA")
+    (folder / "report").rename(root / "NORMAL" / "report")
+    with pytest.warns(UserWarning, match=r"Basic Text SR Storage .*report"):
+        xrays = load_chest_xrays(root, shuffle=False)
+    assert xrays.target.tolist() == [0, 0, 1, 1]
+    patients = xrays.groups.tolist()
+    assert patients[0] == patients[1] != patients[3]
+    assert patients[2] == str(root / "PNEUMONIA" / "4")
+    assert xrays.skipped == {"a DICOM object without an image: Basic Text SR Storage": [str(root / "NORMAL/report")]}
+
+
+def test_synthetic_dicom_files_equal_those_of_16_bits(tmp_path):
+    settings = {"image_size": 48, "random_state": 0, "return_X_y": True}
+    dicoms, _ = make_chest_xrays(8, tmp_path / "dicom", file_format="dicom", **settings)
+    pngs, _ = make_chest_xrays(8, tmp_path / "png", file_format="png16", **settings)
+    features = VGG19Features(weights=None, n_layers=2, image_size=32, memory=None)
+    first, second = features.fit_transform(dicoms), features.fit_transform(pngs)
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.999
+    assert len(set(load_dicom(tmp_path / "dicom").groups)) == len(set(patient_ids(dicoms)))
