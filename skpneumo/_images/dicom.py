@@ -247,6 +247,8 @@ def _pixels(header: Header, frame: _Frame) -> np.ndarray:
             index=0,
             validate=False,  # it warns of excess bytes
             raw=True,
+            # That of pylibjpeg panics on damaged data: it writes to stderr and raises a BaseException.
+            decoding_plugin="pydicom" if syntax == _RLE else "",
             rows=frame.rows,
             columns=frame.columns,
             samples_per_pixel=1,

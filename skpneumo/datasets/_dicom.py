@@ -73,10 +73,13 @@ def load_dicom(
 
     Examples
     --------
-    >>> from skpneumo.datasets import load_dicom
-    >>> xrays = load_dicom("export.zip", extract_to="export")  # doctest: +SKIP
-    >>> xrays.data.shape, len(set(xrays.groups)), xrays.skipped  # doctest: +SKIP
-    ((120, 1), 87, {})
+    >>> from tempfile import TemporaryDirectory
+    >>> from skpneumo.datasets import load_dicom, make_chest_xrays
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = make_chest_xrays(6, folder, image_size=64, file_format="dicom", random_state=0)
+    ...     xrays = load_dicom(folder)
+    >>> xrays.data.shape, xrays.skipped
+    ((6, 1), {})
     """
     try:
         check_installed()

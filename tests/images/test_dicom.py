@@ -383,6 +383,19 @@ def test_damaged_files_give_an_image_or_raise_value_error(syntax):
     assert "Jane" not in str(reasons)
 
 
+def test_damaged_runs_give_an_image_or_raise_value_error(capfd):
+    data = bundled("MR_small_RLE.dcm")
+    start = data.rindex(b"\xe0\x7f\x10\x00") + 12
+    reasons = []
+    for place in range(start, start + 400):
+        try:
+            Preprocessing(SIDE).decode(data[:place] + b"\x7f" + data[place + 1 :])
+        except ValueError as error:
+            reasons.append(str(error))
+    assert reasons
+    assert not capfd.readouterr().err
+
+
 # Side effects
 
 
