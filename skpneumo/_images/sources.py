@@ -5,11 +5,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from skpneumo._utils.messages import shortened
+from skpneumo._utils.paths import absolute_paths
 
 MAX_FILE_BYTES = 2**30
 DIGEST_SIZE = 20  # bytes
@@ -19,6 +20,8 @@ MAX_KEPT_BYTES = 2**28
 _SETTLED = 3.0
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
+_BYTES_OF_PATH = re.compile(rb"[^\x00-\x1f]{1,1024}\.(bmp|dcm|jpe?g|png|tiff?|webp)", re.IGNORECASE)
+_LOCAL_URL = re.compile(r"(.*::)?((file|local)://)?")
 _FSSPEC_MISSING = "a URL, which needs fsspec: pip install 'skpneumo[fsspec]'"
 
 
@@ -42,6 +45,8 @@ class ImageBytes:
 
     def read(self) -> bytes:
         """Return the bytes."""
+        if _BYTES_OF_PATH.fullmatch(self.data):
+            raise ValueError("bytes of a path, not of an image: pass it as str, for example os.fsdecode(path)")
         return self.data
 
 
@@ -168,6 +173,22 @@ def without_secrets(url: str) -> str:
 def is_url(text: str) -> bool:
     """Return whether a text is a URL for fsspec rather than a path."""
     return _URL.match(text) is not None
+
+
+def absolute_sources(paths: Sequence[str]) -> list[str]:
+    """Resolve relative paths, also those in URLs of local files, before they are read in other threads or processes."""
+    prefixes = list(map(_before_path, paths))
+    absolute = absolute_paths([path[len(prefix) :] for path, prefix in zip(paths, prefixes, strict=True)], "X")
+    return [prefix + path for prefix, path in zip(prefixes, absolute, strict=True)]
+
+
+def _before_path(text: str) -> str:
+    """Return the part of a path or URL that precedes the path of a local file: all of it if there is no such file."""
+    if not is_url(text):
+        return ""
+    match = _LOCAL_URL.match(text)
+    prefix = match[0] if match else ""
+    return text if "://" in text[len(prefix) :] or text.startswith("~", len(prefix)) else prefix
 
 
 def read_bytes(source: Source) -> bytes:
