@@ -81,10 +81,11 @@ def _likely_cause(paths: Sequence[str], reasons: set[str]) -> list[str]:
     if reasons == {"no such file"}:
         if os.sep == "/" and all("\\" in path for path in paths):
             return [f"All {len(paths)} paths contain backslashes, which do not separate folders here."]
-        with suppress(ValueError):  # raised for paths without a common folder
+        with suppress(ValueError, OSError):  # there is no common or no current folder
             folder = os.path.commonpath([os.path.dirname(path) for path in paths])
-            if os.path.isabs(folder) and os.path.dirname(folder) != folder:
-                return [f"None of these {len(paths)} files exists: is the folder {folder!r} right?"]
+            if not any("://" in path for path in paths) and folder != os.sep:
+                current = "" if os.path.isabs(folder) else f" (current folder: {os.getcwd()!r})"
+                return [f"None of these {len(paths)} files exists: is the folder {folder or '.'!r} right?{current}"]
     elif len(reasons) == 1 and next(iter(reasons)).startswith("not an image"):
         endings = {os.path.splitext(path)[1].lower() for path in paths}
         if len(endings) == 1 and not endings & _ENDINGS:

@@ -39,7 +39,14 @@ def test_image_read_error_states_a_cause_that_all_failures_share(path, reason, c
     assert cause not in str(ImageReadError([*failures, (25, "a.png", "a folder, not an image")]))
 
 
-@pytest.mark.parametrize("path", ["{}.png", "https://host/{}.png", "/{}.png", "/{}/a.png"])
+def test_image_read_error_states_the_current_folder_of_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, folder in [("a.png", "."), (os.path.join("b", "a.png"), "b")]:
+        error = ImageReadError([(i, name, "no such file") for i in range(25)])
+        assert str(error).endswith(f"is the folder {folder!r} right? (current folder: {str(tmp_path)!r})")
+
+
+@pytest.mark.parametrize("path", ["https://host/{}.png", "/{}.png", "/{}/a.png"])
 def test_image_read_error_states_no_folder_if_files_share_none(path):
     error = ImageReadError([(i, path.format(i), "no such file") for i in range(25)])
     assert str(error).endswith("the attribute 'failures' lists all")

@@ -71,6 +71,29 @@ class LazyImage:
         return self.make()
 
 
+class ResolvedPath(str):
+    """Absolute path of a file that was given by a relative path.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path.
+    given : str
+        Relative path, by which the file is named in errors, and which the pattern of a patient refers to.
+    """
+
+    given: str
+
+    def __new__(cls, path: str, given: str) -> "ResolvedPath":
+        """Create the path."""
+        resolved = super().__new__(cls, path)
+        resolved.given = given
+        return resolved
+
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.given)
+
+
 Source = str | ImageBytes | LazyImage  # a str is a path or a URL
 
 
@@ -152,12 +175,16 @@ class Images(list[Source]):
 
 def label_of(source: Source) -> str:
     """Return the name of an image in errors."""
-    return shortened(source if isinstance(source, str) else source.label)
+    return shortened(_given(source) if isinstance(source, str) else source.label)
 
 
 def name_of(source: Source) -> str | None:
     """Return the file name of an image, or None if it has none."""
-    return source if isinstance(source, str) else source.name
+    return _given(source) if isinstance(source, str) else source.name
+
+
+def _given(path: str) -> str:
+    return path.given if isinstance(path, ResolvedPath) else path
 
 
 def base_name(path: Any) -> str:
@@ -179,7 +206,10 @@ def absolute_sources(paths: Sequence[str]) -> list[str]:
     """Resolve relative paths, also those in URLs of local files, before they are read in other threads or processes."""
     prefixes = list(map(_before_path, paths))
     absolute = absolute_paths([path[len(prefix) :] for path, prefix in zip(paths, prefixes, strict=True)], "X")
-    return [prefix + path for prefix, path in zip(prefixes, absolute, strict=True)]
+    sources = [prefix + path for prefix, path in zip(prefixes, absolute, strict=True)]
+    return [
+        source if source == given else ResolvedPath(source, given) for source, given in zip(sources, paths, strict=True)
+    ]
 
 
 def _before_path(text: str) -> str:

@@ -1,6 +1,7 @@
 import gzip
 import io
 import os
+import pickle
 import re
 import sys
 from collections import deque
@@ -48,7 +49,7 @@ def test_containers_of_paths_give_str(name):
         (as_images(CONTAINERS[name]), [os.path.abspath(path) for path in TEXT]),
     ]:
         assert paths == expected
-        assert all(type(path) is str for path in paths)
+        assert all(isinstance(path, str) for path in paths)
 
 
 @pytest.mark.parametrize("prefix", ["", "file://", "zip://a.png::", "simplecache::file://"])
@@ -56,7 +57,9 @@ def test_relative_paths_are_resolved_once(prefix, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     images = absolute_sources([f"{prefix}a.png", f"{prefix}/a.png"])
     monkeypatch.chdir("/")
-    assert images == [f"{prefix}{tmp_path / 'a.png'}", f"{prefix}/a.png"]
+    assert images == pickle.loads(pickle.dumps(images)) == [f"{prefix}{tmp_path / 'a.png'}", f"{prefix}/a.png"]
+    assert [name_of(image) for image in images] == [f"{prefix}a.png", f"{prefix}/a.png"]
+    assert [label_of(image) for image in pickle.loads(pickle.dumps(images))] == list(map(name_of, images))
 
 
 def test_urls_of_other_machines_are_no_relative_paths():
