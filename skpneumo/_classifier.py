@@ -1078,11 +1078,6 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             n_views = 1
             if not fitted_on_images:
                 return validate_data(self, X, dtype=FLOATS, reset=False), n_views
-            if getattr(getattr(X, "dtype", None), "name", "") in {"uint8", "uint16"}:
-                raise ValueError(
-                    f"Features must be floats, but X has shape {X.shape} and dtype {X.dtype}. For a single image, pass "
-                    "[X]."
-                )
             features = check_array(X, dtype=FLOATS, estimator=self)
         else:
             if fitted_on_images:

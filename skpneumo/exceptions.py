@@ -1,6 +1,8 @@
 """Errors and warnings of skpneumo."""
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 __all__ = [
@@ -15,12 +17,14 @@ __all__ = [
 ]
 
 _N_SHOWN = 10
+_ENDINGS = {"", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}  # they explain nothing
 
 
 class ImageReadError(ValueError):
     """Error raised when images cannot be read.
 
-    One error covers all unreadable images of a call. The message shows the first ten of them.
+    One error covers all unreadable images of a call. The message shows the first ten of them and, if there are more, a
+    cause that all of them share.
 
     Parameters
     ----------
@@ -46,11 +50,14 @@ class ImageReadError(ValueError):
     """
 
     def __init__(self, failures: Sequence[tuple[int, str, str]], lengths: Mapping[str, int] | None = None) -> None:
-        super().__init__(failures)
         self.failures = sorted(failures)
         self.lengths = None if lengths is None else dict(lengths)
+        super().__init__(self._message())  # alone, so that repr is short too
 
-    def __str__(self) -> str:
+    def __reduce__(self) -> Any:
+        return type(self), (self.failures, self.lengths)
+
+    def _message(self) -> str:
         count = len(self.failures)
         head = "1 image cannot be read; fix or remove it:"
         if count != 1:
@@ -58,6 +65,7 @@ class ImageReadError(ValueError):
         lines = [f"  {self._place(position)} {path!r}: {reason}" for position, path, reason in self.failures[:_N_SHOWN]]
         if count > _N_SHOWN:
             lines.append(f"  and {count - _N_SHOWN} more; the attribute 'failures' lists all")
+            lines += _likely_cause([path for _, path, _ in self.failures], {why for _, _, why in self.failures})
         return "\n".join([head, *lines])
 
     def _place(self, position: int) -> str:
@@ -66,6 +74,23 @@ class ImageReadError(ValueError):
                 return f"{name}[{position}]"
             position -= length
         return f"X[{position}]"
+
+
+def _likely_cause(paths: Sequence[str], reasons: set[str]) -> list[str]:
+    """Return a line with the likely cause if all images fail for the same reason."""
+    if reasons == {"no such file"}:
+        if os.sep == "/" and all("\\" in path for path in paths):
+            return [f"All {len(paths)} paths contain backslashes, which do not separate folders here."]
+        with suppress(ValueError, OSError):  # there is no common or no current folder
+            folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+            if not any("://" in path for path in paths) and folder != os.sep:
+                current = "" if os.path.isabs(folder) else f" (current folder: {os.getcwd()!r})"
+                return [f"None of these {len(paths)} files exists: is the folder {folder or '.'!r} right?{current}"]
+    elif len(reasons) == 1 and next(iter(reasons)).startswith("not an image"):
+        endings = {os.path.splitext(path)[1].lower() for path in paths}
+        if len(endings) == 1 and not endings & _ENDINGS:
+            return [f"All {len(paths)} names end in {endings.pop()!r}."]
+    return []
 
 
 class LabelTableError(ValueError):

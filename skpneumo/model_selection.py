@@ -14,6 +14,7 @@ from skpneumo._images.dicom_patients import patient_of, reproducible
 from skpneumo._images.duplicates import exact_pairs, near_pairs, read_fingerprint
 from skpneumo._images.groups import as_groups, find_patients
 from skpneumo._images.inputs import as_paths
+from skpneumo._images.sources import absolute_sources, label_of
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
@@ -305,9 +306,14 @@ def _shared(train: list[Any], test: list[Any]) -> Iterator[_Pair]:
 def _duplicates(sets: dict[str, list[str]], near: bool, n_jobs: int | None) -> list[_Pair]:
     paths = [*sets["train"], *sets["test"]]
     distinct = list(dict.fromkeys(paths))
-    read = Parallel(n_jobs, prefer="threads")(delayed(read_fingerprint)(path, near) for path in distinct)
+    files = dict(zip(distinct, absolute_sources(distinct), strict=True))
+    read = Parallel(n_jobs, prefer="threads")(delayed(read_fingerprint)(file, near) for file in files.values())
     fingerprints = dict(zip(distinct, read, strict=True))
-    failures = [(i, path, fingerprints[path]) for i, path in enumerate(paths) if isinstance(fingerprints[path], str)]
+    failures = [
+        (i, label_of(files[path]), fingerprints[path])
+        for i, path in enumerate(paths)
+        if isinstance(fingerprints[path], str)
+    ]
     if failures:
         raise ImageReadError(failures, {name: len(paths_of_set) for name, paths_of_set in sets.items()})
     train, test = ([fingerprints[path] for path in paths_of_set] for paths_of_set in sets.values())

@@ -4,7 +4,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Real
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from skpneumo._utils.containers import advice_for
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["DynamicBatcher"]
@@ -257,9 +258,9 @@ def _to_list(images: Sequence[Any]) -> list[Any]:
     kind = type(images).__name__
     if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike):
         raise ValueError(f"images must be a list, but got {kind}. For a single image, pass [image].")
-    is_sequence = hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, Mapping)
-    if not is_sequence or getattr(images, "ndim", 1) != 1:
-        raise ValueError(f"images must be a one-dimensional sequence, but got {kind}: pass a list of images.")
+    if advice_for(images) is not None or getattr(images, "ndim", 1) != 1:
+        advice = advice_for(images, "images") or "Pass a list of images."
+        raise ValueError(f"images must be a one-dimensional sequence, but got {kind}. {advice}")
     if not len(images):
         raise ValueError("images must contain at least one image, but is empty.")
     return list(images)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 from conftest import QUICK, TINY, on_tensorflow
@@ -122,6 +123,18 @@ def test_predict_proba_rejects_a_bare_image_array(fitted, dtype):
     width = len(fitted.feature_mean_)
     with pytest.raises(ValueError, match=r"Features must be floats.* For a single image, pass \[X\]"):
         fitted.predict_proba(np.zeros((width, width), dtype))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "novelty", "adapt", "conformalize", "score"])
+def test_matrix_of_pixels_is_rejected_by_every_method(fitted, random, method):
+    X, y = random.randint(0, 256, (20, len(fitted.feature_mean_)), np.uint8), np.arange(20) % 2
+    on_features = PneumoniaClassifier().fit(random.rand(20, X.shape[1]), y)
+    arguments = (X,) if method in {"predict", "novelty"} else (X, y)
+    for clf in (fitted, on_features):
+        with pytest.raises(ValueError, match="Features must be floats"):
+            getattr(clone(clf) if "fit" in method else clf, method)(
+                *arguments, **{"classes": [0, 1]} if method == "partial_fit" else {}
+            )
 
 
 def test_patients_are_read_from_the_names_of_open_files(clf, paths, y):

@@ -12,6 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageFile
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
 
 from conftest import TINY
 from skpneumo import VGG19Features, _keras
@@ -20,6 +23,7 @@ from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import sources
 from skpneumo._utils import progress
 from skpneumo._vgg19 import backbone
+from skpneumo._vgg19.weights import load_layers
 from skpneumo.exceptions import FeatureStoreWarning, ImageReadError, WeightsError
 
 
@@ -291,3 +295,21 @@ def test_verbose_shows_a_progress_bar(features, paths, verbose, capsys, monkeypa
         assert re.search(r"features: +\d+%.*/40 \[.*<.*image/s", err)
     else:
         assert err == ""
+
+
+def test_reused_workers_read_the_files_of_the_current_folder(tmp_path, monkeypatch):
+    names, y = [f"{i}.png" for i in range(8)], [0, 1] * 4
+    scores = []
+    for seed, folder in enumerate([tmp_path / "one", tmp_path / "two"]):
+        folder.mkdir()
+        for i, name in enumerate(names):
+            write(folder / name, seed=10 * seed + i)
+        np.savez(folder / "weights.npz", **{name: array + seed for name, array in load_layers(None, 2).items()})
+        monkeypatch.chdir(folder)
+        features = VGG19Features(**TINY | {"weights": "weights.npz"}, memory="cache")
+        matrix = features.fit_transform(names)
+        pipeline = make_pipeline(features, LogisticRegression(C=1e6))
+        scores.append(cross_val_predict(pipeline, names, y, cv=2, n_jobs=2, method="decision_function"))
+        expected = cross_val_predict(pipeline[1], matrix, y, cv=2, method="decision_function")
+        np.testing.assert_allclose(scores[-1], expected)
+    assert np.abs(scores[0] - scores[1]).max() > 0.1

@@ -401,7 +401,7 @@ def test_submit_raises_on_a_single_image(images):
     ids=lambda images: type(images).__name__,
 )
 def test_submit_raises_on_anything_but_a_one_dimensional_sequence(images):
-    with DynamicBatcher(lengths) as batcher, pytest.raises(ValueError, match="pass a list of images"):
+    with DynamicBatcher(lengths) as batcher, pytest.raises(ValueError, match="Pass a list of"):
         batcher(images)
 
 

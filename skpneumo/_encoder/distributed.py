@@ -1,7 +1,6 @@
 """Compute features on other machines, through the active joblib backend, such as Dask or Ray."""
 
 import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from skpneumo._feature_store.store import Rows
 from skpneumo._images.sources import Source, read_content
 from skpneumo._keras import n_cores
 from skpneumo._utils.executor import chunks
+from skpneumo._utils.paths import is_dask_task
 
 _BATCHES_PER_CHUNK = 4  # at most; a worker that dies loses one chunk
 
@@ -21,7 +21,7 @@ _BATCHES_PER_CHUNK = 4  # at most; a worker that dies loses one chunk
 def is_cluster(n_jobs: int | None) -> bool:
     """Whether joblib uses a third-party backend and this code does not already run in one of its tasks."""
     backend, n_jobs_here = get_active_backend()
-    if type(backend).__module__ == "joblib._parallel_backends" or _is_task_of_dask():
+    if type(backend).__module__ == "joblib._parallel_backends" or is_dask_task():
         return False
     return next((n for n in (n_jobs, n_jobs_here) if n is not None), backend.default_n_jobs) != 1
 
@@ -54,11 +54,3 @@ def compute(
         rows += some
         reasons |= {item: f"{why} (on {platform.node()})" for item, why in unreadable.items()}
     return rows, reasons
-
-
-def _is_task_of_dask() -> bool:
-    distributed = sys.modules.get("distributed")
-    try:
-        return distributed is not None and distributed.get_worker() is not None
-    except ValueError:  # raised outside a worker
-        return False

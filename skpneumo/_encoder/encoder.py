@@ -15,7 +15,7 @@ from skpneumo._encoder.extract import contents, extract
 from skpneumo._encoder.feature_maps import FeatureMaps
 from skpneumo._encoder.spec import FeatureSpec
 from skpneumo._encoder.trainable import TrainableSpec, trainable_features
-from skpneumo._feature_store.store import FeatureStore, open_store
+from skpneumo._feature_store.store import FeatureStore, folder_of, open_store
 from skpneumo._images.augmentation import XRAY, Augmentation
 from skpneumo._images.decoding import ASPECTS, Preprocessing
 from skpneumo._images.inputs import as_images
@@ -73,9 +73,11 @@ class Encoder:
     ----------
     preprocessing : Preprocessing
         Preprocessing of an image.
-    weights : str, path, Bundle or None
-        As in the estimators, or the weights bundled with a model.
-    n_layers, pool_grid, norm, memory, device, precision, n_jobs, verbose
+    weights : str, Bundle or None
+        "imagenet", an absolute path, or the weights bundled with a model.
+    memory : str or None
+        Folder of the feature store.
+    n_layers, pool_grid, norm, device, precision, n_jobs, verbose
         As in the estimators.
     n_trainable_layers : int
         Number of last layers that are not frozen in training.
@@ -100,7 +102,8 @@ class Encoder:
     def from_params(cls, params: Mapping[str, Any], owner: str) -> "Encoder":
         """Create the encoder from the parameters of an estimator of class `owner`.
 
-        Other parameters are ignored: ``vars(estimator)`` is faster than its `get_params`.
+        Relative paths are resolved here. Other parameters are ignored: ``vars(estimator)`` is faster than its
+        `get_params`.
 
         Raises
         ------
@@ -118,11 +121,11 @@ class Encoder:
             raise ValueError(f"n_trainable_layers={n_trainable_layers} must not be greater than n_layers={n_layers}.")
         return cls(
             preprocessing=Preprocessing(params["image_size"], params["aspect"], params["contrast"]),
-            weights=params["weights"],
+            weights=source_of(params["weights"]),
             n_layers=n_layers,
             pool_grid=params["pool_grid"],
             norm=params["norm"],
-            memory=params["memory"],
+            memory=folder_of(params["memory"]),
             device=params["device"],
             precision=params["precision"],
             n_jobs=params["n_jobs"],

@@ -17,6 +17,7 @@ from skpneumo._feature_store.leases import Leases
 from skpneumo._feature_store.sqlite import Database
 from skpneumo._images.sources import DIGEST_SIZE
 from skpneumo._utils.lru_cache import Cache
+from skpneumo._utils.paths import absolute_path
 from skpneumo.exceptions import FeatureStoreWarning
 
 ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
@@ -55,7 +56,7 @@ class FeatureStore:
 
     def __init__(self, folder: str | os.PathLike[str], name: str = "features", *, is_read_only: bool = False) -> None:
         self.is_read_only = is_read_only
-        self.folder = Path(folder).expanduser().absolute() / _FOLDER
+        self.folder = Path(absolute_path(folder, "memory")) / _FOLDER
         self.file = self.folder / f"{name}.sqlite"
         self._rows = _Table(self.file, is_durable=True)
         self._digests = _Table(self.folder / _DIGESTS_FILE, is_durable=False)
@@ -225,13 +226,17 @@ def _fetch_all(query: str, arguments: Sequence[bytes], db: sqlite3.Connection) -
 
 def open_store(memory: Any, name: str = "features", *, is_read_only: bool = False) -> FeatureStore | None:
     """Open the store of the `memory` parameter: "auto", None, a folder or a joblib ``Memory``."""
-    if memory is None:
-        return None
+    folder = folder_of(memory)
+    return None if folder is None else FeatureStore(folder, name, is_read_only=is_read_only)
+
+
+def folder_of(memory: Any) -> str | None:
+    """Return the absolute path of the folder that the `memory` parameter refers to, or None if there is none."""
     if isinstance(memory, str) and memory == "auto":
         folder = os.environ.get(ENVIRONMENT_VARIABLE) or platformdirs.user_cache_dir("skpneumo", appauthor=False)
-        return FeatureStore(folder, name, is_read_only=is_read_only)
+        return absolute_path(folder, ENVIRONMENT_VARIABLE)
     location = getattr(memory, "location", memory)
-    return None if location is None else FeatureStore(location, name, is_read_only=is_read_only)
+    return None if location is None else absolute_path(location, "memory")
 
 
 def _checksum(key: bytes, value: bytes) -> int:

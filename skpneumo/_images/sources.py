@@ -5,11 +5,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from skpneumo._utils.messages import shortened
+from skpneumo._utils.paths import absolute_paths
 
 MAX_FILE_BYTES = 2**30
 DIGEST_SIZE = 20  # bytes
@@ -19,6 +20,8 @@ MAX_KEPT_BYTES = 2**28
 _SETTLED = 3.0
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
+_BYTES_OF_PATH = re.compile(rb"[^\x00-\x1f]{1,1024}\.(bmp|dcm|jpe?g|png|tiff?|webp)", re.IGNORECASE)
+_LOCAL_URL = re.compile(r"(.*::)?((file|local)://)?")
 _FSSPEC_MISSING = "a URL, which needs fsspec: pip install 'skpneumo[fsspec]'"
 
 
@@ -42,6 +45,8 @@ class ImageBytes:
 
     def read(self) -> bytes:
         """Return the bytes."""
+        if _BYTES_OF_PATH.fullmatch(self.data):
+            raise ValueError("bytes of a path, not of an image: pass it as str, for example os.fsdecode(path)")
         return self.data
 
 
@@ -64,6 +69,29 @@ class LazyImage:
     def read(self) -> bytes:
         """Return the bytes."""
         return self.make()
+
+
+class ResolvedPath(str):
+    """Absolute path of a file that was given by a relative path.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path.
+    given : str
+        Relative path, by which the file is named in errors, and which the pattern of a patient refers to.
+    """
+
+    given: str
+
+    def __new__(cls, path: str, given: str) -> "ResolvedPath":
+        """Create the path."""
+        resolved = super().__new__(cls, path)
+        resolved.given = given
+        return resolved
+
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.given)
 
 
 Source = str | ImageBytes | LazyImage  # a str is a path or a URL
@@ -147,12 +175,16 @@ class Images(list[Source]):
 
 def label_of(source: Source) -> str:
     """Return the name of an image in errors."""
-    return shortened(source if isinstance(source, str) else source.label)
+    return shortened(_given(source) if isinstance(source, str) else source.label)
 
 
 def name_of(source: Source) -> str | None:
     """Return the file name of an image, or None if it has none."""
-    return source if isinstance(source, str) else source.name
+    return _given(source) if isinstance(source, str) else source.name
+
+
+def _given(path: str) -> str:
+    return path.given if isinstance(path, ResolvedPath) else path
 
 
 def base_name(path: Any) -> str:
@@ -168,6 +200,25 @@ def without_secrets(url: str) -> str:
 def is_url(text: str) -> bool:
     """Return whether a text is a URL for fsspec rather than a path."""
     return _URL.match(text) is not None
+
+
+def absolute_sources(paths: Sequence[str]) -> list[str]:
+    """Resolve relative paths, also those in URLs of local files, before they are read in other threads or processes."""
+    prefixes = list(map(_before_path, paths))
+    absolute = absolute_paths([path[len(prefix) :] for path, prefix in zip(paths, prefixes, strict=True)], "X")
+    sources = [prefix + path for prefix, path in zip(prefixes, absolute, strict=True)]
+    return [
+        source if source == given else ResolvedPath(source, given) for source, given in zip(sources, paths, strict=True)
+    ]
+
+
+def _before_path(text: str) -> str:
+    """Return the part of a path or URL that precedes the path of a local file: all of it if there is no such file."""
+    if not is_url(text):
+        return ""
+    match = _LOCAL_URL.match(text)
+    prefix = match[0] if match else ""
+    return text if "://" in text[len(prefix) :] or text.startswith("~", len(prefix)) else prefix
 
 
 def read_bytes(source: Source) -> bytes:

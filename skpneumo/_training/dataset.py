@@ -1,6 +1,5 @@
 """Training data: images or features with labels, weights and patients, and the validation split."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -118,7 +117,9 @@ class Examples:
             return groups
         numbers: dict[Any, int] = {}
         # Unreadable images, which have no digest, raise later.
-        keys = [contents.get(i) or os.path.abspath(label_of(image)) for i, image in enumerate(self.X)]
+        keys = [
+            contents.get(i) or (image if isinstance(image, str) else label_of(image)) for i, image in enumerate(self.X)
+        ]
         of_image = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
         n = max(groups.max(), of_image.max()) + 1
         shared = coo_array((np.ones(len(groups)), (groups, n + of_image)), shape=(2 * n, 2 * n))

@@ -65,7 +65,6 @@ class FitConfig:
     class_weight: Any
     sampler: Any
     prior_correction: bool
-    memory: Any
     device: str
     random_state: Any
 
@@ -183,7 +182,7 @@ class Training:
             if encoder and config.n_trainable_layers:
                 layers = self.start.layers if self.start and self.start.layers else encoder.load_trainable(self.random)
                 if config.n_trainable_layers < config.n_layers:
-                    store = stack.enter_context(maps_store(open_store(config.memory, "maps")))
+                    store = stack.enter_context(maps_store(open_store(encoder.memory, "maps")))
             parts: list[tuple[Examples, int, float, Augmentation]] = [
                 (train, config.n_views, config.plain_weight, Augmentation.of(config.augmentation))
             ]

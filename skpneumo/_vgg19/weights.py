@@ -15,6 +15,7 @@ import numpy as np
 
 from skpneumo import _keras
 from skpneumo._utils.messages import list_items
+from skpneumo._utils.paths import absolute_path
 from skpneumo._vgg19.layers import LARGEST_FLOAT16, LAYERS, shapes
 from skpneumo.exceptions import WeightsError
 
@@ -64,10 +65,10 @@ class _UnusableError(Exception):
 
 
 def source_of(weights: Any) -> WeightsSource:
-    """Convert the `weights` parameter; paths become absolute, so that they survive a change of working directory."""
+    """Convert the `weights` parameter; paths become absolute, so that they survive a change of the current folder."""
     if weights in (None, "imagenet") or isinstance(weights, Bundle):
         return weights
-    return os.path.abspath(os.path.expanduser(os.fspath(weights)))
+    return absolute_path(weights, "weights")
 
 
 def half(array: np.ndarray) -> np.ndarray:
@@ -289,8 +290,8 @@ def _layer_name(path: str, attribute: str) -> str | None:
 
 def cached_by_keras() -> Path:
     """Return the path of the weights that Keras has downloaded."""
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-    return home / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    home = absolute_path(os.environ.get("KERAS_HOME", "~/.keras"), "KERAS_HOME")
+    return Path(home, "models", "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5")
 
 
 def _imagenet(verbose: bool) -> Arrays:

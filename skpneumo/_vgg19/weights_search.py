@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from skpneumo._utils.messages import MAX_ITEMS
+from skpneumo._utils.paths import absolute_path
 from skpneumo._vgg19.layers import LAYERS
 from skpneumo._vgg19.weights import SUFFIXES, Bundle, WeightsSource, cached_by_keras, digest_or_error
 from skpneumo.exceptions import WeightsError
@@ -72,7 +73,7 @@ def _from_environment() -> Iterator[_Location]:
     if not value:
         yield _Location(ENVIRONMENT_VARIABLE, error="not set")
         return
-    path = os.path.abspath(os.path.expanduser(value))
+    path = absolute_path(value, ENVIRONMENT_VARIABLE)
     if not os.path.isdir(path):
         yield _Location(f"{ENVIRONMENT_VARIABLE}={path!r}", path)
         return

@@ -17,6 +17,7 @@ from skpneumo._images.dicom_patients import patient_of
 from skpneumo._images.duplicates import exact_pairs, near_pairs
 from skpneumo._images.groups import as_groups
 from skpneumo._images.inputs import as_paths
+from skpneumo._images.sources import absolute_sources
 from skpneumo._utils.messages import list_items
 from skpneumo.datasets._folder import import_pandas
 from skpneumo.datasets._measure import DISEASE_DEPENDENT, Measured, measure
@@ -127,7 +128,7 @@ def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = 
     """
     pd = import_pandas("audit_xrays returns a DataFrame and needs pandas. Install it with 'pip install pandas'.")
     names, labels, patients = _check(paths, y, groups)
-    measured = Parallel(n_jobs, prefer="threads")(delayed(measure)(name) for name in names)
+    measured = Parallel(n_jobs, prefer="threads")(delayed(measure)(file) for file in absolute_sources(names))
     readable = [i for i, each in enumerate(measured) if isinstance(each, Measured)]
     images = [measured[i] for i in readable]
     rows = [

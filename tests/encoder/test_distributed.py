@@ -13,6 +13,7 @@ from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._encoder.distributed import is_cluster
 from skpneumo._feature_store.store import StoreNamespace
+from skpneumo._images.inputs import as_images
 from skpneumo._vgg19 import backbone
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.exceptions import ImageReadError, WeightsError
@@ -84,6 +85,17 @@ def test_search_on_paths_extracts_features_within_its_tasks(dask, paths, y, tmp_
     assert tasks == [False, False]
     assert is_cluster(None)
     assert not is_cluster(1)
+
+
+def test_relative_paths_raise_within_tasks(client):
+    with pytest.raises(ValueError, match=r"X contains the relative path 'a.png', but a worker .* Pass absolute paths"):
+        client.submit(as_images, ["a.png"]).result()
+
+
+def test_relative_paths_are_resolved_before_they_are_sent_to_workers(dask, no_local_pass, paths, matrix, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(paths[0]))
+    relative = [os.path.relpath(path) for path in paths]
+    np.testing.assert_array_equal(VGG19Features(**TINY, memory=None).fit_transform(relative), matrix)
 
 
 def test_bundled_weights_are_sent_to_the_workers(dask, no_local_pass, paths, y, matrix, tmp_path):

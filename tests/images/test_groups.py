@@ -61,6 +61,12 @@ def test_pattern_finds_the_patient_in_the_whole_path(pattern):
     assert patient_ids(paths, pattern=pattern).tolist() == ["P1", "P1", "P2"]
 
 
+def test_pattern_does_not_find_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "P0").mkdir()
+    monkeypatch.chdir(tmp_path / "P0")
+    assert patient_ids(["P1/a.png", "P2/a.png"], pattern=r"(P\d+)").tolist() == ["P1", "P2"]
+
+
 @pytest.mark.parametrize("pattern", [r"(P\d+)", r"(P\d+|)", r"image|(P\d+)"])
 def test_paths_without_match_raise_one_error(pattern):
     paths = ["P1.png", *[f"image{i}.png" for i in range(12)]]

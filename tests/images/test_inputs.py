@@ -1,17 +1,23 @@
 import gzip
 import io
+import os
+import pickle
+import re
 import sys
+from collections import deque
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 from scipy.sparse import csr_array
 
+from conftest import on_tensorflow
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.inputs import as_images, as_paths, images_if_any, object_array
-from skpneumo._images.sources import is_url, label_of, name_of, read_bytes
+from skpneumo._images.sources import absolute_sources, is_url, label_of, name_of, read_bytes
 
 TEXT = ["a.png", "b.png"]
 
@@ -37,11 +43,34 @@ CONTAINERS = {
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-@pytest.mark.parametrize("read", [as_paths, as_images])
-def test_containers_of_paths_give_str(name, read):
-    paths = read(CONTAINERS[name])
-    assert paths == TEXT
-    assert all(type(path) is str for path in paths)
+def test_containers_of_paths_give_str(name):
+    for paths, expected in [
+        (as_paths(CONTAINERS[name]), TEXT),
+        (as_images(CONTAINERS[name]), [os.path.abspath(path) for path in TEXT]),
+    ]:
+        assert paths == expected
+        assert all(isinstance(path, str) for path in paths)
+
+
+@pytest.mark.parametrize("prefix", ["", "file://", "zip://a.png::", "simplecache::file://"])
+def test_relative_paths_are_resolved_once(prefix, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    images = absolute_sources([f"{prefix}a.png", f"{prefix}/a.png"])
+    monkeypatch.chdir("/")
+    assert images == pickle.loads(pickle.dumps(images)) == [f"{prefix}{tmp_path / 'a.png'}", f"{prefix}/a.png"]
+    assert [name_of(image) for image in images] == [f"{prefix}a.png", f"{prefix}/a.png"]
+    assert [label_of(image) for image in pickle.loads(pickle.dumps(images))] == list(map(name_of, images))
+
+
+def test_urls_of_other_machines_are_no_relative_paths():
+    urls = ["s3://a/b.png", "zip://a.png::s3://b.zip", "memory://a", "file://~/a.png"]
+    assert absolute_sources(urls) == urls
+
+
+def test_path_of_bytes_is_decoded(tmp_path):
+    (tmp_path / "a.png").touch()
+    (entry,) = os.scandir(os.fsencode(tmp_path))
+    assert as_images([entry]) == as_paths([entry]) == [str(tmp_path / "a.png")]
 
 
 NUMBERS = {
@@ -53,7 +82,6 @@ NUMBERS = {
     "one-column DataFrame": pd.DataFrame({"a": [1.0]}),
     "sparse": csr_array(np.eye(2)),
     "no column": np.empty((3, 0)),
-    "bytes of features": np.zeros((2, 3), np.uint8),
     "rows": [np.zeros(3), np.ones(3)],
 }
 
@@ -62,6 +90,39 @@ NUMBERS = {
 def test_features_are_no_images(name):
     assert as_paths(NUMBERS[name]) is None
     assert as_images(NUMBERS[name]) is None
+
+
+class Endless:
+    def __getitem__(self, i):
+        return "a.png"
+
+
+class Iterator:
+    """Endless and with a length, as the iterators of Keras."""
+
+    filepaths, classes = TEXT, [0, 1]
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, i):
+        pytest.fail("read a batch")
+
+    def __iter__(self):
+        pytest.fail("read a batch")
+
+
+class Tensor:
+    """Array-like that cannot be converted."""
+
+    def __init__(self, pixels):
+        self.pixels, self.shape, self.ndim = pixels, pixels.shape, pixels.ndim
+
+    def __getitem__(self, i):
+        return Tensor(self.pixels[i])
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("use .cpu() first")
 
 
 def _closed():
@@ -74,6 +135,7 @@ INVALID = {
     "single str": ("image.png", r"single str 'image.png'.*pass a list: \['image.png'\]"),
     "single Path": (Path("image.png"), "single .*Path"),
     "single bytes": (b"image", "single bytes"),
+    "empty path": (["a.png", ""], r"1 of 2 items are not images: X\[1\] is str ''"),
     "empty list": ([], r"list of shape \(0,\), which is empty"),
     "empty Series": (pd.Series([], dtype=object), "Series .* empty"),
     "empty column": (np.empty((0, 1), object), "empty"),
@@ -85,6 +147,17 @@ INVALID = {
     "generator": ((path for path in TEXT), "got generator"),
     "set": ({"a.png"}, "got set"),
     "dict": ({"a": "a.png"}, "got dict"),
+    "endless sequence": (Endless(), "got Endless. Pass a list"),
+    "iterator of Keras": (Iterator(), "got Iterator. Pass X.filepaths, with the labels X.classes"),
+    "dicts": ([{"image": 1}, {"image": 2}], r"2 of 2 items are not images: X\[0\] is {'image': 1} \(dict\)"),
+    "objects": (pd.Series([object(), object()]), "2 of 2 items are not images"),
+    "nested lists of pixels": (np.zeros((2, 9, 9), int).tolist(), r"nested lists.* \[np.array\(image, np.uint8\)"),
+    "nested lists of different lengths": ([[[1, 2]], [[1], [2]]], "nested lists"),
+    "channels first": (np.zeros((2, 3, 9, 9), np.uint8), r"each image is array of shape \(3, 9, 9\).*moveaxis"),
+    "list of channels first": ([np.zeros((1, 9, 9), np.uint8)], r"X\[0\] is .*moveaxis\(image, 0, -1\)"),
+    "tensor on a GPU": (Tensor(np.zeros((2, 9, 9), np.uint8)), r"Tensor, which cannot be converted .*: use .cpu\(\)"),
+    "list of tensors on a GPU": ([Tensor(np.zeros((9, 9)))], r"X\[0\] is Tensor, which .*: use .cpu\(\)"),
+    "signed integers": (np.zeros((2, 9, 9), np.int16), r"type int16: gray values must be uint8 .* Convert arrays"),
     "array of bytes": (np.array([b"a", b"b"]), r"type \|S1, in which NumPy drops trailing zero bytes"),
     "single PIL image": (Image.new("L", (9, 9)), r"single PIL.Image.Image. For one image pass a list: \[X\]"),
     "single open file": (io.BytesIO(b"image"), "single _io.BytesIO"),
@@ -93,7 +166,10 @@ INVALID = {
         r"array of shape \(2, 40, 40\) and type float64: gray values must be uint8",
     ),
     "empty stack": (np.zeros((0, 40, 40), np.uint8), "gray values must be"),
-    "single image with colors": (np.zeros((64, 48, 3), np.uint8), r"shape \(64, 48, 3\), which looks like one image"),
+    "single image with colors": (
+        np.zeros((64, 48, 3), np.uint8),
+        r"shape \(64, 48, 3\) and type uint8, which looks like one image",
+    ),
     "text file": ([io.StringIO("image")], r"X\[0\] is _io.StringIO, open in text mode"),
     "floats": (
         [np.zeros((9, 9)), b"x"],
@@ -197,6 +273,7 @@ ITEMS = {
     "files": lambda: [io.BytesIO(data) for data in PAIR],
     "PIL images": lambda: [Image.open(io.BytesIO(data)) for data in PAIR],
     "arrays": lambda: [PIXELS, 255 - PIXELS],
+    "records": lambda: [{"path": "a.png", "bytes": data} for data in PAIR],
     "arrays of different sizes": lambda: [PIXELS, 255 - PIXELS[:, :, None]],
     "a mixture": lambda: [PAIR[0], 255 - PIXELS],
 }
@@ -216,6 +293,73 @@ def test_array_of_images_of_equal_size(shape):
     each = [read_bytes(image) for image in as_images(images)]
     assert each == [read_bytes(image) for image in as_images(list(images))]
     assert len(set(each)) == 2
+
+
+def test_pixels_are_read_from_hdf5_only_when_needed():
+    pixels = np.random.RandomState(0).randint(0, 256, (4, 50, 40), np.uint8)
+    with h5py.File(io.BytesIO(), "w") as file:
+        images = as_images(file.create_dataset("pixels", data=pixels))
+        for stored, expected in zip(images, as_images(pixels), strict=True):
+            assert read_bytes(stored) == read_bytes(expected)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_bytes(images[0])
+
+
+@on_tensorflow
+@pytest.mark.parametrize("convert", [lambda tensor: tensor, list], ids=["tensor", "list of tensors"])
+def test_tensors_are_converted(convert):
+    import tensorflow as tf
+
+    pixels = np.random.RandomState(0).randint(0, 256, (4, 50, 40), np.uint8)
+    images = as_images(convert(tf.constant(pixels)))
+    assert list(map(read_bytes, images)) == list(map(read_bytes, as_images(pixels)))
+    assert as_images(tf.constant(pixels.reshape(4, -1) / 255)) is None
+
+
+@on_tensorflow
+def test_data_sets_of_tensorflow_raise_with_what_to_pass(tmp_path):
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensor_slices(TEXT).repeat()
+    with pytest.raises(ValueError, match=r"got .*Dataset. Pass the paths of its images; .* dataset.file_paths"):
+        as_images(dataset)
+    dataset.file_paths = TEXT  # as from image_dataset_from_directory
+    with pytest.raises(ValueError, match=r"Pass X.file_paths\."):
+        as_images(dataset)
+
+
+def test_sequence_of_another_type_is_read_up_to_its_length():
+    assert as_images(deque(TEXT)) == as_images(TEXT)
+
+
+def test_record_without_bytes_is_a_path():
+    assert as_images([{"path": "a.png", "bytes": None}, {"path": "b.png"}]) == as_images(TEXT)
+    (image,) = as_images(pd.Series([{"bytes": PAIR[0], "path": "person7_virus_1.png"}]))
+    assert name_of(image) == "person7_virus_1.png"
+
+
+@pytest.mark.parametrize("path", [b"/a/b.png", "für/b.JPEG".encode(), b"s3://a/b.dcm"])
+def test_bytes_of_a_path_raise_with_what_to_pass(path):
+    with pytest.raises(ValueError, match=r"bytes of a path, not of an image: .* os.fsdecode\(path\)"):
+        read_bytes(as_images([path])[0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("container", [np.asarray, list, pd.DataFrame, csr_array])
+def test_matrix_of_pixels_is_not_used_as_features(container, dtype):
+    X = container(np.ones((3, 100), dtype))
+    with pytest.raises(ValueError, match=r"shape \(3, 100\) and type uint.*, the type of pixels.* X.astype\(float\)"):
+        as_images(X)
+    assert as_images(container(np.ones((3, 100), int))) is None
+
+
+def test_error_for_other_ranges_states_a_conversion():
+    image = np.linspace(-1000, 500, 400).reshape(20, 20)
+    with pytest.raises(ValueError, match="Convert arrays of other types with ") as caught:
+        as_images([image])
+    formula = re.search(r"with (np\.\S.*?astype\(np\.uint8\))", str(caught.value))[1]
+    converted = eval(formula, {"np": np, "image": image, "black": -1000, "white": 500})
+    assert (converted.min(), converted.max(), len(as_images([converted]))) == (0, 255, 1)
 
 
 def test_open_file_is_read_from_its_beginning_and_keeps_its_position():
@@ -275,6 +419,11 @@ def test_errors_are_short_for_long_items(X):
 
 
 def test_errors_list_ten_items_and_count_the_others():
+    nested = [[0] * 1000] * 1000
+    for item in (None, nested, object(), {"a": 1}, np.zeros((9, 9))):
+        with pytest.raises(ValueError, match=r"20000 of 20001 items are not") as caught:
+            as_images(["a.png", *[item] * 20000])
+        assert len(str(caught.value)) < 10_000
     for check in (as_images, as_paths):
         with pytest.raises(ValueError, match=r"15 of 16 items are not .*X\[10\] is None.* and 5 more\.$") as caught:
             check(["a.png", *[None] * 15])
