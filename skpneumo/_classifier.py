@@ -12,8 +12,8 @@ import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_array, check_consistent_length, check_scalar
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -49,6 +49,7 @@ from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callb
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.messages import list_values, stacklevel_of_user
 from skpneumo._utils.progress import progress_bar
+from skpneumo._utils.validation import BOOLEAN, COUNT, RANDOM_STATE, Finite, choices, validated
 from skpneumo.exceptions import DomainShiftWarning
 
 
@@ -276,29 +277,29 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **PARAMETER_CONSTRAINTS,
-        "n_views": [Interval(Integral, 1, None, closed="left")],
-        "plain_weight": [Interval(Real, 0, 1, closed="right")],
-        "augmentation": [StrOptions({"xray"}), Mapping],
-        "n_views_predict": [Interval(Integral, 1, None, closed="left")],
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "alpha": [Interval(Real, 0, np.inf, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, np.inf, closed="neither")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "n_trainable_layers": [Interval(Integral, 0, None, closed="left")],
-        "tune_learning_rate": [Interval(Real, 0, np.inf, closed="neither")],
-        "tune_max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tune_average": [Interval(Real, 0, 1, closed="right")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, np.inf, closed="left")],
-        "warm_start": ["boolean"],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-        "sampler": [StrOptions(set(SAMPLERS)), HasMethods(["fit_resample", "get_params", "set_params"]), None],
-        "prior_correction": ["boolean"],
-        "random_state": ["random_state"],
+        "n_views": COUNT,
+        "plain_weight": [Finite(Real, 0, 1, closed="right")],
+        "augmentation": [choices("xray"), Mapping],
+        "n_views_predict": COUNT,
+        "hidden_layer_sizes": ["array-like", Finite(Integral, 1, None, closed="left")],
+        "alpha": [Finite(Real, 0, None, closed="left")],
+        "dropout": [Finite(Real, 0, 1, closed="left")],
+        "learning_rate_init": [Finite(Real, 0, None, closed="neither")],
+        "batch_size": [choices("auto"), Finite(Integral, 1, None, closed="left")],
+        "max_iter": COUNT,
+        "n_trainable_layers": [Finite(Integral, 0, None, closed="left")],
+        "tune_learning_rate": [Finite(Real, 0, None, closed="neither")],
+        "tune_max_iter": COUNT,
+        "tune_average": [Finite(Real, 0, 1, closed="right")],
+        "early_stopping": BOOLEAN,
+        "validation_fraction": [Finite(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": COUNT,
+        "tol": [Finite(Real, 0, None, closed="left")],
+        "warm_start": BOOLEAN,
+        "class_weight": [choices("balanced"), dict, None],
+        "sampler": [choices(*SAMPLERS), HasMethods(["fit_resample", "get_params", "set_params"]), None],
+        "prior_correction": BOOLEAN,
+        "random_state": RANDOM_STATE,
     }
 
     def __init__(
@@ -510,6 +511,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         """
         return self._labels(self.decision_function(X))
 
+    @validated(level=[Finite(Real, 0, 1, closed="both")])
     def predict_or_abstain(self, X: Any, *, level: float = 0.01) -> np.ndarray:
         """Predict class labels, and None for images that differ too much from the training images.
 
@@ -531,7 +533,6 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             If `level` is below the smallest p-value possible with this number of training images.
         """
         check_is_fitted(self)
-        check_scalar(level, "level", Real, min_val=0, max_val=1)
         lowest = smallest_p_value(self._fitted_reference())
         if level < lowest:
             raise ValueError(
@@ -544,6 +545,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         labels[self._novelty(features[::n_views]) <= level] = None
         return labels
 
+    @validated(alpha=[Finite(Real, 0, 1, closed="neither")])
     def predict_set(self, X: Any, *, alpha: float = 0.1) -> np.ndarray:
         """Predict sets of classes that contain the true class of most images of each class.
 
@@ -583,8 +585,6 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
                 "conformal_scores_ (fit, partial_fit and adapt remove them): call conformalize with labeled images "
                 "that were not used in fit, and use the copy that it returns."
             )
-        if not Interval(Real, 0, 1, closed="neither").is_satisfied_by(alpha):
-            raise ValueError(f"alpha must be a number between 0 and 1, both excluded; got {alpha!r}.")
         return conformal_p_values(self.conformal_scores_, self.predict_proba(X)) > alpha
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -806,6 +806,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         warn_of_seen(self, X)
         return conformalized
 
+    @validated(dtype=[choices("float32", "float16")])
     def bundle_weights(self, dtype: str = "float32") -> "PneumoniaClassifier":
         """Return a copy that includes the frozen weights and needs no weight file.
 
@@ -842,8 +843,6 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         ['block1_conv1/bias', 'block1_conv1/kernel', 'block1_conv2/bias', 'block1_conv2/kernel']
         """
         check_is_fitted(self)
-        if dtype not in ("float32", "float16"):
-            raise ValueError(f"dtype={dtype!r}, but it must be one of 'float32', 'float16'.")
         if self.backbone_fingerprint_ is None:
             raise ValueError(
                 "The model was fitted on features, so the weights of the backbone are unknown: fit it on images."

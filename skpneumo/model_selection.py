@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +16,13 @@ from skpneumo._images.duplicates import exact_pairs, near_pairs, read_fingerprin
 from skpneumo._images.groups import as_groups, find_patients
 from skpneumo._images.inputs import as_paths
 from skpneumo._images.sources import absolute_sources, label_of
+from skpneumo._utils.validation import BOOLEAN, N_JOBS, RANDOM_STATE, Finite, validated
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
 
 
+@validated(pattern=[str, None], salt=[str, bytes, None])
 def patient_ids(paths: Any, *, pattern: str | None = None, salt: str | bytes | None = None) -> np.ndarray:
     r"""Extract the patient of each image from its path or DICOM header.
 
@@ -96,6 +99,12 @@ class PatientGroupKFold(StratifiedGroupKFold):
     [0 1 5] [2 3 4]
     """
 
+    @validated(
+        n_splits=[Finite(Integral, 2, None, closed="left")],
+        shuffle=BOOLEAN,
+        random_state=RANDOM_STATE,
+        pattern=[str, None],
+    )
     def __init__(
         self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None, pattern: str | None = None
     ) -> None:
@@ -126,6 +135,7 @@ class PatientGroupKFold(StratifiedGroupKFold):
         return super().split(X, y, groups)
 
 
+@validated(test_size=[Finite(Real, 0, 1, closed="neither")], random_state=RANDOM_STATE)
 def patient_train_test_split(
     X: Any, y: Any, *, groups: Any = None, test_size: float = 0.25, random_state: Any = None
 ) -> list[Any]:
@@ -206,6 +216,7 @@ class Overlap(NamedTuple):
     similarity: float | None
 
 
+@validated(near=BOOLEAN, n_jobs=N_JOBS)
 def check_splits(
     train: Any,
     test: Any,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import HasMethods, validate_parameter_constraints
 
 from skpneumo._encoder.extract import contents, extract
 from skpneumo._encoder.feature_maps import FeatureMaps
@@ -21,6 +21,7 @@ from skpneumo._images.decoding import ASPECTS, Preprocessing
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import Images
 from skpneumo._keras import DEVICES, PRECISIONS
+from skpneumo._utils.validation import COUNT, N_JOBS, Finite, choices
 from skpneumo._vgg19.backbone import Backbone, backbone
 from skpneumo._vgg19.layers import LAYERS, grid_side, map_side, shapes
 from skpneumo._vgg19.pooling import NORMS, normalized
@@ -32,16 +33,16 @@ Layers = Mapping[str, np.ndarray]
 
 PARAMETER_CONSTRAINTS = {
     "weights": [str, os.PathLike, None],
-    "n_layers": [Interval(Integral, 1, len(LAYERS), closed="both")],
-    "image_size": [Interval(Integral, 32, None, closed="left")],
-    "aspect": [StrOptions(set(ASPECTS))],
-    "contrast": [StrOptions({"equalize"}), None],
-    "pool_grid": [Interval(Integral, 1, None, closed="left")],
-    "norm": [StrOptions(set(filter(None, NORMS))), None],
+    "n_layers": [Finite(Integral, 1, len(LAYERS), closed="both")],
+    "image_size": [Finite(Integral, 32, None, closed="left")],
+    "aspect": [choices(*ASPECTS)],
+    "contrast": [choices("equalize"), None],
+    "pool_grid": COUNT,
+    "norm": [choices(*filter(None, NORMS)), None],
     "memory": [str, os.PathLike, HasMethods("cache"), None],
-    "device": [StrOptions(set(DEVICES))],
-    "precision": [StrOptions(set(PRECISIONS))],
-    "n_jobs": [Integral, None],
+    "device": [choices(*DEVICES)],
+    "precision": [choices(*PRECISIONS)],
+    "n_jobs": N_JOBS,
     "verbose": ["verbose"],
 }
 

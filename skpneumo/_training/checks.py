@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_consistent_length, check_scalar
+from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
@@ -16,6 +17,7 @@ from skpneumo._images.groups import as_groups, patients_by_name
 from skpneumo._images.inputs import as_images, check_column
 from skpneumo._training.dataset import Examples
 from skpneumo._utils.messages import list_items, list_values, plain, shortened
+from skpneumo._utils.validation import COUNT
 
 FLOATS = (np.float64, np.float32)
 
@@ -23,8 +25,9 @@ FLOATS = (np.float64, np.float32)
 def check_parameters(clf: Any) -> None:
     """Check each parameter of a classifier, then combinations of them."""
     clf._validate_params()
-    for size in hidden_layer_sizes(clf):
-        check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
+    sizes = clf.hidden_layer_sizes
+    for size in () if isinstance(sizes, Integral) else sizes:
+        validate_parameter_constraints({"hidden_layer_sizes": COUNT}, {"hidden_layer_sizes": size}, type(clf).__name__)
     if isinstance(clf.sampler, type):
         raise ValueError(f"sampler must be an instance, but it is a class: pass {clf.sampler.__name__}().")
     if clf.n_trainable_layers and clf.sampler is not None:
@@ -32,11 +35,9 @@ def check_parameters(clf: Any) -> None:
 
 
 def hidden_layer_sizes(clf: Any) -> tuple[int, ...]:
-    """Return `hidden_layer_sizes` as a tuple, without checking the values."""
+    """Return `hidden_layer_sizes`, which are checked, as a tuple."""
     sizes = clf.hidden_layer_sizes
-    if isinstance(sizes, Integral):
-        return (int(sizes),)
-    return tuple(int(size) if isinstance(size, Integral) else size for size in sizes)
+    return tuple(map(int, [sizes] if isinstance(sizes, Integral) else sizes))
 
 
 def check_examples(

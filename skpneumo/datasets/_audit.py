@@ -19,6 +19,7 @@ from skpneumo._images.groups import as_groups
 from skpneumo._images.inputs import as_paths
 from skpneumo._images.sources import absolute_sources
 from skpneumo._utils.messages import list_items
+from skpneumo._utils.validation import N_JOBS, validated
 from skpneumo.datasets._folder import import_pandas
 from skpneumo.datasets._measure import DISEASE_DEPENDENT, Measured, measure
 
@@ -34,6 +35,7 @@ _MIN_PATIENTS = 3  # with a mark that occurs in one class only
 _NOT_COMPARED = "not compared: only images of one class can be read"
 
 
+@validated(n_jobs=N_JOBS)
 def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = None) -> Any:
     """Audit image files for shortcuts to the labels and for problems.
 

@@ -6,17 +6,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import validate_parameter_constraints
 
 from skpneumo._utils.messages import list_values
+from skpneumo._utils.validation import Finite, choices
 from skpneumo.datasets._radiograph import GLYPH_WIDTH, Acquisition
 
 _CONSTRAINTS = {
-    "exposure": [Interval(Real, -0.2, 0.2, closed="both")],
-    "haze": [Interval(Real, 0, 0.8, closed="both")],
-    "zoom": [Interval(Real, -0.3, 0.25, closed="both")],
-    "blur": [Interval(Real, 0, 10, closed="both")],
-    "letter": [StrOptions({"R", "L"}), None],
+    "exposure": [Finite(Real, -0.2, 0.2, closed="both")],
+    "haze": [Finite(Real, 0, 0.8, closed="both")],
+    "zoom": [Finite(Real, -0.3, 0.25, closed="both")],
+    "blur": [Finite(Real, 0, 10, closed="both")],
+    "letter": [choices("R", "L"), None],
 }
 
 

@@ -8,7 +8,11 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
 from skpneumo._utils.messages import list_items, list_values, plain
+from skpneumo._utils.validation import Finite
 from skpneumo.metrics._interval import Patients
+
+SHARE = [Finite(Real, 0, 1, closed="neither")]
+THRESHOLD = [Finite(Real, 0, 1, closed="both")]
 
 
 class Study(NamedTuple):
@@ -41,15 +45,6 @@ def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study
     if probabilities.ndim == 2:
         probabilities = probabilities[:, int(classes[1] == pos_label)]
     return Study(labels == pos_label, probabilities, _check_patients(groups, len(labels)))
-
-
-def check_share(name: str, value: Any, *, closed: bool = False) -> None:
-    """Check that a parameter is a number between 0 and 1; `closed` allows 0 and 1."""
-    is_number = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
-    if not (is_number and (0 < value < 1 or (closed and value in {0, 1}))):
-        raise ValueError(
-            f"{name} must be a number between 0 and 1{'' if closed else ', both excluded'}; got {plain(value)!r}."
-        )
 
 
 def _check_numbers(y_proba: Any) -> np.ndarray:

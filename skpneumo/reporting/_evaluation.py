@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import _check_pos_label_consistency, _num_samples, column_or_1d
 
 from skpneumo._images.groups import as_groups
@@ -20,7 +21,7 @@ from skpneumo.metrics import DiagnosticReport, diagnostic_report
 from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import roc_auc_interval
-from skpneumo.metrics._study import check_share, check_study, is_missing
+from skpneumo.metrics._study import THRESHOLD, check_study, is_missing
 from skpneumo.reporting._model_facts import evaluated_model_digest
 
 KIND = "Kind of pneumonia"
@@ -145,11 +146,8 @@ def evaluate(
     check_asked(clf, pos_label)
     class_names = name_classes(clf.classes_, target_names)
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
-    check_share("threshold", threshold, closed=True)
+    validate_parameter_constraints({"threshold": THRESHOLD}, {"threshold": threshold}, "report")
     threshold = float(threshold)  # a NumPy float64 would promote float32 probabilities in comparisons
-    check_share("confidence", confidence)
-    if prevalence is not None:
-        check_share("prevalence", prevalence)
     X = parse_images(clf, X)
     images = images_if_any(X)
     given = X if images is None else images
