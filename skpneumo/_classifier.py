@@ -49,6 +49,7 @@ from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callb
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.messages import list_values, stacklevel_of_user
 from skpneumo._utils.progress import progress_bar
+from skpneumo._utils.rollback import unchanged_on_error
 from skpneumo._utils.validation import BOOLEAN, COUNT, RANDOM_STATE, Finite, choices, validated
 from skpneumo.exceptions import DomainShiftWarning
 
@@ -377,6 +378,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         self.random_state = random_state
         self.verbose = verbose
 
+    @unchanged_on_error
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> "PneumoniaClassifier":
         """Fit the model to images and labels.
@@ -420,6 +422,7 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         self._train(examples, FitTasks(self, self._bar()), is_continued=is_continued, is_partial=False)
         return self
 
+    @unchanged_on_error
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "PneumoniaClassifier":
         """Update the model with a single epoch over the given data.
 
@@ -1097,6 +1100,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     def threshold_(self) -> float | None:
         """Probability of ``classes_[1]`` above which `predict` returns it; None for more than two classes."""
         return float(expit(self.prior_shift_[0])) if len(self.classes_) == 2 else None
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coefs_")
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out state that only continued training in the same process uses."""

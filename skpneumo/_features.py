@@ -14,6 +14,7 @@ from skpneumo._images.sources import Images
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar
+from skpneumo._utils.rollback import unchanged_on_error
 from skpneumo._vgg19.layers import grid_side, n_channels
 
 
@@ -120,6 +121,7 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @unchanged_on_error
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> "VGG19Features":
         """Validate the parameters and `X`.
@@ -144,6 +146,7 @@ class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMix
         tasks.end(X=X, y=y)
         return self
 
+    @unchanged_on_error
     @with_callbacks
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit to data, then transform it, with scikit-learn callbacks for each batch of images.

@@ -215,7 +215,9 @@ def test_missing_path_is_named_in_the_error(function, value):
 
 @pytest.mark.parametrize("value", [np.array([1, 20]), "x", [1, 20]])
 def test_invalid_class_weight_is_named_with_what_is_expected(value):
-    with pytest.raises(ValueError, match="class_weight.*must be a str among {'balanced'}, an instance of 'dict' or None"):
+    with pytest.raises(
+        ValueError, match=r"class_weight.* must be a str among {'balanced'}, an instance of 'dict' or"
+    ):
         PneumoniaClassifier(class_weight=value).fit(MISSING, LABELS)
 
 
