@@ -145,12 +145,11 @@ def test_model_is_unchanged_after_a_refit_that_failed(method, failure, error, cl
 def test_training_continues_after_a_failure_as_if_there_had_been_none(method, clf, paths, y):
     clf.set_params(**HIDDEN, dropout=0.5)
     fitted = []
-    for failure in (None, unreadable):
-        clf = PneumoniaClassifier(**clf.get_params())
-        call(method, clf, paths, y)
-        if failure:
-            fails(method, failure, ImageReadError, clf, paths, y)
-        fitted.append(state(call(method, clf, paths, y)))
+    for is_failing in (False, True):
+        clf = call(method, PneumoniaClassifier(**clf.get_params()), paths, y)
+        if is_failing:  # after the sampler has drawn its seed
+            fails(method, failing_sampler, LookupError, clf, paths, y)
+        fitted.append(state(call(method, clf.set_params(sampler=None), paths, y)))
     assert fitted[0] == fitted[1]
 
 
