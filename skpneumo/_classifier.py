@@ -42,7 +42,7 @@ from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Images
 from skpneumo._leakage import row_digests, warn_of_seen
 from skpneumo._model_state import check_preprocessing, from_saved_state, to_saved_state, versions
-from skpneumo._training.checks import FLOATS, check_examples, check_parameters, codes_of_every_class
+from skpneumo._training.checks import FLOATS, check_examples, check_features, check_parameters, codes_of_every_class
 from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
@@ -1079,8 +1079,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         if images is None:
             n_views = 1
             if not fitted_on_images:
-                return validate_data(self, X, dtype=FLOATS, reset=False), n_views
-            features = check_array(X, dtype=FLOATS, estimator=self)
+                return check_features(validate_data(self, X, dtype=FLOATS, reset=False)), n_views
+            features = check_features(check_array(X, dtype=FLOATS, estimator=self))
         else:
             if fitted_on_images:
                 check_column(self, images, reset=False)

@@ -275,7 +275,10 @@ def check_splits(
     sets = {"train": _paths_of("train", train), "test": _paths_of("test", test)}
     if (train_groups is None) != (test_groups is None):
         raise ValueError("Only one of train_groups and test_groups is given: pass both or neither.")
-    patients = _patients(sets["train"], train_groups), _patients(sets["test"], test_groups)
+    patients = (
+        _patients(sets["train"], train_groups, "train_groups"),
+        _patients(sets["test"], test_groups, "test_groups"),
+    )
     overlaps = []
     for kind, i, j, similarity in [*_duplicates(sets, near, n_jobs), *_shared(*patients)]:
         patient = patients[0][i] if patients[0][i] == patients[1][j] else None
@@ -293,11 +296,11 @@ def _paths_of(name: str, images: Any) -> list[str]:
     return paths
 
 
-def _patients(paths: list[str], groups: Any) -> list[Any]:
+def _patients(paths: list[str], groups: Any, name: str) -> list[Any]:
     """Return the patient of each image, or None if unknown."""
     if groups is None:
         return list(map(patient_of, paths))
-    given = column_or_1d(np.asarray(as_groups(groups, paths), dtype=object))
+    given = column_or_1d(np.asarray(as_groups(groups, paths, name), dtype=object))
     check_consistent_length(paths, given)
     return [None if patient is None or patient != patient else patient for patient in given]  # noqa: PLR0124
 

@@ -13,9 +13,19 @@ from skpneumo._images.sources import Source, label_of, name_of
 from skpneumo._utils.messages import list_items, shortened
 
 
-def as_groups(groups: Any, X: Any) -> Any:
+def as_groups(groups: Any, X: Any, name: str = "groups") -> Any:
     """Return `groups`, or the patients of the images in `X` if it is a regular expression."""
-    return find_patients(X, groups) if isinstance(groups, str) else groups
+    if isinstance(groups, str):
+        return find_patients(X, groups)
+    check_one_column(groups, name)
+    return groups
+
+
+def check_one_column(groups: Any, name: str = "groups") -> None:
+    """Raise ValueError if `groups` is neither None nor an array of shape (n_samples,) or (n_samples, 1)."""
+    shape = (0,) if groups is None else np.asarray(groups, dtype=object).shape
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise ValueError(f"{name} must contain one patient per sample, in shape (n_samples,); got shape {shape}.")
 
 
 def find_patients(X: Any, pattern: str | None = None, salt: str | bytes | None = None) -> np.ndarray:

@@ -7,12 +7,13 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
+from skpneumo._images.groups import check_one_column
 from skpneumo._utils.messages import list_items, list_values, plain
 from skpneumo._utils.validation import Finite
 from skpneumo.metrics._interval import Patients
 
-SHARE = [Finite(Real, 0, 1, closed="neither")]
-THRESHOLD = [Finite(Real, 0, 1, closed="both")]
+SHARE: list[Any] = [Finite(Real, 0, 1, closed="neither")]
+THRESHOLD: list[Any] = [Finite(Real, 0, 1, closed="both")]
 
 
 class Study(NamedTuple):
@@ -68,6 +69,7 @@ def _check_numbers(y_proba: Any) -> np.ndarray:
 def _check_patients(groups: Any, n_samples: int) -> Patients:
     if groups is None:
         return Patients(np.arange(n_samples), n_samples)
+    check_one_column(groups)
     groups = column_or_1d(groups)
     if len(groups) != n_samples:
         raise ValueError(f"groups must contain one patient per image ({n_samples}); got {len(groups)}.")
