@@ -19,7 +19,6 @@ from sklearn.utils.validation import check_is_fitted
 from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._features import VGG19Features
 from skpneumo._utils.meta_estimators import find_all
-from skpneumo._utils.validation import PATH, validated
 from skpneumo.exceptions import ModelFileError
 
 # Types that skops does not trust by default.
@@ -77,7 +76,6 @@ _OTHER_CONTENT = "expected a model of skpneumo, but the file {}"
 _DAMAGED = "the file is damaged, truncated or of another kind ({}). Copy it again from its source, or refit the model"
 
 
-@validated(path=PATH)
 def load_model(path: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> Any:
     """Load a fitted model from a joblib, pickle or skops file.
 

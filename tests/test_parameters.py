@@ -43,7 +43,6 @@ KINDS = {
     "random_state": ("random_state", True),
     "shortcut": (float, True),
     "threshold": (float, True),
-    "trusted": (None, True),
     "view": (str, True),
     "best_iter": (int, True),
     "class_weight": (str, True),
@@ -71,12 +70,9 @@ def public_callables():
             thing = getattr(namespace, name)
             if inspect.isclass(thing) and not issubclass(thing, Exception):
                 yield name, thing
-                for method in dir(thing):
-                    if not method.startswith("_") and getattr(thing, method).__class__.__name__ in {
-                        "function",
-                        "method",
-                    }:
-                        yield f"{name}.{method}", getattr(thing, method)
+                for method_name, method in inspect.getmembers(thing, inspect.isroutine):
+                    if not method_name.startswith("_") and getattr(method, "__module__", "").startswith("skpneumo"):
+                        yield f"{name}.{method_name}", method
             elif inspect.isfunction(thing):
                 yield name, thing
 
@@ -93,9 +89,7 @@ def kind_of(name, parameter):
 
 def cases():
     for owner, function in public_callables():
-        if owner in NOT_CHECKED or owner.endswith(".set_params"):
-            continue
-        if getattr(function, "__module__", "").startswith("sklearn"):
+        if owner in NOT_CHECKED:
             continue
         for name, parameter in inspect.signature(function).parameters.items():
             kind, allows_none = kind_of(name, parameter)
@@ -188,7 +182,6 @@ def test_invalid_value_is_named_in_the_error(owner, name, kind, allows_none, fit
 def test_parameters_of_all_public_functions_are_covered():
     assert len(CASES) > 100
     assert {"PneumoniaClassifier", "VGG19Features"} <= {case.values[0] for case in CASES}
-    assert skpneumo.__all__
 
 
 @pytest.mark.parametrize("name", ["exposure", "haze", "zoom", "blur"])
@@ -209,15 +202,13 @@ def test_invalid_strength_of_augmentation_is_named_in_the_error(value):
 )
 @pytest.mark.parametrize("value", [None, 3, ["folder"]])
 def test_missing_path_is_named_in_the_error(function, value):
-    with pytest.raises((TypeError, ValueError), match=f"'(root|path)' parameter of {function.__name__} must be"):
+    with pytest.raises((TypeError, ValueError), match=r"\b(root|path)\b.* must be a"):
         function(value)
 
 
 @pytest.mark.parametrize("value", [np.array([1, 20]), "x", [1, 20]])
 def test_invalid_class_weight_is_named_with_what_is_expected(value):
-    with pytest.raises(
-        ValueError, match=r"class_weight.* must be a str among {'balanced'}, an instance of 'dict' or"
-    ):
+    with pytest.raises(ValueError, match=r"class_weight.* must be a str among {'balanced'}, an instance of 'dict' or"):
         PneumoniaClassifier(class_weight=value).fit(MISSING, LABELS)
 
 
@@ -226,3 +217,10 @@ def test_numpy_numbers_are_accepted(matrix, y):
     clf = PneumoniaClassifier(**parameters, random_state=np.uint32(3)).fit(matrix, y)
     assert clf.predict_or_abstain(matrix, level=np.float32(0.5)).shape == (40,)
     assert metrics.sensitivity_at_specificity(LABELS, LABELS, specificity=np.float32(0.5)) == 1
+
+
+def test_long_value_is_shortened_in_the_error():
+    for function in (PneumoniaClassifier(aspect="x" * 10_000).fit, VGG19Features(aspect="x" * 10_000).fit):
+        with pytest.raises(ValueError, match=r"'aspect' parameter of .* must be a str among") as error:
+            function(MISSING, LABELS)
+        assert len(str(error.value)) < 600

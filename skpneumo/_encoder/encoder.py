@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import HasMethods, validate_parameter_constraints
+from sklearn.utils._param_validation import HasMethods
 
 from skpneumo._encoder.extract import contents, extract
 from skpneumo._encoder.feature_maps import FeatureMaps
@@ -21,7 +21,7 @@ from skpneumo._images.decoding import ASPECTS, Preprocessing
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import Images
 from skpneumo._keras import DEVICES, PRECISIONS
-from skpneumo._utils.validation import COUNT, N_JOBS, Finite, choices
+from skpneumo._utils.validation import COUNT, N_JOBS, Constraints, Finite, check_constraints, choices
 from skpneumo._vgg19.backbone import Backbone, backbone
 from skpneumo._vgg19.layers import LAYERS, grid_side, map_side, shapes
 from skpneumo._vgg19.pooling import NORMS, normalized
@@ -31,7 +31,7 @@ from skpneumo.exceptions import UntrainedLayersWarning
 
 Layers = Mapping[str, np.ndarray]
 
-PARAMETER_CONSTRAINTS = {
+PARAMETER_CONSTRAINTS: Constraints = {
     "weights": [str, os.PathLike, None],
     "n_layers": [Finite(Integral, 1, len(LAYERS), closed="both")],
     "image_size": [Finite(Integral, 32, None, closed="left")],
@@ -111,9 +111,7 @@ class Encoder:
         ValueError
             If a parameter is invalid.
         """
-        validate_parameter_constraints(
-            PARAMETER_CONSTRAINTS, {name: params[name] for name in PARAMETER_CONSTRAINTS}, owner
-        )
+        check_constraints(PARAMETER_CONSTRAINTS, {name: params[name] for name in PARAMETER_CONSTRAINTS}, owner)
         n_layers, n_trainable_layers = params["n_layers"], params.get("n_trainable_layers", 0)
         for name in ("weights", "memory"):
             if params[name] == "":

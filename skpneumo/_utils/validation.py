@@ -9,12 +9,15 @@ from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions, validate_parameter_constraints
 
+from skpneumo._utils.messages import shortened
+
+Constraints = dict[str, list[Any]]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Finite(Interval):  # type: ignore[misc]
+class Finite(Interval):
     """An interval of finite numbers; unlike in an interval of scikit-learn, booleans are not numbers."""
 
     def is_satisfied_by(self, val: Any) -> bool:
@@ -29,11 +32,19 @@ def choices(*options: str) -> Any:
     return StrOptions(dict.fromkeys(options).keys())
 
 
-BOOLEAN = ["boolean"]
-COUNT = [Finite(Integral, 1, None, closed="left")]
-N_JOBS = [Finite(Integral, None, -1, closed="right"), *COUNT, None]
-PATH = [str, os.PathLike]
-RANDOM_STATE = [Finite(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
+BOOLEAN: list[Any] = ["boolean"]
+COUNT: list[Any] = [Finite(Integral, 1, None, closed="left")]
+N_JOBS: list[Any] = [Finite(Integral, None, -1, closed="right"), *COUNT, None]
+PATH: list[Any] = [str, os.PathLike]
+RANDOM_STATE: list[Any] = [Finite(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
+
+
+def check_constraints(constraints: Constraints, values: dict[str, Any], caller: str) -> None:
+    """Raise an error of limited length if a value does not meet one of its constraints."""
+    try:
+        validate_parameter_constraints(constraints, values, caller)
+    except InvalidParameterError as error:
+        raise InvalidParameterError(shortened(str(error), 500)) from None
 
 
 def validated(**constraints: list[Any]) -> Callable[[Function], Function]:
@@ -51,7 +62,7 @@ def validated(**constraints: list[Any]) -> Callable[[Function], Function]:
         def checked(*args: Any, **kwargs: Any) -> Any:
             given = signature.bind(*args, **kwargs)
             given.apply_defaults()
-            validate_parameter_constraints(constraints, given.arguments, caller)
+            check_constraints(constraints, given.arguments, caller)
             return function(*args, **kwargs)
 
         return checked  # type: ignore[return-value]

@@ -16,7 +16,7 @@ from sklearn.datasets import get_data_home
 
 from skpneumo._utils.messages import list_items
 from skpneumo._utils.progress import progress_bar
-from skpneumo._utils.validation import BOOLEAN, PATH, Finite
+from skpneumo._utils.validation import BOOLEAN, PATH, Constraints, Finite
 from skpneumo.datasets._download import RemoteFile, download, file_digest
 from skpneumo.datasets._layout import Labeled, read_layout
 
@@ -51,7 +51,7 @@ class Collection:
     kaggle_archives: tuple[str, ...] = ()
 
 
-FETCHING = {
+FETCHING: Constraints = {
     "data_home": [*PATH, None],
     "download_if_missing": BOOLEAN,
     "n_retries": [Finite(Integral, 0, None, closed="left")],

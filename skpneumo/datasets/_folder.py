@@ -12,7 +12,7 @@ from sklearn.utils import Bunch, check_random_state
 from skpneumo._images.groups import find_patients, patients_by_name
 from skpneumo._images.patients import etiology
 from skpneumo._utils.messages import list_items, stacklevel_of_user
-from skpneumo._utils.validation import BOOLEAN, PATH, RANDOM_STATE, choices, validated
+from skpneumo._utils.validation import BOOLEAN, PATH, RANDOM_STATE, Constraints, choices, validated
 from skpneumo.datasets._layout import STANDARD, SUBSETS, Labeled, Layout, read_layout
 
 CLASSES = ("normal", "pneumonia")
@@ -46,7 +46,12 @@ Images of a folder with the classes {names}. Their origin and license are not kn
 """
 
 
-LOADING = {"shuffle": BOOLEAN, "random_state": RANDOM_STATE, "return_X_y": BOOLEAN, "as_frame": BOOLEAN}
+LOADING: Constraints = {
+    "shuffle": BOOLEAN,
+    "random_state": RANDOM_STATE,
+    "return_X_y": BOOLEAN,
+    "as_frame": BOOLEAN,
+}
 
 
 @validated(

@@ -9,10 +9,10 @@ from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.sources import digest
-from skpneumo._utils.validation import COUNT, validated
+from skpneumo._utils.validation import COUNT, Constraints, validated
 from skpneumo.inspection._read_images import images_of, read
 
-PREPROCESSING = {name: PARAMETER_CONSTRAINTS[name] for name in ("image_size", "aspect", "contrast")}
+PREPROCESSING: Constraints = {name: PARAMETER_CONSTRAINTS[name] for name in ("image_size", "aspect", "contrast")}
 
 
 @validated(n_views=COUNT, **PREPROCESSING)

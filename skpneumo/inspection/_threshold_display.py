@@ -8,7 +8,7 @@ from sklearn.utils.validation import _check_pos_label_consistency, check_is_fitt
 
 from skpneumo._leakage import warn_of_seen
 from skpneumo._utils.target_names import name_classes
-from skpneumo._utils.validation import validated
+from skpneumo._utils.validation import Constraints, validated
 from skpneumo.inspection._plot_utils import (
     BLUE,
     DASH_DOTTED,
@@ -31,7 +31,7 @@ _STYLES = {
     "ppv": ("Positive predictive value (PPV)", GREEN, DASH_DOTTED, "^"),
     "npv": ("Negative predictive value (NPV)", PURPLE, DOTTED, "v"),
 }
-_PARAMETERS = {"threshold": [*THRESHOLD, None], "confidence": SHARE}
+_PARAMETERS: Constraints = {"threshold": [*THRESHOLD, None], "confidence": SHARE}
 _HALF = 98  # thresholds chosen by rank, and by value; fewer than 200 with 0, 1 and the operating point
 
 

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
 from skpneumo._leakage import warn_of_seen
-from skpneumo._utils.validation import COUNT, RANDOM_STATE, validated
+from skpneumo._utils.validation import COUNT, RANDOM_STATE, Constraints, validated
 from skpneumo.metrics._calibration import (
     expected_calibration_error,
     intercept_interval,
@@ -43,7 +43,7 @@ WORDS = {
 }
 
 
-_PARAMETERS = {
+_PARAMETERS: Constraints = {
     "prevalence": [*SHARE, None],
     "confidence": SHARE,
     "n_bootstrap": COUNT,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import _check_pos_label_consistency, _num_samples, column_or_1d
 
 from skpneumo._images.groups import as_groups
@@ -16,12 +15,13 @@ from skpneumo._images.sources import base_name, name_of
 from skpneumo._leakage import can_compare, seen_by, warn_of
 from skpneumo._utils.messages import list_items, shortened
 from skpneumo._utils.target_names import name_classes
+from skpneumo._utils.validation import check_constraints
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
 from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import roc_auc_interval
-from skpneumo.metrics._study import THRESHOLD, check_study, is_missing
+from skpneumo.metrics._study import SHARE, THRESHOLD, check_study, is_missing
 from skpneumo.reporting._model_facts import evaluated_model_digest
 
 KIND = "Kind of pneumonia"
@@ -146,7 +146,11 @@ def evaluate(
     check_asked(clf, pos_label)
     class_names = name_classes(clf.classes_, target_names)
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
-    validate_parameter_constraints({"threshold": THRESHOLD}, {"threshold": threshold}, "report")
+    check_constraints(
+        {"threshold": THRESHOLD, "prevalence": [*SHARE, None], "confidence": SHARE},
+        {"threshold": threshold, "prevalence": prevalence, "confidence": confidence},
+        "report",
+    )
     threshold = float(threshold)  # a NumPy float64 would promote float32 probabilities in comparisons
     X = parse_images(clf, X)
     images = images_if_any(X)

@@ -18,7 +18,6 @@ from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import spread
 from skpneumo.inspection._overlay import overlay
-from skpneumo.metrics._study import SHARE, THRESHOLD
 from skpneumo.reporting import _report_sections as sections
 from skpneumo.reporting._atomic_write import check_parent, write_atomically
 from skpneumo.reporting._evaluation import Evaluation, evaluate, parse_images
@@ -30,9 +29,6 @@ from skpneumo.reporting._thumbnails import SIDE, data_uri, position_of_maximum, 
 
 @validated(
     path=PATH,
-    threshold=[*THRESHOLD, None],
-    prevalence=[*SHARE, None],
-    confidence=SHARE,
     n_errors=[Finite(Integral, 0, None, closed="left")],
     file_names=BOOLEAN,
     model_file=[*PATH, None],
