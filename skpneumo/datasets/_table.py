@@ -202,7 +202,7 @@ def load_xray_table(
 def _root(root: str | os.PathLike[str] | None, table: Any) -> Path:
     """Return the folder of the images, by default that of the table."""
     if root is not None:
-        return as_path(root, "the path of a folder as root")
+        return as_path(root, "root to be the path of a folder")
     return Path(table).expanduser().parent if isinstance(table, (str, os.PathLike)) else Path()
 
 

@@ -9,14 +9,20 @@ from skpneumo._utils.messages import list_items, shortened
 
 _SUFFIXES = (".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _SEPARATORS = {",": ",", ";": ";", "\t": "\\t", "|": "|"}  # with their text in messages
-_REMEDY = "pass the DataFrame, and the folder of the images as root."
+_FORMATS = {
+    "csv": "text in UTF-8 with the separator ','",
+    "tsv": "text in UTF-8 with the separator '\\t'",
+    "parquet": "a Parquet file",
+    "xlsx": "an Excel file",
+}
+_REMEDY = "and pass the DataFrame, with the folder of the images as root."
 
 
 def read_table(pd: Any, table: Any) -> Any:
     """Read a table from a file, all cells as text, or return a copy of a DataFrame with stripped column names."""
     source = "the table"
     if not isinstance(table, pd.DataFrame):
-        path = as_path(table, "a DataFrame, the path of a table, or a list of these as table")
+        path = as_path(table, "a DataFrame, the path of a table, or a list of these")
         source, table = f"'{path}'", _read_file(pd, path)
     table = table.rename(columns=lambda name: str(name).strip())
     if not table.columns.is_unique:
@@ -28,7 +34,7 @@ def read_table(pd: Any, table: Any) -> Any:
 def as_path(value: Any, expected: str) -> Path:
     """Return a path, or raise an error with the expected kinds of value."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"Expected {expected}; got {shortened(repr(value), 80)} of type {type(value).__name__}.")
+        raise TypeError(f"Expected {expected}; got an object of type {type(value).__name__}.")
     return Path(value).expanduser()
 
 
@@ -86,30 +92,27 @@ def _text(value: Any) -> str | None:
 
 def _read_file(pd: Any, path: Path) -> Any:
     ending = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
-    separator = {"csv": ",", "tsv": "\t"}.get(ending)
-    expected = {"parquet": "a Parquet file", "xlsx": "an Excel file"}.get(ending)
-    if separator is not None:
-        expected = f"text in UTF-8 with the separator '{_SEPARATORS[separator]}' and as many cells in each row"
-    if expected is None:
+    if ending not in _FORMATS:
         raise ValueError(
             f"The name of a table must end in .csv, .csv.gz, .tsv, .tsv.gz, .parquet or .xlsx; got '{path}'. Read "
             f"other tables with pandas, {_REMEDY}"
         )
+    separator = {"csv": ",", "tsv": "\t"}.get(ending)
     try:
         if ending == "parquet":
             return pd.read_parquet(path)
         # pandas renames repeated columns, and takes further cells as the index, unless the header is read as a row.
-        options = {"header": None, "dtype": str}
         if separator is None:
-            table = pd.read_excel(path, **options)
+            table = pd.read_excel(path, header=None, dtype=str)
         else:
-            table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", **options)
+            table = pd.read_csv(path, sep=separator, header=None, dtype=str, encoding="utf-8-sig")
     except (ImportError, FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except Exception as error:  # the readers have no common class of errors
+        reason, how = str(error).strip(" .\n"), " (read_csv, with encoding or sep)" if separator else ""
         raise ValueError(
-            f"The table '{path}' cannot be read: {shortened(str(error).strip())}. Expected {expected}. Fix the file, "
-            f"or read it with pandas (read_csv has the parameters encoding and sep), {_REMEDY}"
+            f"The table '{path}' cannot be read: {shortened(reason)}. Expected {_FORMATS[ending]}. Fix the file, or "
+            f"read it with pandas{how}, {_REMEDY}"
         ) from error
     return _with_header(table, path, separator)
 

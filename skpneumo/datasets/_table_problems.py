@@ -49,7 +49,9 @@ class Problems(list[Problem]):
                 "column of words as label_column, and one of its words as positive."
             )
         if any((each.image or "").isdecimal() for each in kinds.get("missing file", ())):
-            lines.append("Numbers lack leading zeros: read the names of images as text, such as with dtype=str.")
+            lines.append(
+                "Numbers lack the leading zeros of names: read the column of images as text, as with dtype=str."
+            )
         lines.append("The attribute 'problems' of this error lists all problems.")
         return LabelTableError("\n".join(lines), self.as_frame(pd))
 

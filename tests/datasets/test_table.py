@@ -601,15 +601,15 @@ def test_repeated_names_of_columns_in_files_raise(tmp_path, ending):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("utf16.csv", "file,label\na.png,é\n".encode("utf-16"), "codec can't decode.*encoding and sep"),
-        ("latin.csv", "file,label\na.png,é\n".encode("latin-1"), "codec can't decode.*encoding and sep"),
+        ("utf16.csv", "file,label\na.png,é\n".encode("utf-16"), "codec can't decode.*encoding or sep"),
+        ("latin.csv", "file,label\na.png,é\n".encode("latin-1"), "codec can't decode.*encoding or sep"),
         ("empty.csv", b"", "No columns to parse.*separator ','"),
         (
             "ragged.csv",
             b"file,label\na.png,normal\nb.png,x,y\n",
-            "Expected 2 fields in line 3, saw 3.*encoding and sep",
+            "Expected 2 fields in line 3, saw 3.*encoding or sep",
         ),
-        ("shifted.csv", b"file,label\na.png,normal,\n", "Expected 2 fields in line 2, saw 3.*encoding and sep"),
+        ("shifted.csv", b"file,label\na.png,normal,\n", "Expected 2 fields in line 2, saw 3.*encoding or sep"),
         ("ragged.tsv", b"file\tlabel\na\tb\tc\n", r"Expected 2 fields in line 2, saw 3.*separator '\\t'"),
         ("text.xlsx", b"file,label\n", "format cannot be determined.*Expected an Excel file"),
         ("text.csv.gz", b"file,label\n", "Not a gzipped file.*separator ','"),
@@ -652,12 +652,12 @@ def test_join_on_columns_of_different_types_raises(tmp_path):
     ],
 )
 def test_wrong_types_of_tables_raise(tmp_path, wrong, kind):
-    with pytest.raises(TypeError, match=f"(?s)Expected a DataFrame, the path of a table.* of type {kind}"):
+    with pytest.raises(TypeError, match=f"Expected a DataFrame, the path of a table.* of type {kind}"):
         load_xray_table(wrong, tmp_path, **NAMED)
 
 
 def test_wrong_types_of_options_raise(table, tmp_path):
-    with pytest.raises(TypeError, match="path of a folder as root; got 5 of type int"):
+    with pytest.raises(TypeError, match="root to be the path of a folder; got an object of type int"):
         load_xray_table(table, 5, **COLUMNS)
     with pytest.raises(ValueError, match=r"blank must be one of .* got \['drop'\]"):
         load_xray_table(table, tmp_path, **COLUMNS, blank=["drop"])
@@ -679,7 +679,9 @@ def test_columns_are_named_by_numbers(table, tmp_path):
 def test_error_explains_lost_zeros_missing_words_and_columns_of_words(tmp_path):
     write(tmp_path, "0000.png")
     table = csv(tmp_path / "labels.csv", "file,label,ill\n0,None,yes\n0000,x,no\n")
-    with pytest.raises(LabelTableError, match=r"row 0 '0'(.|\n)*words such as NA and None(.|\n)*leading zeros: read"):
+    with pytest.raises(
+        LabelTableError, match=r"row 0 '0'(.|\n)*words such as NA and None(.|\n)*leading zeros of names: read"
+    ):
         load_xray_table(table, **NAMED)
     with pytest.raises(LabelTableError, match=r"row 0 '0' \(yes\)(.|\n)*column of words as label_column"):
         load_xray_table(table, image_column="file", positive="ill")
@@ -688,7 +690,7 @@ def test_error_explains_lost_zeros_missing_words_and_columns_of_words(tmp_path):
 @pytest.mark.parametrize("positive", [None, "normal"])
 def test_classes_without_images_are_dropped_with_a_warning(table, tmp_path, positive):
     table.loc[3] = ["lost.png", "covid", "x9"]
-    with pytest.warns(UserWarning, match="1 missing file") as caught:
+    with pytest.warns(UserWarning, match="1 missing file|No image is left") as caught:
         bunch = load_xray_table(table, tmp_path, **COLUMNS, positive=positive, on_error="drop", shuffle=False)
     messages = [str(each.message) for each in caught]
     if positive is None:
