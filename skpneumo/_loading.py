@@ -60,6 +60,7 @@ _TRUSTED_IN_WRAPPERS = [
 
 _PICKLE = b"\x80"
 _ZIP = b"PK\x03\x04"
+_END_OF_ZIP, _N_END_OF_ZIP = b"PK\x05\x06", 22
 _COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
     b"BZh": bz2.decompress,
@@ -162,7 +163,8 @@ def _load(path: str, trusted: list[str]) -> Any:
     is_zip = data.startswith(_ZIP)
     if not is_zip and path.lower().endswith(".skops"):
         raise ModelFileError("the name ends in .skops, but the file is not a skops file, or is damaged.")
-    saved_with = check_trailer(data, is_expected=_has_comment(data) if is_zip else data.startswith(START_OF_PICKLE))
+    is_expected = not _ends_without_comment(data) if is_zip else data.startswith(START_OF_PICKLE)
+    saved_with = check_trailer(data, is_expected=is_expected)
     try:
         model = _read_zip(data, trusted) if is_zip else joblib.load(io.BytesIO(data))
     except (InconsistentVersionWarning, ModelFileError, MemoryError):
@@ -229,10 +231,10 @@ def _decompressed(data: bytes) -> bytes:
     return data
 
 
-def _has_comment(data: bytes) -> bool:
-    """Whether a zip archive has a comment: those of skops have none, those of `save_model` have their trailer in it."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return bool(archive.comment)
+def _ends_without_comment(archive: bytes) -> bool:
+    """Whether a zip archive ends as those of skops do; those of `save_model` have a comment, which is their trailer."""
+    end = archive[-_N_END_OF_ZIP:]
+    return end.startswith(_END_OF_ZIP) and end.endswith(bytes(2))  # the length of the comment
 
 
 def _compared(saved_with: Mapping[str, str]) -> str:

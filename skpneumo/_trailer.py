@@ -13,10 +13,7 @@ FORMAT = 1
 _NAME = b"skpneumo model file"
 _END = b"\n" + _NAME + b"\n"
 _N_DIGITS = 64
-_DAMAGED = (
-    "the file is damaged or truncated: its content differs from what save_model wrote. Copy it again from its source, "
-    "or fit the model again."
-)
+_DAMAGED = "the file is damaged or truncated. Copy it again from its source, or fit the model again."
 
 # Both ends of a pickle are marked, so that no damage to one end makes it look like a file without a trailer. These
 # opcodes push a text and discard it: every unpickler ignores them.
