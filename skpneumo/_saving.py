@@ -4,7 +4,6 @@ import gzip
 import io
 import os
 import zipfile
-from numbers import Integral
 from types import ModuleType
 from typing import Any
 
@@ -65,7 +64,7 @@ def save_model(model: Any, path: str | os.PathLike[str], *, compress: int = 0) -
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or a path, but got {type(path).__name__}.")
-    if isinstance(compress, bool) or not isinstance(compress, Integral) or not 0 <= compress <= 9:
+    if isinstance(compress, bool) or compress not in range(10):
         raise ValueError(f"compress must be an int from 0 (not compressed) to 9, but got {compress!r}.")
     if problem := problem_of(model):
         raise ValueError(f"{EXPECTED}, but got {problem}.")

@@ -1,9 +1,10 @@
 """Effects of flipped bits in model files: ``PYTHONPATH=. python -m tests.benchmarks.damage [n_flips]``.
 
-Each flip inverts one random bit of a file. The file is loaded by `load_model` in another process, since unpickling
-damaged data can end the process, and the predictions and attributes are compared with those of the undamaged file.
+Each flip inverts one random bit of a file. `load_model` reads the file in another process, since unpickling damaged
+data can end the process, and predictions and attributes are compared with those of the undamaged file.
 """
 
+import functools
 import os
 import pickle
 import resource
@@ -22,11 +23,10 @@ from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import skpneumo
-from skpneumo import PneumoniaClassifier
+from skpneumo import PneumoniaClassifier, load_model, save_model
 from skpneumo.exceptions import ModelFileError
 
-N_FLIPS, MAX_SECONDS, MAX_BYTES = 5_000, 60, 4 << 30
+MAX_SECONDS, MAX_BYTES = 60, 4 << 30  # of a flip
 MODELS = {
     "bare": PneumoniaClassifier(),
     "pipeline": make_pipeline(StandardScaler(), PneumoniaClassifier()),
@@ -35,21 +35,18 @@ MODELS = {
     "search": GridSearchCV(PneumoniaClassifier(), {"alpha": [0.1, 1.0]}, cv=2),
 }
 FORMATS = {
-    "joblib.dump": lambda model, path: joblib.dump(model, path),
-    "joblib.dump, compress=3": lambda model, path: joblib.dump(model, path, compress=3),
-    "skops.io.dump": lambda model, path: skops.io.dump(model, path),
+    "joblib.dump": joblib.dump,
+    "joblib.dump, compress=3": functools.partial(joblib.dump, compress=3),
+    "skops.io.dump": skops.io.dump,
+    "save_model": save_model,
+    "save_model, compress=3": functools.partial(save_model, compress=3),
+    "save_model, .skops": lambda model, path: save_model(model, f"{path}.skops"),
 }
-if hasattr(skpneumo, "save_model"):
-    FORMATS |= {
-        "save_model": lambda model, path: skpneumo.save_model(model, path),
-        "save_model, compress=3": lambda model, path: skpneumo.save_model(model, path, compress=3),
-        "save_model, .skops": lambda model, path: skpneumo.save_model(model, f"{path}.skops"),
-    }
 KINDS = ["refused", "same", "warned", "wrong predictions", "other attributes", "fails later", "unclear error", "crash"]
 
 
 def main():
-    n_flips = int(sys.argv[1]) if len(sys.argv) > 1 else N_FLIPS
+    n_flips = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
     X, y = data()
     print(f"{'format':<26}{'model':<12}{'bytes':>8}", *(f"{kind:>18}" for kind in KINDS), flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +88,7 @@ def flip(file, first, n_flips, writer):
     """Write the outcome of each flip to a pipe."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     original, X = file.read_bytes(), data()[0]
-    expected = results(skpneumo.load_model(file), X)
+    expected = results(load_model(file), X)
     bits = np.random.RandomState(0).randint(8 * len(original), size=n_flips)
     with tempfile.TemporaryDirectory() as folder:
         damaged = Path(folder, file.name)
@@ -111,7 +108,7 @@ def outcome(path, X, expected):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            model = skpneumo.load_model(path)
+            model = load_model(path)
         except ModelFileError:
             return "refused"
         except BaseException:
