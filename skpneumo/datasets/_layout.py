@@ -260,7 +260,9 @@ def _check_beside(layout: Layout, beside: dict[str, list[str]], excluded: Exclus
             elif reason not in NOT_IMAGES:
                 layout.skip(reason, path)
     if strays:
-        folders = dict.fromkeys(os.path.basename(path) for path in strays if os.path.isdir(path))
+        folders = dict.fromkeys(
+            name for path in strays if os.path.isdir(path) and not _LIKE_SPLIT.search(name := os.path.basename(path))
+        )
         more = {name: label for label, name in enumerate([*layout.classes, *folders])}
         raise ValueError(
             f"{_count(strays)} in '{layout.root}' {_is(strays)} in no class folder: {layout.counts(strays)}. Move "

@@ -379,6 +379,11 @@ def test_folders_named_like_splits_are_no_classes_by_default(tmp_path, folders):
     assert len(load(tmp_path, classes={name: label for label, name in enumerate(folders)})) == 4
 
 
+def test_folder_named_like_a_split_beside_classes_is_no_further_class(tmp_path):
+    with pytest.raises(ValueError, match=r"in no class folder: 'train_set' \(1\)\. .* exclude='train_set'\.$"):
+        load_chest_xrays(touch(tmp_path, *FLAT, "train_set/NORMAL/1.png"))
+
+
 def test_class_names_may_begin_like_splits(tmp_path):
     touch(tmp_path, "Valley fever/1.png", "Tested/2.png", "Untrained/3.png")
     assert load_chest_xrays(tmp_path).target_names == ["Tested", "Untrained", "Valley fever"]
