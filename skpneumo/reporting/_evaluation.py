@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import _check_pos_label_consistency, _num_samples, column_or_1d
+from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._images.groups import as_groups, check_groups, is_missing
 from skpneumo._images.inputs import images_if_any
@@ -17,7 +17,7 @@ from skpneumo._utils.messages import list_items, shortened
 from skpneumo._utils.target_names import name_classes
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
-from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
+from skpneumo.metrics._estimators import check_asked, patients_of, positive_label, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import roc_auc_interval
 from skpneumo.metrics._study import check_share, check_study
@@ -141,7 +141,7 @@ def evaluate(
     n_samples = _num_samples(X)
     if not n_samples:
         raise ValueError("X is empty: at least one image is required.")
-    pos_label = _check_pos_label_consistency(pos_label, column_or_1d(y))
+    pos_label = positive_label(clf, y, pos_label)
     check_asked(clf, pos_label)
     class_names = name_classes(clf.classes_, target_names)
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
