@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import column_or_1d
 
 from skpneumo._images.dicom_patients import patient_of
 from skpneumo._images.inputs import as_images
@@ -16,6 +17,36 @@ from skpneumo._utils.messages import list_items, shortened
 def as_groups(groups: Any, X: Any) -> Any:
     """Return `groups`, or the patients of the images in `X` if it is a regular expression."""
     return find_patients(X, groups) if isinstance(groups, str) else groups
+
+
+def check_groups(groups: Any, n: int, name: str = "groups") -> np.ndarray:
+    """Return `groups` as an array of one patient for each of `n` images.
+
+    Raises
+    ------
+    ValueError
+        If `groups` has several columns, another length, or missing values.
+    """
+    try:
+        values = column_or_1d(groups, dtype=object)  # a list with nan and strings would become strings
+    except ValueError as error:
+        raise ValueError(f"{name} must be one column with the patient of each image: {error}") from None
+    if len(values) != n:
+        raise ValueError(f"{name} must contain one patient per image, but it has {len(values)} values for {n} images.")
+    if missing := [i for i, value in enumerate(values.tolist()) if is_missing(value)]:
+        raise ValueError(
+            f"{name} must contain one patient per image, but values are missing at positions {list_items(missing)}: "
+            "pass an identifier for each patient."
+        )
+    return column_or_1d(groups)
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, nan, NaT or pandas.NA."""
+    try:
+        return value is None or bool(value != value)  # noqa: PLR0124
+    except TypeError:  # pandas.NA has no truth value
+        return True
 
 
 def find_patients(X: Any, pattern: str | None = None, salt: str | bytes | None = None) -> np.ndarray:
@@ -69,6 +100,8 @@ class _Pattern:
 
     def __init__(self, pattern: str) -> None:
         try:
+            if isinstance(pattern, bytes):
+                raise TypeError("expected str, not bytes")
             self.compiled = re.compile(pattern)
         except (re.error, TypeError) as error:
             raise ValueError(

@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,11 +79,12 @@ def load_chest_xrays(
     classes : dict of str to int, default=None
         The label of each class folder, such as ``{"COVID": 1, "Viral Pneumonia": 1, "Normal": 0}``. If None, these are
         ``NORMAL`` and ``PNEUMONIA``. If there is neither of them, each class folder is a class: their sorted names have
-        the labels 0, 1, 2 and so on.
+        the labels 0, 1, 2 and so on, unless the names look like splits, or the folders contain ``NORMAL`` or
+        ``PNEUMONIA``.
     exclude : str or list of str, default=None
-        Names of files and folders to leave out, such as "masks" or "COVID/masks", case-insensitive, with the wildcards
-        ``*`` and ``?``. An error is raised if names of other files or folders contain the word mask or segmentation,
-        since masks of lungs or lesions are no X-rays; pass an empty list to load everything.
+        Names of files and folders to leave out, such as "masks" or "COVID/masks", or absolute paths, case-insensitive,
+        with the wildcards ``*`` and ``?``. An error is raised if names of other files or folders contain the word mask
+        or segmentation, since masks of lungs or lesions are no X-rays; pass an empty list to load everything.
     pattern : str, default=None
         Regular expression that finds the patient in the absolute path, as in
         :func:`~skpneumo.model_selection.patient_ids`. If None, patients are read from the file names of the collection.
@@ -134,10 +135,11 @@ def load_chest_xrays(
         If `root` is a file.
     ValueError
         If an option is unknown; if a class folder has no image; if there are images in no class folder, in a subfolder
-        with the name of a split or another class, or masks; if `pattern` finds no patient in some paths; or if
-        ``target="etiology"`` and the etiology of some images is unknown.
+        with the name of a split or another class, or masks; if links put an image into several splits or classes; if
+        `pattern` finds no patient in some paths; or if ``target="etiology"`` and the etiology of some images is
+        unknown.
     TypeError
-        If `classes` is not a dict of names to integers.
+        If `root` is no path, `classes` is not a dict of names to integers, or `exclude` is not a list of names.
     ImportError
         If `as_frame` is True and pandas is not installed.
 
@@ -251,7 +253,7 @@ def _etiology(image: Labeled) -> str:
 
 
 def check_option(name: str, value: Any, options: Collection[Any]) -> None:
-    if value not in options:
+    if not isinstance(value, Hashable) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {plain(value)!r}.")
 
 
