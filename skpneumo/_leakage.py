@@ -1,6 +1,7 @@
 """Leakage detection: digests of training images and patients, compared with evaluation data."""
 
 import hashlib
+import multiprocessing
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from skpneumo._images.groups import as_groups
 from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import Source, name_of
-from skpneumo._utils.callers import LIBRARIES, call_by_sklearn, outermost_parallel, split_of_clone
+from skpneumo._utils.callers import LIBRARIES, call_by_sklearn, outermost_loop, splits_of_clone
 from skpneumo._utils.messages import stacklevel_of_user
 from skpneumo._utils.meta_estimators import find_all
 from skpneumo.exceptions import LeakageWarning
@@ -45,7 +46,8 @@ _SCORED = (
     "biased. Evaluate on images of other patients; skpneumo.model_selection.check_splits finds overlaps between two "
     "sets."
 )
-_warned: "weakref.WeakSet[Any]" = weakref.WeakSet()  # loops of joblib, such as that of a search
+_shown: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()  # by search or cross-validation
+_patients_of: weakref.WeakKeyDictionary[Any, np.ndarray] = weakref.WeakKeyDictionary()
 
 
 def names_of(images: Sequence[Source] | None, groups: Iterable[Any] | None, n: int) -> list[set[str]]:
@@ -134,33 +136,35 @@ def warn_of(known: np.ndarray, *, stacklevel: int = 3) -> None:
 class SplitCheckMixin:
     """Mixin for estimators that warn if scikit-learn fits and evaluates them on images of the same patients.
 
-    The check is part of `clone`, which cross-validation calls once for each split and always in the process of the
-    user: a worker could not know which warnings the others have shown.
+    The check is part of `clone`, which cross-validation calls for each split, and always in the process of the user:
+    warnings in a worker process are neither caught nor counted with those of the others.
     """
 
     def __sklearn_clone__(self) -> Any:
-        warn_of_split()
+        warn_of_splits()
         return super().__sklearn_clone__()  # type: ignore[misc]
 
 
-def warn_of_split() -> None:
-    """Warn if scikit-learn is cloning an estimator for a split with patients on both sides."""
-    split = split_of_clone()
-    if split is None or isinstance(split.cv, _BY_GROUP):
-        return
+def warn_of_splits() -> None:
+    """Warn if scikit-learn is cloning an estimator for a split with the same patients on both sides."""
     try:
-        patients = np.array(_patients(split.X, split.groups), dtype=object)
-    except ValueError:  # raised again by fit
+        splits = splits_of_clone()
+        if splits is None or isinstance(getattr(splits.cv, "base_cv", splits.cv), _BY_GROUP):  # of halving searches
+            return
+        patients = _patients_of.get(splits.loop)
+        if patients is None:
+            patients = _patients_of[splits.loop] = _numbered(_patients(splits.X, splits.groups))
+        shared = [np.intersect1d(patients[train], patients[test]) for train, test in splits.pairs]
+    except (TypeError, ValueError):  # invalid images, groups or splits, for which scikit-learn or fit raises
         return
-    train, test = (set().union(*patients[np.asarray(side)]) for side in (split.train, split.test))
-    if train & test:
+    if (np.concatenate(shared) >= 0).any():
         _warn_once(_SHARED)
 
 
 def warn_of_scorer(estimator: Any, X: Any) -> None:
     """Warn if a scorer of scikit-learn calls, and images of `X` or their patients were used to train the model.
 
-    Splits are excluded, since `warn_of_split` has checked them.
+    Splits are excluded, since `warn_of_splits` has checked them.
     """
     if call_by_sklearn() == "scorer":
         known = seen_by(estimator, X)
@@ -169,14 +173,14 @@ def warn_of_scorer(estimator: Any, X: Any) -> None:
 
 
 def _warn_once(message: str) -> None:
-    """Issue a `LeakageWarning` at the line of the user, once in each loop of joblib.
+    """Issue a `LeakageWarning` at the line of the user, once in a search or cross-validation, and in a worker process.
 
-    scikit-learn resets the filters of warnings for each fit, so that Python would show them all.
+    scikit-learn resets the filters of warnings in each fit, so that Python would show all of them.
     """
-    loop = outermost_parallel()
-    if loop is None or loop not in _warned:
-        if loop is not None:
-            _warned.add(loop)
+    caller = multiprocessing.parent_process() or outermost_loop()
+    shown = set() if caller is None else _shown.setdefault(caller, set())
+    if message not in shown:
+        shown.add(message)
         warnings.warn(message, LeakageWarning, stacklevel=stacklevel_of_user(LIBRARIES))
 
 
@@ -185,6 +189,12 @@ def _patients(X: Any, groups: Any) -> list[set[str]]:
     groups = as_groups(groups, X)
     n = _num_samples(X)
     return names_of(images_if_any(X), None, n) if groups is None else names_of(None, column_or_1d(groups), n)
+
+
+def _numbered(patients: Iterable[set[str]]) -> np.ndarray:
+    """Return a number for each patient, and -1 where there is none."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(min(names), len(numbers)) if names else -1 for names in patients])
 
 
 def models_within(estimator: Any) -> list[Any]:
