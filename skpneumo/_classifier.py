@@ -233,7 +233,8 @@ class PneumoniaClassifier(
         Nonconformity scores of held-out images by class, in ascending order, in a copy from `conformalize`. Empty
         otherwise.
     seen_ : dict of str to ndarray
-        Short digests of the training images and salted digests of their patients, used by `score` to detect leakage.
+        Short digests of the training images and salted digests of their patients, used by `score` and by scorers of
+        scikit-learn to detect leakage.
     threshold_ : float or None
         Probability of ``classes_[1]`` above which `predict` returns it: with the default parameters, near the
         prevalence in the training data; 0.5 without class weights, sampler and `adapt`. None for more than two classes.
@@ -254,6 +255,9 @@ class PneumoniaClassifier(
     -----
     `X` can also be a matrix of features, from `VGG19Features` or elsewhere. A model fitted on features of
     `VGG19Features` with the same parameters predicts on images, and vice versa.
+
+    Cross-validation, searches, calibration, threshold tuning and stacking of scikit-learn cause a
+    :class:`~skpneumo.exceptions.LeakageWarning` if a split has the same patients on both sides.
 
     With scikit-learn 1.9 or later, `fit` supports callbacks: ``set_callbacks(ProgressBar())``.
 
@@ -488,6 +492,8 @@ class PneumoniaClassifier(
             If at least 20 images differ as a whole from the training images, of which at least 30 patients of each
             class are required. An adapted copy does not warn, even at a third site. No warning does not mean that there
             is no domain shift.
+        LeakageWarning
+            If a scorer of scikit-learn calls this method and images or patients were used in `fit`.
         """
         check_is_fitted(self)
         features, n_views = self._rows(X, self.n_views_predict)

@@ -91,14 +91,16 @@ def call_by_sklearn() -> Literal["split", "scorer"] | None:
         module = _module(frame)
         if module.startswith("sklearn."):
             if frame.f_code.co_name in _FIT_OF_SPLIT:
-                values = frame.f_locals
-                is_prefit = values.get("train_idx", values) is None
-                is_prefit = is_prefit or any(isinstance(value, FrozenEstimator) for value in values.values())
-                return "scorer" if is_prefit else "split"
+                return "scorer" if _is_prefit(frame.f_locals) else "split"
             if module.startswith("sklearn.callback."):  # scores of the training set, by epoch
                 return "split"
             is_scored = is_scored or module.startswith("sklearn.metrics.")
     return "scorer" if is_scored else None
+
+
+def _is_prefit(values: Mapping[str, Any]) -> bool:
+    """Return whether a function of a split, with these variables, evaluates an estimator that it does not fit."""
+    return values.get("train_idx", 0) is None or any(isinstance(each, FrozenEstimator) for each in values.values())
 
 
 def outermost_loop() -> Any:
