@@ -155,7 +155,7 @@ def warn_of_splits() -> None:
         if patients is None:
             patients = _patients_of[splits.loop] = _numbered(_patients(splits.X, splits.groups))
         shared = [np.intersect1d(patients[train], patients[test]) for train, test in splits.pairs]
-    except (TypeError, ValueError):  # invalid images, groups or splits, for which scikit-learn or fit raises
+    except Exception:  # invalid images, groups or splits, for which fit raises, or another version of scikit-learn
         return
     if (np.concatenate(shared) >= 0).any():
         _warn_once(_SHARED)

@@ -113,7 +113,7 @@ def _groups(routed_params: Any, *methods: str) -> Any:
     """Return the groups that are passed to the first of these methods that gets any, also to that of a step."""
     receivers = routed_params.values() if isinstance(routed_params, Mapping) else ()
     for method, receiver in product(methods, receivers):
-        for name, value in receiver.get(method, {}).items():
+        for name, value in (receiver.get(method) or {}).items():
             if value is not None and name.rpartition("__")[2] == "groups":
                 return value
     return None
