@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
 
@@ -42,16 +42,23 @@ def extract(
         If images cannot be read. It lists all of them. After an error in reading a file, no more images pass the
         network; after an error in decoding an image, the features of the other images are still computed and stored.
     """
-    extraction = _Extraction(images, spec, store)
-    extraction.look_up()
-    if n_left := len(extraction.matrix.features) - extraction.matrix.n_placed:
-        with progress(n_left, "features", "image" if len(spec.views) == 1 else "view") as task:
-            extraction.matrix.on_place = task.update
-            if is_cluster(n_jobs):
-                extraction.compute_on_cluster(device, n_jobs)
-            else:
-                extraction.compute(_decoding_threads(n_jobs) if n_left > 1 else 0)
-    return extraction.result(), extraction.items()
+    with nullcontext() if store is None else store.extraction():
+        extraction = _Extraction(images, spec, store)
+        extraction.look_up()
+        if n_left := len(extraction.matrix.features) - extraction.matrix.n_placed:
+            with progress(n_left, "features", "image" if len(spec.views) == 1 else "view") as task:
+                extraction.matrix.on_place = task.update
+                try:
+                    if is_cluster(n_jobs):
+                        extraction.compute_on_cluster(device, n_jobs)
+                    else:
+                        extraction.compute(_decoding_threads(n_jobs) if n_left > 1 else 0)
+                finally:  # also after an interruption
+                    extraction.remember_digests()
+        features, items = extraction.result(), extraction.items()
+    if store is not None:
+        store.evict()
+    return features, items
 
 
 def contents(images: Images, store: FeatureStore | None, *, keep: bool = False) -> dict[int, bytes]:
@@ -78,6 +85,10 @@ class _Extraction:
         self.matrix = _Matrix(len(images) * len(spec.views), backbone.n_features, backbone.dtype)
         self.unreadable: Reasons = {}
         self._items: dict[int, bytes] = {}
+
+    def remember_digests(self) -> None:
+        """Store the digests of the files that were read."""
+        self.stored.remember(self.files.digests)
 
     def items(self) -> list[bytes]:
         """Return the item of each row of the complete matrix."""
@@ -125,7 +136,6 @@ class _Extraction:
         """Return the matrix, or raise one error that lists all unreadable images."""
         n_views = len(self.spec.views)
         unreadable = {i // n_views: why for item, why in self.unreadable.items() for i in self.matrix.rows_of(item)}
-        self.stored.remember(self.files.digests)
         self.stored.forget([state for i in unreadable if (state := self.files.stamps[i])])  # may be wrong
         self.files.drop(self.files.source_of)
         images, failures = self.files.images, self.files.failures | unreadable

@@ -17,7 +17,8 @@ from sklearn.model_selection import GridSearchCV
 from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _keras
 from skpneumo._encoder import extract
-from skpneumo._feature_store.store import FeatureStore, _Table
+from skpneumo._feature_store import table
+from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import sources
 from skpneumo._vgg19 import backbone
 from skpneumo.exceptions import ImageReadError
@@ -179,10 +180,11 @@ def test_change_that_keeps_size_and_modification_time_is_detected(tmp_path, path
 
 
 def test_features_are_read_from_disk_once_per_process(tmp_path, paths, features, monkeypatch, settled):
+    monkeypatch.setattr(table, "REFRESH", float("inf"))  # the memory does not expire during this test
     features.set_params(memory=tmp_path).fit_transform(paths)
     rows = features.transform(paths)
-    fetched, fetch = [], _Table._fetch
-    monkeypatch.setattr(_Table, "_fetch", lambda self, keys, n: (fetched.extend(keys), fetch(self, keys, n))[1])
+    fetched, fetch = [], table.Table._fetch
+    monkeypatch.setattr(table.Table, "_fetch", lambda self, keys, *n: (fetched.extend(keys), fetch(self, keys, *n))[1])
     np.testing.assert_array_equal(clone(features).fit(paths).transform(paths[:30]), rows[:30])
     assert not [key for key in fetched if len(key) == 40]
 

@@ -51,7 +51,7 @@ def test_leases_of_an_ended_process_expire_at_once(tmp_path):
 
 def test_leases_of_another_machine_expire_without_heartbeat(tmp_path, monkeypatch):
     far, near = Leases(tmp_path), Leases(tmp_path)
-    far.owner = "another-machine 1 0"
+    far.owner = "another-machine 1 - 0"
     far.take([b"a"])
     assert near.take([b"a"]) == []
     monkeypatch.setattr(leases, "_TIMEOUT", 0.0)
