@@ -42,23 +42,22 @@ def extract(
         If images cannot be read. It lists all of them. After an error in reading a file, no more images pass the
         network; after an error in decoding an image, the features of the other images are still computed and stored.
     """
-    with nullcontext() if store is None else store.extraction():
-        extraction = _Extraction(images, spec, store)
-        extraction.look_up()
-        if n_left := len(extraction.matrix.features) - extraction.matrix.n_placed:
-            with progress(n_left, "features", "image" if len(spec.views) == 1 else "view") as task:
-                extraction.matrix.on_place = task.update
-                try:
-                    if is_cluster(n_jobs):
-                        extraction.compute_on_cluster(device, n_jobs)
-                    else:
-                        extraction.compute(_decoding_threads(n_jobs) if n_left > 1 else 0)
-                finally:  # also after an interruption
-                    extraction.remember_digests()
-        features, items = extraction.result(), extraction.items()
-    if store is not None:
-        store.evict()
-    return features, items
+    extraction = _Extraction(images, spec, store)
+    extraction.look_up()
+    if n_left := len(extraction.matrix.features) - extraction.matrix.n_placed:
+        unit = "image" if len(spec.views) == 1 else "view"
+        with progress(n_left, "features", unit) as task, nullcontext() if store is None else store.extraction():
+            extraction.matrix.on_place = task.update
+            try:
+                if is_cluster(n_jobs):
+                    extraction.compute_on_cluster(device, n_jobs)
+                else:
+                    extraction.compute(_decoding_threads(n_jobs) if n_left > 1 else 0)
+            finally:  # also after an interruption
+                extraction.remember_digests()
+        if store is not None:
+            store.evict()
+    return extraction.result(), extraction.items()
 
 
 def contents(images: Images, store: FeatureStore | None, *, keep: bool = False) -> dict[int, bytes]:

@@ -16,12 +16,12 @@ from skpneumo._utils.executor import chunks
 
 LIMIT_VARIABLE = "SKPNEUMO_CACHE_SIZE"
 DEFAULT = "50 GB"
+LOCK_FILE = "running.sqlite"  # always empty
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.IGNORECASE | re.ASCII)
 _REMAINING = 0.9  # of the limit, so that not each call deletes rows
 _ROWS_PER_STEP = 500
-_LOCK_FILE = "running.sqlite"  # always empty
 
 
 def max_bytes() -> int | None:
@@ -58,7 +58,7 @@ def evict(folder: Path, tables: Iterable[Table], limit: int) -> bool:
     OSError, sqlite3.Error
         If the files cannot be used, or an extraction is running.
     """
-    lock = Database(folder / _LOCK_FILE, "", is_durable=False)
+    lock = Database(folder / LOCK_FILE, "", is_durable=True)
     lock.run(_exclusive, waits=False)
     for broken in folder.glob("*.broken"):
         broken.unlink()
@@ -90,7 +90,7 @@ def evict(folder: Path, tables: Iterable[Table], limit: int) -> bool:
 @contextmanager
 def extraction(folder: Path) -> Iterator[None]:
     """Keep all rows of a folder while an extraction runs: a shared lock, which also ends with the process."""
-    with Database(folder / _LOCK_FILE, "", is_durable=False).shared_lock():
+    with Database(folder / LOCK_FILE, "", is_durable=True).shared_lock():
         yield
 
 

@@ -65,15 +65,15 @@ class Database:
                     raise
         raise AssertionError("unreachable")
 
-    def delete(self) -> None:
-        """Delete the file after the transactions of other processes have ended.
+    def delete(self, *, waits: bool = True) -> None:
+        """Delete the file when no other process uses it.
 
         Raises
         ------
         OSError, sqlite3.Error
             If the file cannot be deleted.
         """
-        with closing(sqlite3.connect(self.file, timeout=_LOCK_TIMEOUT)) as db:
+        with closing(sqlite3.connect(self.file, timeout=_LOCK_TIMEOUT if waits else 0.0)) as db:
             try:
                 db.execute("BEGIN EXCLUSIVE")
             except sqlite3.DatabaseError as error:
