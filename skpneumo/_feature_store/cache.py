@@ -110,7 +110,7 @@ def _delete(file: Path) -> None:
         return
     is_lock = file.name == LOCK_FILE
     try:
-        Database(file, "", is_durable=False).delete(waits=not is_lock)
+        Database(file).delete(waits=not is_lock)
     except sqlite3.OperationalError:
         if not is_lock:  # the lock of a running extraction stays
             raise

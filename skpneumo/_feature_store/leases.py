@@ -15,6 +15,8 @@ from skpneumo._feature_store.sqlite import Database
 
 _FILE = "leases.sqlite"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS leases (key BLOB PRIMARY KEY, owner TEXT NOT NULL, beat INTEGER NOT NULL);"
+# Leases can be released on a full disk. A killed process or a power failure may damage the file, which is replaced.
+_PRAGMAS = ("synchronous = OFF", "journal_mode = MEMORY")
 _TIMEOUT = 60.0  # seconds without a heartbeat after which a lease expires
 _OWNER = re.compile(r"(\S+) (\d{1,9}) (\d*|-) \S+", re.ASCII)  # host, process, its start, extraction
 
@@ -44,7 +46,7 @@ class Leases:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.file = Path(folder) / _FILE
-        self._database = Database(self.file, _SCHEMA, is_durable=False)  # no lease is valid after a power failure
+        self._database = Database(self.file, _SCHEMA, _PRAGMAS)
         self.owner = f"{socket.gethostname()} {os.getpid()} {_start_time(os.getpid())} {uuid.uuid4().hex}"
         self._beat = 0
         self._last_beats: dict[str, tuple[int, float]] = {}  # beat of other owners, and when first seen

@@ -58,7 +58,7 @@ def evict(folder: Path, tables: Iterable[Table], limit: int) -> bool:
     OSError, sqlite3.Error
         If the files cannot be used, or an extraction is running.
     """
-    lock = Database(folder / LOCK_FILE, "", is_durable=True)
+    lock = Database(folder / LOCK_FILE)
     lock.run(_exclusive, waits=False)
     for broken in folder.glob("*.broken"):
         broken.unlink()
@@ -90,7 +90,7 @@ def evict(folder: Path, tables: Iterable[Table], limit: int) -> bool:
 @contextmanager
 def extraction(folder: Path) -> Iterator[None]:
     """Keep all rows of a folder while an extraction runs: a shared lock, which also ends with the process."""
-    with Database(folder / LOCK_FILE, "", is_durable=True).shared_lock():
+    with Database(folder / LOCK_FILE).shared_lock():
         yield
 
 

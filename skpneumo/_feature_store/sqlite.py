@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -29,14 +29,14 @@ class Database:
     ----------
     file : path
         Created if it does not exist. The file and its folder are accessible to their owner only.
-    schema : str
+    schema : str, default=""
         Statements that create the tables that do not exist.
-    is_durable : bool
-        Whether committed data must survive a power failure.
+    pragmas : sequence of str, default=()
+        Settings of each connection.
     """
 
-    def __init__(self, file: Path, schema: str, *, is_durable: bool) -> None:
-        self.file, self.schema, self.is_durable = file, schema, is_durable
+    def __init__(self, file: Path, schema: str = "", pragmas: Sequence[str] = ()) -> None:
+        self.file, self.schema, self.pragmas = file, schema, pragmas
         self._has_waited = False
 
     def run(self, work: Callable[[sqlite3.Connection], R], *, waits: bool = True) -> R:
@@ -58,7 +58,7 @@ class Database:
             inode = None
             try:
                 inode = self._make_file()
-                with self._waiting() if waits else nullcontext(0.0) as timeout:
+                with self._waiting() if waits else nullcontext(0.0) as timeout, _decoded():
                     return self._transaction(work, timeout)
             except (FileNotFoundError, sqlite3.DatabaseError) as error:
                 if is_last or not self._is_replaced(inode, error):
@@ -113,9 +113,8 @@ class Database:
     def _transaction(self, work: Callable[[sqlite3.Connection], R], timeout: float) -> R:
         # Open connections must not be shared between threads or inherited by a fork.
         with closing(sqlite3.connect(self.file, timeout=timeout)) as db, db:
-            db.execute(f"PRAGMA synchronous = {'NORMAL' if self.is_durable else 'OFF'}")
-            if not self.is_durable:  # a journal that keeps its place on the disk is also writable on a full disk
-                db.execute("PRAGMA journal_mode = PERSIST")
+            for pragma in self.pragmas:
+                db.execute(f"PRAGMA {pragma}")
             try:
                 return work(db)
             except sqlite3.OperationalError as error:
@@ -163,3 +162,12 @@ class Database:
     def _remove_journal(self) -> None:
         with suppress(FileNotFoundError):
             os.remove(f"{self.file}-journal")
+
+
+@contextmanager
+def _decoded() -> Iterator[None]:
+    """Raise the right error for a damaged file if the message of SQLite contains damaged text."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError("database disk image is malformed") from error

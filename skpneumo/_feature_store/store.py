@@ -68,7 +68,7 @@ class FeatureStore:
         self.folder = Path(absolute_path(folder, "memory")) / FOLDER
         self.file = self.folder / f"{name}.sqlite"
         self._rows = Table(self.file)
-        self._digests = Table(self.folder / _DIGESTS_FILE, is_durable=False, records_uses=False)
+        self._digests = Table(self.folder / _DIGESTS_FILE, is_durable=False)
         self._may_warn = threading.Lock()  # acquired by the first warning
 
     def get(

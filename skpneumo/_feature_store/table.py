@@ -33,14 +33,12 @@ class Table:
     file : path
         The file.
     is_durable : bool, default=True
-        Whether committed rows must survive a power failure.
-    records_uses : bool, default=True
-        Whether to record when a row was last used.
+        Whether committed rows must survive a power failure, and the time of their last use is recorded.
     """
 
-    def __init__(self, file: Path, *, is_durable: bool = True, records_uses: bool = True) -> None:
-        self.file, self.records_uses = file, records_uses
-        self.database = Database(file, _SCHEMA, is_durable=is_durable)
+    def __init__(self, file: Path, *, is_durable: bool = True) -> None:
+        self.file, self.records_uses = file, is_durable
+        self.database = Database(file, _SCHEMA, [f"synchronous = {'NORMAL' if is_durable else 'OFF'}"])
 
     def read(self, keys: Iterable[bytes], n_bytes: int, *, hold: bool) -> Iterator[tuple[bytes, bytes]]:
         """Yield intact values of `n_bytes`: first those cached in memory, then those of the file in batches."""
