@@ -2,10 +2,10 @@
 
 import os
 import sqlite3
-import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class FeatureStore:
         self.file = self.folder / f"{name}.sqlite"
         self._rows = Table(self.file)
         self._digests = Table(self.folder / _DIGESTS_FILE, is_durable=False)
-        self._may_warn = threading.Lock()  # acquired by the first warning
+        self._n_failures = count()
 
     def get(
         self, keys: Iterable[bytes], n_features: int, *, dtype: str = "<f4", hold: bool = False
@@ -133,7 +133,7 @@ class FeatureStore:
             )
 
     def _warn(self, error: Exception) -> None:
-        if self._may_warn.acquire(blocking=False):
+        if next(self._n_failures) == 0:
             warnings.warn(
                 f"The feature store in {self.folder} cannot be used: {error}. Features are computed, but not stored. "
                 f"Pass another folder as memory, set {ENVIRONMENT_VARIABLE}, or pass memory=None.",
