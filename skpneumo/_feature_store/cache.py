@@ -18,7 +18,7 @@ from skpneumo._feature_store.store import TABLES, FeatureStore, open_store
 from skpneumo._feature_store.table import Table, forget_cached
 
 _MEMORY = {"memory": [str, os.PathLike, HasMethods("cache")]}
-_FILES = re.compile(r"(features|maps|digests|leases|running)(\.sqlite|\.sqlite-journal|\.broken)")
+_FILES = re.compile(r"(features|maps|digests|leases|running)(\.sqlite(-journal|-wal|-shm)?|\.broken)")
 
 
 @validate_params(_MEMORY, prefer_skip_nested_validation=True)

@@ -160,8 +160,9 @@ class Database:
         return not any(part in str(error) for part in _ENVIRONMENT)
 
     def _remove_journal(self) -> None:
-        with suppress(FileNotFoundError):
-            os.remove(f"{self.file}-journal")
+        for suffix in ("-journal", "-wal", "-shm"):  # a damaged header can switch to the journal "WAL"
+            with suppress(FileNotFoundError):
+                os.remove(f"{self.file}{suffix}")
 
 
 @contextmanager
