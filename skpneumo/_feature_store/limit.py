@@ -64,6 +64,8 @@ def evict(folder: Path, tables: Iterable[Table], limit: int) -> bool:
         broken.unlink()
     existing = [table for table in tables if table.file.exists()]
     if sum(table.n_bytes() for table in existing) <= limit:
+        for table in existing:  # whose deletion was stopped before
+            table.shrink()
         return False
     ages = sorted(
         (used, number, n_rows, bytes_per_row)

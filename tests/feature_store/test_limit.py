@@ -183,6 +183,9 @@ def test_deletion_stops_if_an_extraction_starts(large, monkeypatch):
     large.evict()
     assert sum(kept(large).values()) == 190
     running[0].__exit__(None, None, None)
+    monkeypatch.undo()
+    large.evict()
+    assert large.file.stat().st_size <= large.max_bytes
 
 
 def test_store_warns_if_rows_of_the_last_hour_are_deleted(tmp_path):
