@@ -17,14 +17,13 @@ A research tool, not a medical device.
 import tempfile
 from pathlib import Path
 
-import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, confusion_matrix, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_validate
 
-from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo import PneumoniaClassifier, VGG19Features, load_model, save_model
 from skpneumo.datasets import make_chest_xrays
 from skpneumo.exceptions import WeightsError
 from skpneumo.model_selection import PatientGroupKFold, patient_ids, patient_train_test_split
@@ -86,8 +85,8 @@ print(f"specificity {tn / (tn + fp):.3f}")
 # new images are computed.
 
 model = Path(folder.name) / "pneumonia.joblib"
-joblib.dump(search.best_estimator_, model)
-loaded = joblib.load(model)
+save_model(search.best_estimator_, model)
+loaded = load_model(model)
 assert np.array_equal(loaded.predict_proba(X_test), search.predict_proba(X_test))
 print(f"the loaded model gives the same predictions; file size {model.stat().st_size / 1000:.0f} kB")
 

@@ -40,12 +40,13 @@ from skpneumo._heads.resampling import SAMPLERS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Images
-from skpneumo._leakage import row_digests, warn_of_seen
+from skpneumo._leakage import SplitCheckMixin, row_digests, warn_of_scorer, warn_of_seen
 from skpneumo._model_state import check_preprocessing, from_saved_state, to_saved_state, versions
 from skpneumo._training.checks import FLOATS, check_examples, check_features, check_parameters, codes_of_every_class
 from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
+from skpneumo._utils.callers import call_by_sklearn
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.messages import list_values, stacklevel_of_user
 from skpneumo._utils.progress import progress_bar
@@ -54,7 +55,9 @@ from skpneumo._utils.validation import BOOLEAN, COUNT, RANDOM_STATE, Finite, cho
 from skpneumo.exceptions import DomainShiftWarning
 
 
-class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+class PneumoniaClassifier(
+    SplitCheckMixin, DocumentationLinkMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+):
     """Chest X-ray classifier using transfer learning from VGG19.
 
     Images pass through the first `n_layers` convolution layers of VGG19, which are frozen. The feature maps are
@@ -232,7 +235,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         Nonconformity scores of held-out images by class, in ascending order, in a copy from `conformalize`. Empty
         otherwise.
     seen_ : dict of str to ndarray
-        Short digests of the training images and salted digests of their patients, used by `score` to detect leakage.
+        Short digests of the training images and salted digests of their patients, used by `score` and by scorers of
+        scikit-learn to detect leakage.
     threshold_ : float or None
         Probability of ``classes_[1]`` above which `predict` returns it: with the default parameters, near the
         prevalence in the training data; 0.5 without class weights, sampler and `adapt`. None for more than two classes.
@@ -253,6 +257,9 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
     -----
     `X` can also be a matrix of features, from `VGG19Features` or elsewhere. A model fitted on features of
     `VGG19Features` with the same parameters predicts on images, and vice versa.
+
+    Cross-validation, searches, calibration, threshold tuning and stacking of scikit-learn cause a
+    :class:`~skpneumo.exceptions.LeakageWarning` if a split has the same patients on both sides.
 
     With scikit-learn 1.9 or later, `fit` supports callbacks: ``set_callbacks(ProgressBar())``.
 
@@ -489,10 +496,13 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
             If at least 20 images differ as a whole from the training images, of which at least 30 patients of each
             class are required. An adapted copy does not warn, even at a third site. No warning does not mean that there
             is no domain shift.
+        LeakageWarning
+            If a scorer of scikit-learn calls this method and images or patients were used in `fit`.
         """
         check_is_fitted(self)
         features, n_views = self._rows(X, self.n_views_predict)
         self._warn_of_domain_shift(features[::n_views])
+        warn_of_scorer(self, X)
         return self._logits(features, n_views)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -647,7 +657,8 @@ class PneumoniaClassifier(DocumentationLinkMixin, CallbackSupportMixin, Classifi
         images = as_images(X)
         X = X if images is None else images
         accuracy = super().score(X, y, sample_weight)
-        warn_of_seen(self, X)
+        if not call_by_sklearn():  # otherwise checked before, by `clone` or `predict`
+            warn_of_seen(self, X)
         return float(accuracy)
 
     def adapt(self, X: Any, y: Any = None, *, prevalence: Any = None) -> "PneumoniaClassifier":

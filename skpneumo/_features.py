@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS, Encoder
 from skpneumo._images.inputs import as_images, check_column
 from skpneumo._images.sources import Images
+from skpneumo._leakage import SplitCheckMixin
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar
@@ -18,7 +19,7 @@ from skpneumo._utils.rollback import unchanged_on_error
 from skpneumo._vgg19.layers import grid_side, n_channels
 
 
-class VGG19Features(DocumentationLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
+class VGG19Features(SplitCheckMixin, DocumentationLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Extract features of chest X-rays with the first layers of VGG19.
 
     Images are converted to gray and made square, and pass through the first `n_layers` convolution layers, which are

@@ -1,17 +1,28 @@
 """Leakage detection: digests of training images and patients, compared with evaluation data."""
 
 import hashlib
+import multiprocessing
 import warnings
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    LeaveOneGroupOut,
+    LeavePGroupsOut,
+    StratifiedGroupKFold,
+)
 from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._images.groups import as_groups
 from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import Source, name_of
+from skpneumo._utils.callers import LIBRARIES, call_by_sklearn, outermost_loop, splits_of_clone
+from skpneumo._utils.messages import stacklevel_of_user
 from skpneumo._utils.meta_estimators import find_all
 from skpneumo.exceptions import LeakageWarning
 
@@ -21,6 +32,22 @@ _BYTES = 8  # collision probability is 5e-12 for 10,000 training images and 10,0
 _SALT_BYTES = hashlib.blake2b.SALT_SIZE
 _N_SHOWN = 5
 _MAX_COLUMNS = 64
+
+_BY_GROUP = (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, LeavePGroupsOut, StratifiedGroupKFold)
+
+# The texts are constant, so that Python shows them once for each line of the user.
+_SHARED = (
+    "Images of the same patient are in both the training set and the test set of a split: the model can recognize the "
+    "patient instead of the disease, and scores, thresholds and calibration are optimistically biased. Split by "
+    "patient with cv=PatientGroupKFold() from skpneumo.model_selection, or with another splitter and groups."
+)
+_SCORED = (
+    "The model is evaluated on images, or on other images of patients, of its training set: scores are optimistically "
+    "biased. Evaluate on images of other patients; skpneumo.model_selection.check_splits finds overlaps between two "
+    "sets."
+)
+_shown: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()  # by search or cross-validation
+_patients_of: weakref.WeakKeyDictionary[Any, np.ndarray] = weakref.WeakKeyDictionary()
 
 
 def names_of(images: Sequence[Source] | None, groups: Iterable[Any] | None, n: int) -> list[set[str]]:
@@ -71,10 +98,7 @@ def seen_by(estimator: Any, X: Any, groups: Any = None) -> np.ndarray | None:
     models = list(models_within(estimator))
     if not models:
         return None
-    contents = models[0]._contents(X)
-    n = _num_samples(X)
-    groups = as_groups(groups, X)
-    names = names_of(images_if_any(X), None, n) if groups is None else names_of(None, column_or_1d(groups), n)
+    contents, names = models[0]._contents(X), _patients(X, groups)
     return np.any([find_seen(model.seen_, contents, names) for model in models], axis=0)
 
 
@@ -107,6 +131,70 @@ def warn_of(known: np.ndarray, *, stacklevel: int = 3) -> None:
             LeakageWarning,
             stacklevel=stacklevel,
         )
+
+
+class SplitCheckMixin:
+    """Mixin for estimators that warn if scikit-learn fits and evaluates them on images of the same patients.
+
+    The check is part of `clone`, which cross-validation calls for each split, and always in the process of the user:
+    warnings in a worker process are neither caught nor counted with those of the others.
+    """
+
+    def __sklearn_clone__(self) -> Any:
+        warn_of_splits()
+        return super().__sklearn_clone__()  # type: ignore[misc]
+
+
+def warn_of_splits() -> None:
+    """Warn if scikit-learn is cloning an estimator for a split with the same patients on both sides."""
+    try:
+        splits = splits_of_clone()
+        if splits is None or isinstance(getattr(splits.cv, "base_cv", splits.cv), _BY_GROUP):  # of halving searches
+            return
+        patients = _patients_of.get(splits.loop)
+        if patients is None:
+            patients = _patients_of[splits.loop] = _numbered(_patients(splits.X, splits.groups))
+        shared = [np.intersect1d(patients[train], patients[test]) for train, test in splits.pairs]
+    except Exception:  # invalid images, groups or splits, for which fit raises, or another version of scikit-learn
+        return
+    if (np.concatenate(shared) >= 0).any():
+        _warn_once(_SHARED)
+
+
+def warn_of_scorer(estimator: Any, X: Any) -> None:
+    """Warn if a scorer of scikit-learn calls, and images of `X` or their patients were used to train the model.
+
+    Splits are excluded, since `warn_of_splits` has checked them.
+    """
+    if call_by_sklearn() == "scorer":
+        known = seen_by(estimator, X)
+        if known is not None and known.any():
+            _warn_once(_SCORED)
+
+
+def _warn_once(message: str) -> None:
+    """Issue a `LeakageWarning` at the line of the user, once in a search or cross-validation, and in a worker process.
+
+    scikit-learn resets the filters of warnings in each fit, so that Python would show all of them.
+    """
+    caller = multiprocessing.parent_process() or outermost_loop()
+    shown = set() if caller is None else _shown.setdefault(caller, set())
+    if message not in shown:
+        shown.add(message)
+        warnings.warn(message, LeakageWarning, stacklevel=stacklevel_of_user(LIBRARIES))
+
+
+def _patients(X: Any, groups: Any) -> list[set[str]]:
+    """Return the patients of each image, from `groups`, which may be a pattern, or, if None, from the file names."""
+    groups = as_groups(groups, X)
+    n = _num_samples(X)
+    return names_of(images_if_any(X), None, n) if groups is None else names_of(None, column_or_1d(groups), n)
+
+
+def _numbered(patients: Iterable[set[str]]) -> np.ndarray:
+    """Return a number for each patient, and -1 where there is none."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(min(names), len(numbers)) if names else -1 for names in patients])
 
 
 def models_within(estimator: Any) -> list[Any]:

@@ -173,6 +173,8 @@ class UntrainedLayersWarning(UserWarning):
 class LeakageWarning(UserWarning):
     """Warning used when a model is evaluated on images or patients of its training set.
 
+    It is also used when a split of scikit-learn, such as that of a search, has the same patients on both sides.
+
     Examples
     --------
     >>> from skpneumo.exceptions import LeakageWarning

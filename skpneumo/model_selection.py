@@ -13,7 +13,7 @@ from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._images.dicom_patients import patient_of, reproducible
 from skpneumo._images.duplicates import exact_pairs, near_pairs, read_fingerprint
-from skpneumo._images.groups import as_groups, find_patients
+from skpneumo._images.groups import as_groups, check_groups, find_patients
 from skpneumo._images.inputs import as_paths
 from skpneumo._images.sources import absolute_sources, label_of
 from skpneumo._utils.validation import BOOLEAN, N_JOBS, RANDOM_STATE, Finite, validated
@@ -131,8 +131,9 @@ class PatientGroupKFold(StratifiedGroupKFold):
         test : ndarray
             The testing set indices for that split.
         """
-        groups = reproducible(find_patients(X, self.pattern)) if groups is None else as_groups(groups, X)
-        return super().split(X, y, groups)
+        if groups is None:
+            return super().split(X, y, reproducible(find_patients(X, self.pattern)))
+        return super().split(X, y, check_groups(as_groups(groups, X), _num_samples(X)))
 
 
 @validated(test_size=[Finite(Real, 0, 1, closed="neither")], random_state=RANDOM_STATE)
@@ -169,9 +170,9 @@ def patient_train_test_split(
     >>> len(X_train), sorted(y_test)
     (12, [0, 0, 1, 1])
     """
-    groups = reproducible(find_patients(X)) if groups is None else column_or_1d(as_groups(groups, X))
     labels = column_or_1d(y)
-    check_consistent_length(X, labels, groups)
+    check_consistent_length(X, labels)
+    groups = reproducible(find_patients(X)) if groups is None else check_groups(as_groups(groups, X), len(labels))
     patients, patient_of = np.unique(groups, return_inverse=True)
     classes, codes = np.unique(labels, return_inverse=True)
     counts = np.zeros((len(patients), len(classes)), int)
@@ -239,8 +240,7 @@ def check_splits(
         Paths of images (str or pathlib.Path) as a list, tuple, Series, ndarray or one-column DataFrame.
     train_groups, test_groups : array-like of shape (n_samples,) or str, default=None
         Patient of each image, or a pattern that finds it in the path; pass both or neither. If None, patients are read
-        from file names or DICOM headers, see :func:`patient_ids`. Images whose patient is unknown, None or NaN share no
-        patient.
+        from file names or DICOM headers, see :func:`patient_ids`; images without a patient there share none.
     near : bool, default=True
         Whether to decode and compare images. If False, only compare files byte by byte, which is faster.
     n_jobs : int, default=None
@@ -258,7 +258,8 @@ def check_splits(
     ImageReadError
         If images cannot be read. The error lists all of them, from both sets.
     ValueError
-        If `train` or `test` contains no paths, or only one of `train_groups` and `test_groups` is given.
+        If `train` or `test` contains no paths, only one of `train_groups` and `test_groups` is given, or groups are
+        missing.
 
     Examples
     --------
@@ -275,10 +276,7 @@ def check_splits(
     sets = {"train": _paths_of("train", train), "test": _paths_of("test", test)}
     if (train_groups is None) != (test_groups is None):
         raise ValueError("Only one of train_groups and test_groups is given: pass both or neither.")
-    patients = (
-        _patients(sets["train"], train_groups, "train_groups"),
-        _patients(sets["test"], test_groups, "test_groups"),
-    )
+    patients = _patients("train", sets, train_groups), _patients("test", sets, test_groups)
     overlaps = []
     for kind, i, j, similarity in [*_duplicates(sets, near, n_jobs), *_shared(*patients)]:
         patient = patients[0][i] if patients[0][i] == patients[1][j] else None
@@ -296,13 +294,12 @@ def _paths_of(name: str, images: Any) -> list[str]:
     return paths
 
 
-def _patients(paths: list[str], groups: Any, name: str) -> list[Any]:
-    """Return the patient of each image, or None if unknown."""
+def _patients(name: str, sets: dict[str, list[str]], groups: Any) -> list[Any]:
+    """Return the patient of each image of a set, or None if unknown."""
+    paths = sets[name]
     if groups is None:
         return list(map(patient_of, paths))
-    given = column_or_1d(np.asarray(as_groups(groups, paths, name), dtype=object))
-    check_consistent_length(paths, given)
-    return [None if patient is None or patient != patient else patient for patient in given]  # noqa: PLR0124
+    return list(check_groups(as_groups(groups, paths), len(paths), f"{name}_groups"))
 
 
 _Pair = tuple[str, int, int, float | None]  # kind, position in train, position in test, similarity

@@ -22,7 +22,7 @@ from skpneumo._images.augmentation import Augmentation
 from skpneumo._vgg19 import backbone
 from skpneumo._vgg19.weights import load_layers
 from skpneumo.datasets import make_chest_xrays
-from skpneumo.exceptions import DomainShiftWarning, ImageReadError, WeightsError
+from skpneumo.exceptions import DomainShiftWarning, FeatureStoreWarning, ImageReadError, WeightsError
 from skpneumo.model_selection import PatientGroupKFold
 
 
@@ -416,3 +416,10 @@ def test_prediction_warns_at_the_line_of_the_user_of_images_that_differ_as_a_who
         clf.predict(X[100:])
         clf.predict(X[100:119] + 1)
         clf.adapt(X[100:] + 1, y[100:]).predict(X[100:] + 1)
+
+
+def test_fit_warns_once_if_the_store_fails(clf, paths, y, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.warns(FeatureStoreWarning) as warned:
+        clf.set_params(memory=tmp_path / "file", **STOPS).fit(paths, y)  # extracts training and held-out images
+    assert len(warned) == 1

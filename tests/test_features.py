@@ -2,10 +2,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from conftest import TINY
 from skpneumo import VGG19Features, _keras
 from skpneumo._encoder import extract
+from skpneumo._feature_store import sqlite
 from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import sources
 from skpneumo._utils import progress
@@ -101,12 +104,27 @@ def test_transform_warns_if_the_store_cannot_be_written(features, paths, tmp_pat
     np.testing.assert_array_equal(rows, features.set_params(memory=None).transform(paths[:2]))
 
 
-def test_transform_warns_once_if_the_store_fails(features, paths, tmp_path, monkeypatch):
+@pytest.mark.parametrize("fault", ["no folder", "directories", "locked"])
+def test_transform_warns_once_if_the_store_fails(features, paths, matrix, tmp_path, monkeypatch, fault):
     monkeypatch.setattr(_keras, "batch_size", lambda *_: 4)
-    (tmp_path / "file").touch()
-    with pytest.warns(FeatureStoreWarning) as warned:
-        features.set_params(memory=tmp_path / "file").fit_transform(paths)
-    assert len(warned) == 1
+    monkeypatch.setattr(sqlite, "_LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr(sqlite, "_SHORT_TIMEOUT", 0.0)
+    store = FeatureStore(tmp_path)
+    with ExitStack() as stack:
+        if fault == "no folder":
+            store.folder.touch()
+        for name in ("features", "digests", "leases", "running") if fault != "no folder" else ():
+            file = store.folder / f"{name}.sqlite"
+            (file if fault == "directories" else store.folder).mkdir(parents=True, exist_ok=True)
+            if fault == "locked":
+                db = stack.enter_context(closing(sqlite3.connect(file)))
+                db.execute("CREATE TABLE other (a)")
+                db.execute("BEGIN EXCLUSIVE")
+        for _ in range(2):
+            with pytest.warns(FeatureStoreWarning) as warned:
+                rows = features.set_params(memory=tmp_path).fit_transform(paths)
+            assert len(warned) == 1
+            np.testing.assert_array_equal(rows, matrix)
 
 
 def test_truncated_image_is_not_cached_if_pillow_accepts_it(features, paths, tmp_path, monkeypatch):
@@ -234,8 +252,6 @@ def test_killed_extraction_loses_at_most_one_batch(tmp_path, paths, monkeypatch)
 
 
 def count_rows(store):
-    import sqlite3
-
     if not store.file.exists():
         return 0
     db = sqlite3.connect(store.file, timeout=60)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import BACKEND, QUICK, TINY, on_tensorflow
-from skpneumo import PneumoniaClassifier
+from skpneumo import PneumoniaClassifier, save_model
 from skpneumo._keras.device import _quiet_start
 
 HEAVY = ("keras", "tensorflow", "jax", "torch", "h5py", "matplotlib", "onnx")
@@ -46,7 +46,7 @@ def test_import_loads_no_heavy_packages(module):
 def test_fit_and_predict_on_features_do_not_load_keras(tmp_path):
     code = f"""
     import sys, numpy as np
-    from skpneumo import PneumoniaClassifier
+    from skpneumo import PneumoniaClassifier, save_model
     X = np.random.RandomState(0).rand(20, 3)
     PneumoniaClassifier().fit(X, np.arange(20) % 2).predict_proba(X)
     print({LOADED})
@@ -69,6 +69,37 @@ def test_prediction_on_cached_images_does_not_load_keras(head, paths, y, tmp_pat
     np.testing.assert_array_equal(np.frombuffer(bytes.fromhex(logits)), clf.decision_function(paths))
 
 
+@pytest.mark.parametrize("missing", ["keras", BACKEND])
+def test_prediction_on_images_without_keras_states_the_package_to_install(missing, clf, paths, y, matrix, tmp_path):
+    save_model(clf.fit(paths, y), tmp_path / "model.joblib")
+    np.save(tmp_path / "matrix.npy", matrix)
+    code = """
+    import sys, numpy as np
+    class Hide:
+        def find_spec(self, name, *_):
+            if name.split(".")[0] == missing:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    missing, model, matrix, *paths = sys.argv[1:]
+    sys.meta_path.insert(0, Hide())
+    import skpneumo
+    clf = skpneumo.load_model(model).set_params(memory=None)
+    print(len(clf.predict_proba(np.load(matrix))))
+    for method in (clf.predict, clf.warm_up, skpneumo.VGG19Features(weights=None, memory=None).fit(paths).transform):
+        try:
+            method(*[paths] * (method != clf.warm_up))
+        except ImportError as error:
+            print(error)
+    """
+    done = run(code, missing, tmp_path / "model.joblib", tmp_path / "matrix.npy", *paths[:2])
+    number, *errors = done.stdout.splitlines()
+    assert int(number) == len(paths)
+    assert len(errors) == 3
+    package = {"jax": "'skpneumo[jax]'", "torch": "'skpneumo[torch]'"}.get(BACKEND, BACKEND)
+    for error in errors:
+        assert f"No module named '{missing}'" in error
+        assert f"pip install {package}" in error
+
+
 def test_pickle_of_default_size_is_below_1_mb(random):
     X = random.rand(50, 8192).astype(np.float32)
     clf = PneumoniaClassifier().fit(X, np.arange(50) % 2)
@@ -89,7 +120,7 @@ def test_fitted_attributes_are_numpy_and_plain_python(paths, y):
 
 SILENT_FIT = f"""
 import sys
-from skpneumo import PneumoniaClassifier
+from skpneumo import PneumoniaClassifier, save_model
 PneumoniaClassifier(**{TINY!r}, memory=None, hidden_layer_sizes=(4,), max_iter=2).fit(sys.argv[1:], [0, 1] * 3)
 """
 
@@ -158,7 +189,7 @@ def test_fit_does_not_change_global_settings(paths):
 def test_global_settings_of_keras_do_not_affect_results(paths):
     code = f"""
     import sys, keras
-    from skpneumo import PneumoniaClassifier
+    from skpneumo import PneumoniaClassifier, save_model
     if sys.argv[1] != "none":
         keras.config.set_floatx(sys.argv[1])
         keras.config.set_image_data_format("channels_first")
@@ -175,7 +206,7 @@ def test_global_settings_of_keras_do_not_affect_results(paths):
 def test_many_hidden_layer_sizes_cause_no_tensorflow_warning():
     code = """
     import numpy as np
-    from skpneumo import PneumoniaClassifier
+    from skpneumo import PneumoniaClassifier, save_model
     X, y = np.random.RandomState(0).rand(12, 3), np.arange(12) % 2
     for units in range(2, 14):
         PneumoniaClassifier(hidden_layer_sizes=(units,), max_iter=1).fit(X, y)

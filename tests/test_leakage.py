@@ -6,17 +6,37 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from scipy.sparse import csr_array
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, KFold, cross_validate
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import RocCurveDisplay, get_scorer
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    GroupKFold,
+    HalvingGridSearchCV,
+    KFold,
+    TunedThresholdClassifierCV,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+    learning_curve,
+    permutation_test_score,
+    validation_curve,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from conftest import TINY
-from skpneumo import PneumoniaClassifier
+from conftest import QUICK, STOPS, TINY
+from skpneumo import PneumoniaClassifier, VGG19Features
 from skpneumo._leakage import find_seen, models_within, names_of, remember, warn_of_seen
+from skpneumo.datasets import make_chest_xrays
 from skpneumo.exceptions import LeakageWarning
 from skpneumo.model_selection import PatientGroupKFold, patient_ids
 
@@ -212,9 +232,169 @@ def test_models_are_found_inside_meta_estimators(wrap, fitted, paths, y, split):
         warn_of_seen(wrapped, train)
 
 
-def test_cross_validation_warns_unless_folds_keep_patients_apart(clf, paths, y):
+ALPHAS = {"alpha": [0.1, 1.0]}
+BY_IMAGE, BY_PATIENT = KFold(2, shuffle=True, random_state=0), PatientGroupKFold(2)
+EVALUATIONS = {
+    "cross_val_score": lambda clf, X, y, cv: cross_val_score(clf, X, y, cv=cv),
+    "cross_val_score, roc_auc": lambda clf, X, y, cv: cross_val_score(clf, X, y, cv=cv, scoring="roc_auc"),
+    "cross_validate": lambda clf, X, y, cv: cross_validate(clf, X, y, cv=cv, return_train_score=True),
+    "cross_val_predict": lambda clf, X, y, cv: cross_val_predict(clf, X, y, cv=cv),
+    "learning_curve": lambda clf, X, y, cv: learning_curve(clf, X, y, cv=cv, train_sizes=[0.9, 1.0]),
+    "validation_curve": lambda clf, X, y, cv: validation_curve(
+        clf, X, y, param_name="alpha", param_range=ALPHAS["alpha"], cv=cv
+    ),
+    "permutation_test_score": lambda clf, X, y, cv: permutation_test_score(clf, X, y, cv=cv, n_permutations=2),
+    "GridSearchCV": lambda clf, X, y, cv: GridSearchCV(clf, ALPHAS, cv=cv).fit(X, y),
+    "HalvingGridSearchCV": lambda clf, X, y, cv: HalvingGridSearchCV(clf, ALPHAS, cv=cv, min_resources=20).fit(X, y),
+    "CalibratedClassifierCV": lambda clf, X, y, cv: CalibratedClassifierCV(clf, cv=cv).fit(X, y),
+    "CalibratedClassifierCV, no ensemble": lambda clf, X, y, cv: CalibratedClassifierCV(clf, cv=cv, ensemble=False).fit(
+        X, y
+    ),
+    "TunedThresholdClassifierCV": lambda clf, X, y, cv: TunedThresholdClassifierCV(clf, cv=cv).fit(X, y),
+    "StackingClassifier": lambda clf, X, y, cv: StackingClassifier([("a", clf), ("b", clf)], cv=cv).fit(X, y),
+    "pipeline": lambda clf, X, y, cv: cross_val_score(make_pipeline(FunctionTransformer(), clf), X, y, cv=cv),
+    "pipeline of features": lambda clf, X, y, cv: cross_val_score(
+        make_pipeline(VGG19Features(**TINY), LogisticRegression()), X, y, cv=cv
+    ),
+    "search in a cross-validation": lambda clf, X, y, cv: cross_val_score(
+        GridSearchCV(clf, ALPHAS, cv=cv), X, y, cv=BY_PATIENT
+    ),
+    "cross-validation of a search": lambda clf, X, y, cv: cross_val_score(
+        GridSearchCV(clf, ALPHAS, cv=BY_PATIENT), X, y, cv=cv
+    ),
+}
+
+
+def leakage_warnings(function, *args, **kwargs):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        function(*args, **kwargs)
+    return [each for each in caught if issubclass(each.category, LeakageWarning)]
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_evaluation_warns_once_about_patients_in_both_sets(name, clf, paths, y):
+    (warning,) = leakage_warnings(EVALUATIONS[name], clf, paths, y, BY_IMAGE)
+    assert "Images of the same patient are in both the training set and the test set" in str(warning.message)
+    assert "PatientGroupKFold" in str(warning.message)
+    assert warning.filename == __file__
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_evaluation_does_not_warn_if_folds_keep_patients_apart(name, clf, paths, y):
+    assert not leakage_warnings(EVALUATIONS[name], clf, paths, y, BY_PATIENT)
+
+
+def test_evaluation_does_not_warn_if_patients_have_one_image(clf, tmp_path):
+    X, y = make_chest_xrays(12, tmp_path, image_size=48, images_per_patient=1, random_state=0, return_X_y=True)
+    assert not leakage_warnings(cross_val_score, clf, X, y, cv=BY_IMAGE)
+
+
+def test_evaluation_warns_for_splits_in_a_list_and_for_masks(clf, paths, y):
+    splits = list(BY_PATIENT.split(paths, y))
+    masks = [[np.isin(np.arange(len(y)), side) for side in split] for split in splits]
+    assert not leakage_warnings(cross_val_score, clf, paths, y, cv=splits)
+    assert not leakage_warnings(cross_val_score, clf, np.array(paths), y, cv=masks)
+    assert len(leakage_warnings(cross_val_score, clf, paths, y, cv=list(BY_IMAGE.split(paths, y)))) == 1
+
+
+def test_each_evaluation_warns(clf, paths, y):
+    assert len(leakage_warnings(lambda: [cross_val_score(clf, paths, y, cv=BY_IMAGE) for _ in range(2)])) == 2
+
+
+def test_evaluation_in_workers_warns_in_the_process_of_the_user(clf, paths, y):
+    clf.fit(paths, y)  # caches the features
+    with parallel_config(n_jobs=2):
+        for evaluate in map(EVALUATIONS.get, ["cross_val_score, roc_auc", "GridSearchCV", "StackingClassifier"]):
+            assert len(leakage_warnings(evaluate, clf, paths, y, BY_IMAGE)) == 1
+            assert not leakage_warnings(evaluate, clf, paths, y, BY_PATIENT)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_warning_can_be_an_error(clf, paths, y, n_jobs):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        cross_validate(clf, paths, y, cv=PatientGroupKFold(3), error_score="raise")
-    with pytest.warns(LeakageWarning, match="^0 of"):
-        cross_validate(clf, paths, y, cv=KFold(3, shuffle=True, random_state=0))
+        warnings.simplefilter("error", LeakageWarning)
+        with pytest.raises(LeakageWarning):
+            cross_val_score(clf, paths, y, cv=KFold(8, shuffle=True, random_state=0), n_jobs=n_jobs)
+
+
+def test_splits_of_features_are_checked_with_groups(clf, matrix, y):
+    groups = np.arange(len(y)) // 2
+    of_fit = {"params": {"groups": groups}}
+    assert len(leakage_warnings(cross_val_score, clf, matrix, y, cv=BY_IMAGE, **of_fit)) == 1
+    assert not leakage_warnings(cross_val_score, clf, matrix, y, cv=BY_IMAGE, params={"groups": np.arange(len(y))})
+    assert not leakage_warnings(cross_val_score, clf, matrix, y, cv=GroupKFold(2), groups=groups)
+    assert not leakage_warnings(cross_val_score, clf, matrix, y, cv=BY_IMAGE)  # patients are unknown
+
+
+def test_splits_of_features_are_checked_with_routed_groups(clf, matrix, y):
+    groups = np.arange(len(y)) // 2
+    with config_context(enable_metadata_routing=True):
+        clf.set_fit_request(groups=True)
+        for splitter, n in ((BY_IMAGE, 1), (GroupKFold(2), 0)):
+            search = GridSearchCV(clf, ALPHAS, cv=splitter)
+            assert len(leakage_warnings(search.fit, matrix, y, groups=groups)) == n
+
+
+@pytest.mark.parametrize("groups", [np.arange(40), r"([^/]+)$"], ids=["array", "pattern"])
+def test_groups_take_precedence_over_file_names_in_splits(clf, paths, y, groups):
+    assert not leakage_warnings(cross_val_score, clf, paths, y, cv=BY_IMAGE, params={"groups": groups})
+
+
+def test_splitter_by_patient_is_trusted(clf, paths, y, tmp_path):
+    copies = []
+    for i, path in enumerate(paths[:16]):  # all have the same file name, and patients differ by folder
+        (tmp_path / f"patient{i // 2}-{i % 2}").mkdir()
+        copies.append(str(shutil.copy(path, tmp_path / f"patient{i // 2}-{i % 2}" / "IM-0001-0001.png")))
+    by_folder = PatientGroupKFold(2, pattern=r"(patient\d+)-")
+    for name in ("cross_val_score", "GridSearchCV", "HalvingGridSearchCV"):
+        assert not leakage_warnings(EVALUATIONS[name], clf, copies * 2, np.tile(y[:16], 2), by_folder)
+
+
+@pytest.mark.parametrize("cv", [BY_IMAGE, BY_PATIENT], ids=["by image", "by patient"])
+def test_held_out_images_do_not_count_as_a_test_set(cv, paths, y):
+    clf = PneumoniaClassifier(**QUICK, **STOPS | {"max_iter": 2})
+    assert not leakage_warnings(clf.fit, paths, y)
+    assert len(leakage_warnings(cross_val_score, clf, paths, y, cv=cv)) == (cv is BY_IMAGE)
+
+
+@pytest.mark.parametrize(
+    "evaluate",
+    [
+        get_scorer("roc_auc"),
+        get_scorer("accuracy"),
+        RocCurveDisplay.from_estimator,
+        lambda clf, X, y: cross_val_score(FrozenEstimator(clf), X, y, cv=BY_PATIENT),
+        lambda clf, X, y: CalibratedClassifierCV(FrozenEstimator(clf), cv=2).fit(X, y),
+        lambda clf, X, y: TunedThresholdClassifierCV(clf, cv="prefit", refit=False).fit(X, y),
+    ],
+    ids=["roc_auc", "accuracy", "display", "frozen", "calibrated, frozen", "threshold, prefit"],
+)
+def test_scorers_warn_for_a_model_that_was_fitted_on_the_images(evaluate, fitted, paths, y, split, pyplot):
+    train, test = ([paths[i] for i in side] for side in split)
+    (warning,) = leakage_warnings(evaluate, fitted, train, y[split[0]])
+    assert str(warning.message).startswith("The model is evaluated on images")
+    assert not leakage_warnings(evaluate, fitted, test, y[split[1]])
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda clf: clf,
+        lambda clf: make_pipeline(FunctionTransformer(), clf),
+        lambda clf: CalibratedClassifierCV(clf, cv=BY_PATIENT),
+        lambda clf: TunedThresholdClassifierCV(clf, cv=BY_PATIENT),
+        lambda clf: GridSearchCV(clf, ALPHAS, cv=BY_PATIENT, scoring="roc_auc"),
+    ],
+    ids=["classifier", "pipeline", "calibrated", "threshold", "search"],
+)
+def test_predictions_on_training_images_do_not_warn(wrap, clf, paths, y):
+    model = wrap(clf).fit(paths, y)
+    for method in ("predict", "predict_proba"):
+        assert not leakage_warnings(getattr(model, method), paths)
+
+
+def test_clone_of_a_user_does_not_warn(clf, paths, y):
+    for train, test in BY_IMAGE.split(paths, y):
+        assert not leakage_warnings(clone, clf)
+        assert len(train) == len(test)

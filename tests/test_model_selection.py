@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.model_selection import cross_val_score, cross_validate
 
+from skpneumo.datasets import audit_xrays
 from skpneumo.exceptions import ImageReadError
 from skpneumo.model_selection import (
     Overlap,
@@ -125,14 +126,37 @@ def test_check_splits_lists_shared_patients_by_pair(paths, y, xrays):
 
 def test_check_splits_prefers_given_groups_to_file_names(paths):
     train, test = paths[:3], paths[3:6]
-    found = check_splits(train, test, train_groups=["a", None, float("nan")], test_groups=[None, "a", float("nan")])
+    found = check_splits(train, test, train_groups=["a", "b", "c"], test_groups=["d", "a", "e"])
     assert [(each.train, each.test, each.patient) for each in found if each.kind == "shared patient"] == [
         (train[0], test[1], "a")
     ]
     with pytest.raises(ValueError, match="pass both or neither"):
         check_splits(train, test, train_groups=["a", "b", "c"])
-    with pytest.raises(ValueError, match="inconsistent numbers"):
-        check_splits(train, test, train_groups=["a"], test_groups=["b"])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+@pytest.mark.parametrize("convert", [list, pd.Series, lambda groups: np.array(groups, dtype=object)])
+def test_missing_patients_raise(paths, y, missing, convert):
+    groups = convert([missing, *map(str, range(38)), missing])
+    expected = "must contain one patient per image, but values are missing at positions 0, 39: pass an identifier"
+    with pytest.raises(ValueError, match=f"^groups {expected}"):
+        PatientGroupKFold(3).split(paths, y, groups)
+    with pytest.raises(ValueError, match=f"^groups {expected}"):
+        patient_train_test_split(paths, y, groups=groups)
+    with pytest.raises(ValueError, match=f"^test_groups {expected}"):
+        check_splits(paths[:2], paths, train_groups=["a", "b"], test_groups=groups)
+
+
+def test_groups_of_another_length_raise_with_both_lengths(paths, y):
+    expected = "must contain one patient per image, but it has 2 values for 40 images"
+    with pytest.raises(ValueError, match=f"^groups {expected}"):
+        PatientGroupKFold(3).split(paths, y, ["a", "b"])
+    with pytest.raises(ValueError, match=f"^groups {expected}"):
+        patient_train_test_split(paths, y, groups=["a", "b"])
+    with pytest.raises(ValueError, match=f"^train_groups {expected}"):
+        check_splits(paths, paths, train_groups=["a", "b"], test_groups=paths)
+    with pytest.raises(ValueError, match=f"^groups {expected}"):
+        audit_xrays(paths, y, groups=["a", "b"])
 
 
 @pytest.mark.parametrize("near", [False, True])

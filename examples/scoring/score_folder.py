@@ -38,7 +38,7 @@ SUFFIXES = {".bmp", ".dcm", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="fitted model, saved with joblib.dump")
+    parser.add_argument("model", type=Path, help="fitted model, saved with skpneumo.save_model")
     parser.add_argument("folder", type=Path, help="folder of images, searched recursively")
     parser.add_argument("scores", type=Path, help="CSV file to write or to continue")
     parser.add_argument("--batch-size", type=int, default=64, help="number of images scored and written at once")

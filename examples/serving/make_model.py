@@ -6,9 +6,7 @@ Run ``python make_model.py pneumonia.joblib``. The predictions of the model on r
 import sys
 import tempfile
 
-import joblib
-
-from skpneumo import PneumoniaClassifier
+from skpneumo import PneumoniaClassifier, save_model
 from skpneumo.datasets import make_chest_xrays
 
 
@@ -16,7 +14,7 @@ def main(path: str) -> None:
     clf = PneumoniaClassifier(weights=None, n_layers=4, image_size=96, memory=None)
     with tempfile.TemporaryDirectory() as folder:
         X, y = make_chest_xrays(60, folder, random_state=0, return_X_y=True)
-        joblib.dump(clf.fit(X, y), path)
+        save_model(clf.fit(X, y), path)
     print(f"wrote {path}: an untrained network and a head fitted on 60 synthetic images, for trying out code only")
 
 

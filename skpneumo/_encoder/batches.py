@@ -1,6 +1,7 @@
 """Decode images, pass them through the network and store the features, all at the same time in bounded memory."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from itertools import groupby
 
@@ -54,11 +55,13 @@ def compute_batches(
             else:
                 yield item, image
 
-    def forward(batch: list[tuple[bytes, np.ndarray]]) -> Rows:
+    def forward(batch: list[tuple[bytes, np.ndarray]]) -> Future[Rows]:
+        """Compute rows and submit them to the disk: they are also stored if the caller is interrupted."""
         if not is_useful():
-            return []
-        rows = spec.backbone.forward()(np.stack([image for _, image in batch]))
-        return [(item, row) for (item, _), row in zip(batch, rows, strict=True)]
+            return disk.submit(list)
+        features = spec.backbone.forward()(np.stack([image for _, image in batch]))
+        rows = [(item, row) for (item, _), row in zip(batch, features, strict=True)]
+        return disk.submit(store_rows, rows)
 
     def store_rows(rows: Rows) -> Rows:
         put(rows)
@@ -72,8 +75,8 @@ def compute_batches(
         closing(preprocess_images(items, load, spec, n_threads=n_threads, n_ahead=2 * size)) as images,
     ):
         batches = ahead(device, forward, chunks(readable(images), size), n_calls + 1)
-        for rows in ahead(disk, store_rows, batches, 2):
-            yield rows, unreadable
+        for stored in batches:
+            yield stored.result(), unreadable
     yield [], unreadable
 
 

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Integral
 from typing import Any
 
@@ -209,7 +210,7 @@ class Encoder:
         """
         spec = self.spec(n_views, augmentation)
         if not self.layers:
-            store = open_store(self.memory)
+            store = self._store
             features, items = extract(images, spec, store, device=self.device, n_jobs=self.n_jobs, progress=progress)
             return Encoded(normalized(features, self.norm), items)
         store = maps_store or open_store(self.memory, "maps", is_read_only=True)
@@ -219,7 +220,7 @@ class Encoder:
 
     def digests(self, images: Images) -> dict[int, bytes]:
         """Return the digests of images by position, without those that cannot be read."""
-        return contents(images, open_store(self.memory), keep=True)
+        return contents(images, self._store, keep=True)
 
     def features_of_preprocessed(self, images: np.ndarray) -> np.ndarray:
         """Compute the features of preprocessed images, (n, size, size) uint8, without the feature store."""
@@ -259,6 +260,11 @@ class Encoder:
             # Gradients underflow in float16.
             precision="float32" if frozen.precision == "float16" else frozen.precision,
         )
+
+    @cached_property
+    def _store(self) -> FeatureStore | None:
+        """The store of this call, which warns at most once."""
+        return open_store(self.memory)
 
     @property
     def _n_below_trainable(self) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
 
@@ -45,12 +45,18 @@ def extract(
     extraction = _Extraction(images, spec, store)
     extraction.look_up()
     if n_left := len(extraction.matrix.features) - extraction.matrix.n_placed:
-        with progress(n_left, "features", "image" if len(spec.views) == 1 else "view") as task:
+        unit = "image" if len(spec.views) == 1 else "view"
+        with progress(n_left, "features", unit) as task, nullcontext() if store is None else store.extraction():
             extraction.matrix.on_place = task.update
-            if is_cluster(n_jobs):
-                extraction.compute_on_cluster(device, n_jobs)
-            else:
-                extraction.compute(_decoding_threads(n_jobs) if n_left > 1 else 0)
+            try:
+                if is_cluster(n_jobs):
+                    extraction.compute_on_cluster(device, n_jobs)
+                else:
+                    extraction.compute(_decoding_threads(n_jobs) if n_left > 1 else 0)
+            finally:  # also after an interruption
+                extraction.remember_digests()
+        if store is not None:
+            store.evict()
     return extraction.result(), extraction.items()
 
 
@@ -78,6 +84,10 @@ class _Extraction:
         self.matrix = _Matrix(len(images) * len(spec.views), backbone.n_features, backbone.dtype)
         self.unreadable: Reasons = {}
         self._items: dict[int, bytes] = {}
+
+    def remember_digests(self) -> None:
+        """Store the digests of the files that were read."""
+        self.stored.remember(self.files.digests)
 
     def items(self) -> list[bytes]:
         """Return the item of each row of the complete matrix."""
@@ -125,7 +135,6 @@ class _Extraction:
         """Return the matrix, or raise one error that lists all unreadable images."""
         n_views = len(self.spec.views)
         unreadable = {i // n_views: why for item, why in self.unreadable.items() for i in self.matrix.rows_of(item)}
-        self.stored.remember(self.files.digests)
         self.stored.forget([state for i in unreadable if (state := self.files.stamps[i])])  # may be wrong
         self.files.drop(self.files.source_of)
         images, failures = self.files.images, self.files.failures | unreadable

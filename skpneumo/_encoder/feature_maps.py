@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -62,7 +62,10 @@ class FeatureMaps:
         size = max(self.spec.backbone.batch_size, _BYTES_AT_ONCE // (n_views * row_bytes))
         self.items = []
         failures: list[tuple[int, str, str]] = []
-        with progress(len(self), "maps", "image" if n_views == 1 else "view") as task:
+        with (
+            nullcontext() if self.store is None else self.store.extraction(),
+            progress(len(self), "maps", "image" if n_views == 1 else "view") as task,
+        ):
             for start in range(0, len(self.images), size):
                 some = self.images.take(range(start, min(start + size, len(self.images))))
                 spec, store = (_only_decoded(self.spec), None) if failures else (self.spec, self.store)
@@ -129,10 +132,11 @@ def _only_decoded(spec: FeatureSpec) -> FeatureSpec:
 def maps_store(store: FeatureStore | None) -> Iterator[FeatureStore]:
     """Yield `store` if it is writable, otherwise a temporary store."""
     with ExitStack() as stack:
-        if store is not None and store.put([(_TRIAL, np.zeros(0))]):
+        if store is None or not store.put([(_TRIAL, np.zeros(0))]):
+            store = FeatureStore(stack.enter_context(tempfile.TemporaryDirectory(prefix="skpneumo-")), "maps")
+        with store.extraction():
             yield store
-            return
-        yield FeatureStore(stack.enter_context(tempfile.TemporaryDirectory(prefix="skpneumo-")), "maps")
+        store.evict()
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 import os
 import sqlite3
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
+from contextlib import AbstractContextManager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ import numpy as np
 import platformdirs
 
 from skpneumo._feature_store.leases import Leases
-from skpneumo._feature_store.sqlite import Database
+from skpneumo._feature_store.limit import LIMIT_VARIABLE, evict, extraction, max_bytes
+from skpneumo._feature_store.table import Table
 from skpneumo._images.sources import DIGEST_SIZE
-from skpneumo._utils.lru_cache import Cache
+from skpneumo._utils.messages import stacklevel_of_user
 from skpneumo._utils.paths import absolute_path
 from skpneumo.exceptions import FeatureStoreWarning
 
@@ -24,10 +24,10 @@ ENVIRONMENT_VARIABLE = "SKPNEUMO_CACHE"
 
 Rows = list[tuple[bytes, np.ndarray]]  # keys of views, and their features
 
-_FOLDER, _DIGESTS_FILE = "skpneumo-features", "digests.sqlite"
-_ROWS_PER_QUERY = 500
-_CACHE: Cache[tuple[str, bytes]] = Cache(max_bytes=2**28)  # in memory, shared by all stores of this process
-_SCHEMA = "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
+FOLDER = "skpneumo-features"
+TABLES = ("features", "maps")  # names of files with rows
+
+_DIGESTS_FILE = "digests.sqlite"
 
 
 class FeatureStore:
@@ -43,6 +43,8 @@ class FeatureStore:
         Name of the SQLite file of the rows, without its suffix.
     is_read_only : bool
         Whether to ignore writes of rows.
+    max_bytes : int or None
+        Size above which `evict` deletes rows.
 
     Examples
     --------
@@ -54,12 +56,20 @@ class FeatureStore:
     {b'one': array([1., 1.], dtype=float32)}
     """
 
-    def __init__(self, folder: str | os.PathLike[str], name: str = "features", *, is_read_only: bool = False) -> None:
-        self.is_read_only = is_read_only
-        self.folder = Path(absolute_path(folder, "memory")) / _FOLDER
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        name: str = "features",
+        *,
+        is_read_only: bool = False,
+        max_bytes: int | None = None,
+    ) -> None:
+        self.is_read_only, self.max_bytes = is_read_only, max_bytes
+        self.folder = Path(absolute_path(folder, "memory")) / FOLDER
         self.file = self.folder / f"{name}.sqlite"
-        self._rows = _Table(self.file, is_durable=True)
-        self._digests = _Table(self.folder / _DIGESTS_FILE, is_durable=False)
+        self._rows = Table(self.file)
+        self._digests = Table(self.folder / _DIGESTS_FILE, is_durable=False)
+        self._n_failures = count()
 
     def get(
         self, keys: Iterable[bytes], n_features: int, *, dtype: str = "<f4", hold: bool = False
@@ -101,13 +111,35 @@ class FeatureStore:
         with suppress(OSError, sqlite3.Error):
             self._digests.remove(stamps)
 
+    def extraction(self) -> AbstractContextManager[None]:
+        """Keep all rows while an extraction runs."""
+        return extraction(self.folder)
+
+    def evict(self) -> None:
+        """Delete the least recently used rows if the store is larger than its limit and no extraction is running."""
+        was_used = False
+        with suppress(OSError, sqlite3.Error):  # another extraction is running, and evicts at its end
+            if self.max_bytes is not None and n_bytes(self.folder) > self.max_bytes:
+                was_used = evict(
+                    self.folder, [Table(self.folder / f"{name}.sqlite") for name in TABLES], self.max_bytes
+                )
+        if was_used:
+            warnings.warn(
+                f"The features used within the last hour exceed the limit of the feature store in {self.folder}, "
+                f"{self.max_bytes} bytes. Some of them were deleted and will be computed again. Set {LIMIT_VARIABLE} "
+                "to a larger size.",
+                FeatureStoreWarning,
+                stacklevel=stacklevel_of_user(),
+            )
+
     def _warn(self, error: Exception) -> None:
-        warnings.warn(
-            f"The feature store in {self.folder} cannot be used: {error}. Features are computed, but not stored. Pass "
-            f"another folder as memory, set {ENVIRONMENT_VARIABLE}, or pass memory=None.",
-            FeatureStoreWarning,
-            stacklevel=3,
-        )
+        if next(self._n_failures) == 0:
+            warnings.warn(
+                f"The feature store in {self.folder} cannot be used: {error}. Features are computed, but not stored. "
+                f"Pass another folder as memory, set {ENVIRONMENT_VARIABLE}, or pass memory=None.",
+                FeatureStoreWarning,
+                stacklevel=3,
+            )
 
 
 class StoreNamespace:
@@ -169,65 +201,10 @@ class StoreNamespace:
         return [self.prefix + item for item in items]
 
 
-class _Table:
-    """SQLite file of keys and values, both bytes, with checksums."""
-
-    def __init__(self, file: Path, *, is_durable: bool) -> None:
-        self.file = file
-        self.database = Database(file, _SCHEMA, is_durable=is_durable)
-
-    def read(self, keys: Iterable[bytes], n_bytes: int, *, hold: bool) -> Iterator[tuple[bytes, bytes]]:
-        """Yield intact values of `n_bytes`: first those cached in memory, then those of the file in batches."""
-        try:
-            file = self._file_id()
-        except OSError:
-            return
-        keys = list(keys)
-        cached = _CACHE.get((file, key) for key in keys)
-        found = {key: value for (_, key), value in cached.items() if len(value) == n_bytes}
-        yield from found.items()
-        missing = [key for key in keys if key not in found]
-        fits = hold and len(missing) * n_bytes <= _CACHE.max_bytes
-        read: dict[tuple[str, bytes], bytes] = {}
-        for key, value in self._fetch(missing, n_bytes):
-            if fits:
-                read[file, key] = value
-            yield key, value
-        _CACHE.put(read)
-
-    def write(self, values: Iterable[tuple[bytes, bytes]]) -> None:
-        """Store values in one transaction."""
-        entries = [(key, value, _checksum(key, value)) for key, value in values]
-        insert = "INSERT OR REPLACE INTO features (key, value, checksum) VALUES (?, ?, ?)"
-        self.database.run(lambda db: db.executemany(insert, entries))
-
-    def remove(self, keys: Sequence[bytes]) -> None:
-        """Delete values."""
-        _CACHE.drop((self._file_id(), key) for key in keys)
-        self.database.run(lambda db: db.executemany("DELETE FROM features WHERE key = ?", [(key,) for key in keys]))
-
-    def _file_id(self) -> str:
-        # A new file under the same name must not use the cached values of the old one.
-        return f"{self.file} {self.file.stat().st_ino}"
-
-    def _fetch(self, keys: Sequence[bytes], n_bytes: int) -> Iterator[tuple[bytes, bytes]]:
-        for start in range(0, len(keys), _ROWS_PER_QUERY):
-            batch = keys[start : start + _ROWS_PER_QUERY]
-            placeholders = ",".join("?" * len(batch))
-            query = f"SELECT key, value, checksum FROM features WHERE key IN ({placeholders})"  # noqa: S608 - only "?"
-            for key, value, checksum in self.database.run(partial(_fetch_all, query, batch)):
-                if isinstance(value, bytes) and len(value) == n_bytes and checksum == _checksum(key, value):
-                    yield key, value
-
-
-def _fetch_all(query: str, arguments: Sequence[bytes], db: sqlite3.Connection) -> list[tuple[bytes, Any, int]]:
-    return db.execute(query, arguments).fetchall()
-
-
 def open_store(memory: Any, name: str = "features", *, is_read_only: bool = False) -> FeatureStore | None:
     """Open the store of the `memory` parameter: "auto", None, a folder or a joblib ``Memory``."""
     folder = folder_of(memory)
-    return None if folder is None else FeatureStore(folder, name, is_read_only=is_read_only)
+    return None if folder is None else FeatureStore(folder, name, is_read_only=is_read_only, max_bytes=max_bytes())
 
 
 def folder_of(memory: Any) -> str | None:
@@ -239,5 +216,6 @@ def folder_of(memory: Any) -> str | None:
     return None if location is None else absolute_path(location, "memory")
 
 
-def _checksum(key: bytes, value: bytes) -> int:
-    return zlib.crc32(value, zlib.crc32(key))
+def n_bytes(folder: Path) -> int:
+    """Return the size of all files of a store."""
+    return sum(file.stat().st_size for file in folder.iterdir())

@@ -144,14 +144,15 @@ def directory_entries(data: bytes) -> list[list[str]]:
 
 def check_image(header: Header) -> _Frame:
     """Return the layout of the pixels; raise ValueError if they are not one frame of gray values."""
-    if _SAMPLES not in header.elements or not {PIXEL_DATA, *_FLOAT_PIXELS} & header.elements.keys():
-        raise ValueError(_A_DIRECTORY if RECORDS in header.elements else _without_image(header))
+    if not {PIXEL_DATA, *_FLOAT_PIXELS} & header.elements.keys():
+        raise _without_image(header)
     if PIXEL_DATA not in header.elements:
         raise ValueError("a DICOM file of floating-point pixels; gray values must be integers")
     n_frames = header.numbers(_N_FRAMES)
     if n_frames and n_frames[0] > 1:
         raise ValueError(f"a DICOM file of {n_frames[0]:g} frames; save the one to use as a separate file")
-    photometric = header.text(PHOTOMETRIC)
+    if not (photometric := header.text(PHOTOMETRIC)):
+        raise damaged("the element (0028,0004), PhotometricInterpretation, is missing")
     if header.integer(_SAMPLES) != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2"}:
         raise ValueError(f"a DICOM file in colors ({shortened(photometric, 20)}); a radiograph has gray values")
     rows, columns, allocated, stored = (header.integer(tag) for tag in (_ROWS, _COLUMNS, _ALLOCATED, _STORED))
@@ -174,9 +175,14 @@ def _open(data: bytes) -> tuple[Header, _Frame]:
     return header, check_image(header)
 
 
-def _without_image(header: Header) -> str:
+def _without_image(header: Header) -> ValueError:
+    """Return the error of a file without pixel data."""
+    if RECORDS in header.elements:
+        return ValueError(_A_DIRECTORY)
     uid = _uid(header.text(_SOP_CLASS))
-    return f"a DICOM object without an image{f': {uid.name}' if uid.name != uid else ''}"
+    if "Image Storage" in uid.name:
+        return damaged(f"it has no pixel data, though it is of the class {uid.name}")
+    return ValueError(f"a DICOM object without an image{f': {uid.name}' if uid.name != uid else ''}")
 
 
 def _uid(text: str) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from skpneumo._images.dicom_header import PREAMBLE_SIZE, PREFIX, is_dicom, read_header
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import ImageBytes, Source, is_url, name_of
+from skpneumo._utils.messages import shortened
 
 _PATIENT, _ISSUER, _STUDY = 0x00100020, 0x00100021, 0x0020000D
 _HEADER_BYTES = 2**20  # the identifiers are near the beginning of a file
@@ -33,6 +34,8 @@ def identifiers(image: Source, salt: str | bytes | None = None) -> Identifiers |
     of a study stay together. Salt makes digests useless for comparisons with other lists of patients. The same salt
     gives the same digests; by default it differs between processes. URLs are not opened.
     """
+    if not isinstance(salt, (str, bytes, type(None))):
+        raise TypeError(f"salt must be str, bytes or None; got {shortened(repr(salt))}.")
     key = _SALT if salt is None else hashlib.blake2b(salt if isinstance(salt, bytes) else salt.encode()).digest()
     try:
         data = _beginning(image)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import column_or_1d
 
 from skpneumo._images.dicom_patients import patient_of
 from skpneumo._images.inputs import as_images
@@ -13,19 +14,44 @@ from skpneumo._images.sources import Source, label_of, name_of
 from skpneumo._utils.messages import list_items, shortened
 
 
-def as_groups(groups: Any, X: Any, name: str = "groups") -> Any:
+def as_groups(groups: Any, X: Any) -> Any:
     """Return `groups`, or the patients of the images in `X` if it is a regular expression."""
-    if isinstance(groups, str):
-        return find_patients(X, groups)
-    check_one_column(groups, name)
-    return groups
+    return find_patients(X, groups) if isinstance(groups, str) else groups
 
 
 def check_one_column(groups: Any, name: str = "groups") -> None:
-    """Raise ValueError if `groups` is neither None nor an array of shape (n_samples,) or (n_samples, 1)."""
-    shape = (0,) if groups is None else np.asarray(groups, dtype=object).shape
+    """Raise ValueError if `groups` is not of shape (n_samples,) or (n_samples, 1)."""
+    shape = np.asarray(groups, dtype=object).shape
     if len(shape) != 1 and shape[1:] != (1,):
-        raise ValueError(f"{name} must contain one patient per sample, in shape (n_samples,); got shape {shape}.")
+        raise ValueError(f"{name} must contain one patient per image, in shape (n_samples,); got shape {shape}.")
+
+
+def check_groups(groups: Any, n: int, name: str = "groups") -> np.ndarray:
+    """Return `groups` as an array of one patient for each of `n` images.
+
+    Raises
+    ------
+    ValueError
+        If `groups` has several columns, another length, or missing values.
+    """
+    check_one_column(groups, name)
+    values = column_or_1d(groups, dtype=object)  # a list with nan and strings would become strings
+    if len(values) != n:
+        raise ValueError(f"{name} must contain one patient per image, but it has {len(values)} values for {n} images.")
+    if missing := [i for i, value in enumerate(values.tolist()) if is_missing(value)]:
+        raise ValueError(
+            f"{name} must contain one patient per image, but values are missing at positions {list_items(missing)}: "
+            "pass an identifier for each patient."
+        )
+    return column_or_1d(groups)
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, nan, NaT or pandas.NA."""
+    try:
+        return value is None or bool(value != value)  # noqa: PLR0124
+    except TypeError:  # pandas.NA has no truth value
+        return True
 
 
 def find_patients(X: Any, pattern: str | None = None, salt: str | bytes | None = None) -> np.ndarray:
@@ -79,6 +105,8 @@ class _Pattern:
 
     def __init__(self, pattern: str) -> None:
         try:
+            if isinstance(pattern, bytes):
+                raise TypeError("expected str, not bytes")
             self.compiled = re.compile(pattern)
         except (re.error, TypeError) as error:
             raise ValueError(

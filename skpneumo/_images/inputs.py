@@ -19,6 +19,7 @@ from skpneumo._images.items import (
     RangeError,
     check_pixels,
     describe,
+    is_dataset,
     is_file,
     is_image,
     is_path,
@@ -146,6 +147,8 @@ def _check_container(X: Any) -> None:
         if is_path(X):
             listed = f"[{one.partition(' ')[2]}]"
         raise ValueError(f"{_EXPECTED}; got a single {one}. {_FOR_ONE} {listed}.")
+    if is_dataset(X):
+        raise ValueError(f"{_EXPECTED}; got {describe(X)}, in a list.")
     if (advice := advice_for(X)) is not None:
         raise ValueError(f"{_EXPECTED}, {_OR_FEATURES}; got {kind_of(X)}. {advice}".strip())
 
@@ -183,7 +186,9 @@ def _stack(X: Any) -> np.ndarray | None:
     if first.dtype.kind not in "biufc":
         return None
     described = f"got an array of shape {shape} and type {first.dtype}"
-    if first.dtype.name not in PIXEL_DTYPES or not first.size:
+    if not all(shape):
+        raise ValueError(f"{_EXPECTED}; {described}, which is empty.")
+    if first.dtype.name not in PIXEL_DTYPES:
         raise ValueError(f"{_EXPECTED}; {described}: {RANGE}. {_CONVERT}")
     if len(shape) == 3 and shape[-1] <= 4:
         raise ValueError(f"{_EXPECTED}; {described}, which looks like one image. {_FOR_ONE} [X].")

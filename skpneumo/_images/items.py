@@ -44,6 +44,7 @@ def is_image(item: Any) -> bool:
         or _is_array(item)
         or is_file(item)
         or is_record(item)
+        or is_dataset(item)
     )
 
 
@@ -54,6 +55,11 @@ def _is_array(item: Any) -> bool:
 def is_record(item: Any) -> bool:
     """Return whether an item is a dict with a path, bytes or both, as in data sets of Hugging Face."""
     return isinstance(item, Mapping) and 0 < len(item) == len({"path", "bytes"} & set(item))
+
+
+def is_dataset(item: Any) -> bool:
+    """Return whether an item is a data set of pydicom, whose conversion to an array fails."""
+    return any(each.__module__ == "pydicom.dataset" for each in type(item).__mro__)
 
 
 def to_source(item: Any) -> Source:  # noqa: PLR0911 - one per kind of item
@@ -127,6 +133,8 @@ def to_array(X: Any) -> np.ndarray:
 def describe(item: Any) -> str:
     """Describe the kind of an item briefly."""
     kind = kind_of(item)
+    if is_dataset(item):
+        return "a data set of pydicom: pass the path or the bytes of its file"
     if isinstance(item, np.ndarray):
         return f"array of shape {item.shape} and type {item.dtype}"
     if isinstance(item, BYTES):

@@ -3,8 +3,8 @@
 import os
 import re
 
-_PNEUMONIA = re.compile(r"(person\d+_(bacteria|virus))(?![0-9A-Za-z])")
-_NORMAL = re.compile(r"((?:NORMAL2-)?IM-\d+)(?![0-9A-Za-z])")
+_PNEUMONIA = re.compile(r"(?i)(person\d+_(bacteria|virus))(?![0-9A-Za-z])")
+_NORMAL = re.compile(r"(?i)((?:NORMAL2-)?IM-\d+)(?![0-9A-Za-z])")
 
 
 def patient_key(path: str | os.PathLike[str]) -> str | None:
@@ -12,7 +12,7 @@ def patient_key(path: str | os.PathLike[str]) -> str | None:
 
     The collection has two numbering schemes, and in both the prefix is part of the key:
     ``person7_bacteria`` and ``person7_virus`` are two patients, and so are ``IM-0115`` and
-    ``NORMAL2-IM-0115``. The rest of the name distinguishes images of one patient.
+    ``NORMAL2-IM-0115``. The rest of the name distinguishes images of one patient. Names are case-insensitive.
 
     Parameters
     ----------
@@ -36,8 +36,9 @@ def patient_key(path: str | os.PathLike[str]) -> str | None:
     True
     """
     name = _file_name(path)
-    match = _PNEUMONIA.match(name) or _NORMAL.match(name)
-    return match[1] if match else None
+    if match := _PNEUMONIA.match(name):
+        return match[1].lower()
+    return match[1].upper() if (match := _NORMAL.match(name)) else None
 
 
 def etiology(path: str | os.PathLike[str]) -> str | None:
@@ -61,7 +62,7 @@ def etiology(path: str | os.PathLike[str]) -> str | None:
     """
     name = _file_name(path)
     if match := _PNEUMONIA.match(name):
-        return match[2]
+        return match[2].lower()
     return "normal" if _NORMAL.match(name) else None
 
 

@@ -32,16 +32,31 @@ _OTHER_BACKEND = (
     "skpneumo runs Keras on TensorFlow, JAX or PyTorch, but Keras is set to {!r} in this process: unset KERAS_BACKEND, "
     "or set it to 'tensorflow', 'jax' or 'torch', before Keras is imported."
 )
+_NOT_INSTALLED = (
+    "skpneumo needs Keras and its backend {} to compute features of images and to train dense layers, but they cannot "
+    "be imported ({}): pip install {}. A fitted model predicts on features without them."
+)
+_PACKAGES = {"tensorflow": "tensorflow", "jax": "'skpneumo[jax]'", "torch": "'skpneumo[torch]'"}
 
 _lock = threading.RLock()
 _process: list[int] = []  # id of the process that imported Keras
 
 
 def keras() -> ModuleType:
-    """Import Keras with its configured backend, once, and return it."""
+    """Import Keras with its configured backend, once, and return it.
+
+    Raises
+    ------
+    ImportError
+        If Keras or its backend cannot be imported.
+    """
     refuse_fork()
-    with _lock:
-        return _import_keras()
+    try:
+        with _lock:
+            return _import_keras()
+    except ImportError as error:
+        name = backend_name()
+        raise ImportError(_NOT_INSTALLED.format(name, error, _PACKAGES.get(name, name))) from error
 
 
 @functools.cache

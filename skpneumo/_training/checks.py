@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d, validat
 
 from skpneumo._heads.resampling import check_sampler_selects_images
 from skpneumo._images.dicom_patients import reproducible
-from skpneumo._images.groups import as_groups, patients_by_name
+from skpneumo._images.groups import as_groups, check_groups, patients_by_name
 from skpneumo._images.inputs import as_images, check_column
 from skpneumo._training.dataset import Examples
 from skpneumo._utils.messages import list_items, list_values, plain, shortened
@@ -145,22 +145,6 @@ def check_features(features: np.ndarray, *, is_fit: bool = False) -> np.ndarray:
             f"{_LARGEST_FEATURE:g}, but it is not in the columns {list_items(columns)}: rescale them."
         )
     return features
-
-
-def check_groups(groups: Any, n: int) -> np.ndarray:
-    """Return `groups` as an array of one patient for each of `n` samples."""
-    given, groups = np.asarray(groups, dtype=object).ravel(), column_or_1d(groups)
-    if len(groups) != n:
-        raise ValueError(
-            f"groups must contain one patient per sample, but it has {len(groups)} values for {n} samples."
-        )
-    missing = np.flatnonzero([group is None or group != group for group in given.tolist()])  # noqa: PLR0124
-    if len(missing):
-        raise ValueError(
-            "groups must contain one patient per sample, but values are missing at positions "
-            f"{list_items(missing)}: pass an identifier for each patient."
-        )
-    return groups
 
 
 def codes_of_every_class(y: Any, classes: np.ndarray) -> np.ndarray:

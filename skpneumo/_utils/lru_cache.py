@@ -58,6 +58,12 @@ class Cache(Generic[K]):
             for key in keys:
                 self.n_bytes -= _size(self._entries.pop(key, None))
 
+    def clear(self) -> None:
+        """Remove all entries."""
+        with self._lock:
+            self._entries.clear()
+            self.n_bytes = 0
+
 
 def _size(value: bytes | None) -> int:
     return 0 if value is None else len(value) + _OVERHEAD

@@ -52,9 +52,9 @@ def shortened(text: str, max_length: int = 300) -> str:
     return text if len(text) <= max_length else f"{text[: max_length // 2]}...{text[-max_length // 2 :]}"
 
 
-def stacklevel_of_user() -> int:
-    """Return the `stacklevel` of a warning in the caller that refers to the first line outside this package."""
+def stacklevel_of_user(packages: Sequence[str] = (__name__.partition(".")[0],)) -> int:
+    """Return the `stacklevel` of a warning in the caller that refers to the first line outside these packages."""
     frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in packages:
         frame, level = frame.f_back, level + 1
     return level

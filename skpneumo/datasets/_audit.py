@@ -15,7 +15,7 @@ from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._images.dicom_patients import patient_of
 from skpneumo._images.duplicates import exact_pairs, near_pairs
-from skpneumo._images.groups import as_groups
+from skpneumo._images.groups import as_groups, check_one_column, is_missing
 from skpneumo._images.inputs import as_paths
 from skpneumo._images.sources import absolute_sources
 from skpneumo._utils.messages import list_items
@@ -159,12 +159,18 @@ def _check(paths: Any, y: Any, groups: Any) -> tuple[list[str], np.ndarray, np.n
             "or remove the images."
         )
     groups = as_groups(groups, names)
-    given = list(map(patient_of, names)) if groups is None else column_or_1d(np.asarray(groups, dtype=object))
-    check_consistent_length(names, labels, given)
+    if groups is not None:
+        check_one_column(groups)
+    given = list(map(patient_of, names)) if groups is None else column_or_1d(groups, dtype=object)
+    if len(given) != len(names):
+        raise ValueError(
+            f"groups must contain one patient per image, but it has {len(given)} values for {len(names)} images."
+        )
+    check_consistent_length(names, labels)
     if len(np.unique(labels)) < 2:
         raise ValueError(f"y must contain at least two classes; got only the class {labels[0]}.")
     numbers: dict[Any, int] = {}
-    unknown = [patient is None or patient != patient for patient in given]  # noqa: PLR0124
+    unknown = list(map(is_missing, given))
     keys = [("image", i) if unknown[i] else ("patient", patient) for i, patient in enumerate(given)]
     return names, labels, np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 

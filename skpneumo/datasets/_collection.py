@@ -17,7 +17,7 @@ from sklearn.datasets import get_data_home
 from skpneumo._utils.messages import list_items
 from skpneumo._utils.progress import progress_bar
 from skpneumo._utils.validation import BOOLEAN, PATH, Constraints, Finite
-from skpneumo.datasets._download import RemoteFile, download, file_digest
+from skpneumo.datasets._download import RemoteFile, brief, download, file_digest
 from skpneumo.datasets._layout import Labeled, read_layout
 
 _MANIFEST = "SHA256SUMS"  # in the format of the command sha256sum
@@ -76,7 +76,10 @@ def provide_images(
     ImportError
         If a download is necessary and pooch is not installed.
     """
-    folder = Path(get_data_home(data_home)) / collection.folder
+    try:
+        folder = Path(get_data_home(data_home)) / collection.folder
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(f"data_home must be a folder, but '{error.filename}' is a file.") from None
     images = folder / collection.images
     if (images / _MANIFEST).is_file():
         _check_manifest(images)
@@ -122,7 +125,7 @@ def _download(collection: Collection, folder: Path, n_retries: int, delay: float
         message = "The download needs pooch. Install it with 'pip install \"skpneumo[fetch]\"'."
         raise ImportError(f"{message} {_by_hand(collection, folder)}") from error
     except OSError as error:
-        message = f"Cannot download {collection.remote.name}: {error}"
+        message = f"Cannot download {collection.remote.name}: {brief(error)}"
         raise OSError(f"{message}\n{_by_hand(collection, folder)}") from error
 
 
@@ -162,7 +165,10 @@ def _unpack(collection: Collection, archive: Path, images: Path) -> None:
 
 def _adopt(collection: Collection, images: Path) -> None:
     """Check the number of images in a folder that the user unpacked, and store their digests."""
-    found = _images(images)
+    try:
+        found = _images(images)
+    except OSError as error:
+        raise OSError(f"{error} Remove '{images}'. {_by_hand(collection, images.parent)}") from error
     counts = Counter(f"{Path(image.class_folder).parent.name.lower()}/{image.class_name}" for image in found)
     _check_counts(collection, counts, images)
     _write_manifest(images)

@@ -15,9 +15,10 @@ from skpneumo._images.dicom_patients import identifiers
 from skpneumo._images.sources import MAX_FILE_BYTES
 from skpneumo._utils.messages import list_items
 from skpneumo._utils.validation import PATH, validated
+from skpneumo.datasets._listing import absolute
 
 
-@validated(path=PATH, extract_to=[*PATH, None], salt=[str, bytes, None])
+@validated(extract_to=[*PATH, None], salt=[str, bytes, None])
 def load_dicom(
     path: str | os.PathLike[str],
     *,
@@ -87,7 +88,7 @@ def load_dicom(
         check_installed()
     except ValueError as error:
         raise ImportError("load_dicom needs pydicom. Install it with \"pip install 'skpneumo[dicom]'\".") from error
-    root, skipped = Path(path).expanduser().absolute(), dict[str, str]()
+    root, skipped = Path(absolute("path", path)), dict[str, str]()
     if root.is_dir():
         files = list(_files_in(root))
     elif not root.exists():
@@ -95,7 +96,7 @@ def load_dicom(
     elif zipfile.is_zipfile(root):
         if extract_to is None:
             raise ValueError(f"'{root}' is an archive: pass extract_to, a folder for its DICOM files.")
-        folder = Path(extract_to).expanduser().absolute()
+        folder = Path(absolute("extract_to", extract_to))
         skipped = _extract(root, folder)
         files = list(_files_in(folder))
     else:

@@ -3,13 +3,14 @@
 import functools
 import hashlib
 import os
+import re
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skpneumo._utils.messages import stacklevel_of_user
+from skpneumo._utils.messages import shortened, stacklevel_of_user
 from skpneumo._utils.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def download(remote: RemoteFile, folder: Path, n_retries: int, delay: float) -> 
         except requests.RequestException as error:
             if n_retries == 0 or not _is_temporary(error):
                 raise
-            message = f"The download of {remote.name} failed and is tried again: {error}"
+            message = f"The download of {remote.name} failed and is tried again: {brief(error)}"
             warnings.warn(message, stacklevel=stacklevel_of_user())
         except ValueError as error:  # raised by pooch for a wrong checksum
             raise OSError(str(error)) from error
@@ -118,6 +119,13 @@ def _receive(url: str, part: Path) -> None:
             received = file.tell()
     if total is not None and received != total:
         raise requests.ConnectionError(f"received {received} of {total} bytes")
+
+
+def brief(error: BaseException) -> str:
+    """Return the cause of a failed download, without the nested descriptions of connections by urllib3."""
+    while (inner := getattr(error, "reason", None) or next(iter(error.args), None)) and isinstance(inner, Exception):
+        error = inner
+    return shortened(re.sub(r"^\S*HTTPS?Connection.*?: ", "", str(error)))
 
 
 def file_digest(path: Path, algorithm: str) -> str:

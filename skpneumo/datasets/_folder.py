@@ -12,7 +12,7 @@ from sklearn.utils import Bunch, check_random_state
 from skpneumo._images.groups import find_patients, patients_by_name
 from skpneumo._images.patients import etiology
 from skpneumo._utils.messages import list_items, stacklevel_of_user
-from skpneumo._utils.validation import BOOLEAN, PATH, RANDOM_STATE, Constraints, choices, validated
+from skpneumo._utils.validation import BOOLEAN, RANDOM_STATE, Constraints, choices, validated
 from skpneumo.datasets._layout import STANDARD, SUBSETS, Labeled, Layout, read_layout
 
 CLASSES = ("normal", "pneumonia")
@@ -55,7 +55,6 @@ LOADING: Constraints = {
 
 
 @validated(
-    root=PATH,
     subset=[choices(*SUBSETS)],
     target=[choices(*TARGETS)],
     pattern=[str, None],
@@ -95,11 +94,12 @@ def load_chest_xrays(
     classes : dict of str to int, default=None
         The label of each class folder, such as ``{"COVID": 1, "Viral Pneumonia": 1, "Normal": 0}``. If None, these are
         ``NORMAL`` and ``PNEUMONIA``. If there is neither of them, each class folder is a class: their sorted names have
-        the labels 0, 1, 2 and so on.
+        the labels 0, 1, 2 and so on, unless the names look like splits, or the folders contain ``NORMAL`` or
+        ``PNEUMONIA``.
     exclude : str or list of str, default=None
-        Names of files and folders to leave out, such as "masks" or "COVID/masks", case-insensitive, with the wildcards
-        ``*`` and ``?``. An error is raised if names of other files or folders contain the word mask or segmentation,
-        since masks of lungs or lesions are no X-rays; pass an empty list to load everything.
+        Names of files and folders to leave out, such as "masks" or "COVID/masks", or absolute paths, case-insensitive,
+        with the wildcards ``*`` and ``?``. An error is raised if names of other files or folders contain the word mask
+        or segmentation, since masks of lungs or lesions are no X-rays; pass an empty list to load everything.
     pattern : str, default=None
         Regular expression that finds the patient in the absolute path, as in
         :func:`~skpneumo.model_selection.patient_ids`. If None, patients are read from the file names of the collection.
@@ -150,10 +150,11 @@ def load_chest_xrays(
         If `root` is a file.
     ValueError
         If an option is unknown; if a class folder has no image; if there are images in no class folder, in a subfolder
-        with the name of a split or another class, or masks; if `pattern` finds no patient in some paths; or if
-        ``target="etiology"`` and the etiology of some images is unknown.
+        with the name of a split or another class, or masks; if links put an image into several splits or classes; if
+        `pattern` finds no patient in some paths; or if ``target="etiology"`` and the etiology of some images is
+        unknown.
     TypeError
-        If `classes` is not a dict of names to integers.
+        If `root` is no path, `classes` is not a dict of names to integers, or `exclude` is not a list of names.
     ImportError
         If `as_frame` is True and pandas is not installed.
 

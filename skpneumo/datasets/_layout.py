@@ -1,15 +1,18 @@
 """Find the split and class folders of a data set, and the images in them."""
 
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from skpneumo._images.decoding import FORMATS
 from skpneumo._utils.messages import MAX_ITEMS, list_items, shortened
-from skpneumo.datasets._listing import NOT_IMAGES, Exclusion, mask_in, subfolders, walk
+from skpneumo.datasets._listing import NOT_IMAGES, Exclusion, absolute, mask_in, subfolders, walk
 
 STANDARD = {"NORMAL": 0, "PNEUMONIA": 1}
 SPLITS = {
@@ -23,6 +26,10 @@ SPLITS = {
 }
 SUBSETS = {"train": ("train", "val"), "test": ("test",), "val": ("val",), "all": ("train", "test", "val")}
 _NESTED = "chest_xray"
+# Also "train_set", "TestData" and "fold1", but not "trained" or "valley fever".
+_LIKE_SPLIT = re.compile(
+    r"(?i)(?<![a-z])(train(ing)?|test(ing)?|val(id(ation)?)?|(k[ _-]?)?fold|split)(set|data|images?)?s?(?![a-z])"
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def read_layout(
     root: str | os.PathLike[str],
     subset: str = "train",
     classes: Any = None,
-    exclude: str | Sequence[str] | None = None,
+    exclude: Any = None,
     *,
     may_be_empty: bool = False,
 ) -> Layout:
@@ -97,22 +104,31 @@ def read_layout(
     """
     names = STANDARD if classes is None else check_classes(classes)
     excluded = Exclusion(exclude)
-    root, followed = _descend(os.path.abspath(os.path.expanduser(root)), {*SPLITS, *map(str.lower, names)}, excluded)
+    root, followed = _descend(absolute("root", root), {*SPLITS, *map(str.lower, names)}, excluded)
     splits = _split_folders(root, names, excluded)
-    levels = _levels(root, splits, subset)
+    all_levels = [os.path.join(root, name) for name in splits] or [root]
     if classes is None:
-        names = _default_classes([os.path.join(root, name) for name in splits] or [root], excluded)
+        names = _default_classes(all_levels, excluded)
+    levels = _levels(root, splits, subset, excluded)
     layout = Layout(root, names)
     of_level = {level: _class_folders(level, names, excluded) for level in levels}
-    seen = {os.path.realpath(os.path.join(level, name)) for level, folders in of_level.items() for name in folders}
+    class_names = set(map(str.lower, names))
+    homes = [
+        os.path.join(level, name) for level in all_levels for name in _named(subfolders(level, excluded), class_names)
+    ]
+    real_homes = set(map(os.path.realpath, homes))
+    seen = set(real_homes)
     for level, folders in of_level.items():
         for folder, class_name in folders.items():
-            _list_class(layout, os.path.join(level, folder), class_name, excluded, seen)
+            of_class = set(real_homes)  # a folder that several classes link to is an error, and not skipped
+            _list_class(layout, os.path.join(level, folder), class_name, excluded, of_class)
+            seen |= of_class
     # A folder `chest_xray` beside the split folders is a copy of them in the published archive.
     beside = followed | ({root: [*splits, *_named(subfolders(root, excluded), {_NESTED})]} if splits else {})
     _check_beside(layout, beside | {level: list(folders) for level, folders in of_level.items()}, excluded, seen)
     _check_inner_folders(layout)
-    if exclude is None or len(exclude):
+    _check_links(layout, homes)
+    if exclude is None or excluded.names:
         _check_masks(layout)
     if not may_be_empty:
         _check_empty(layout, of_level, {level for level, split in levels.items() if split == "val" != subset})
@@ -165,13 +181,14 @@ def _split_folders(root: str, names: Iterable[str], excluded: Exclusion) -> dict
     return splits
 
 
-def _levels(root: str, splits: dict[str, str], subset: str) -> dict[str, str]:
+def _levels(root: str, splits: dict[str, str], subset: str, excluded: Exclusion) -> dict[str, str]:
     """Return the folders of a subset that have class folders, and the split of each; ``val`` may be missing."""
     if not splits:
         if subset not in {"train", "all"}:
+            advice = _why_no_classes(root, excluded) or "Use subset='train' for all its images."
             raise FileNotFoundError(
-                f"subset={subset!r} needs a folder {subset!r} in '{root}', which has no split folders. "
-                f"Use subset='train' for all its images. {_found(root)}"
+                f"subset={subset!r} needs a folder {subset!r} in '{root}', which has no split folders. {advice} "
+                f"{_found(root)}"
             )
         return {root: "train"}
     wanted = SUBSETS[subset]
@@ -186,7 +203,27 @@ def _default_classes(levels: list[str], excluded: Exclusion) -> dict[str, int]:
     names = {name.lower(): name for level in levels for name in subfolders(level, excluded)}
     if len(names) < 2 or _named(names, {name.lower() for name in STANDARD}):
         return STANDARD
+    for level in levels:
+        if why := _why_no_classes(level, excluded):
+            raise FileNotFoundError(f"Expected class folders in '{level}'. {why} To use them as classes, pass classes.")
     return {name: label for label, (_, name) in enumerate(sorted(names.items()))}
+
+
+def _why_no_classes(level: str, excluded: Exclusion) -> str:
+    """Return why the subfolders of a folder are probably no classes, and what to pass instead; empty if they may be."""
+    inner, below = subfolders(level, excluded), []
+    standard = {name.lower() for name in STANDARD}
+    for name in set(inner) - set(_named(inner, standard)):
+        for folder, names, _ in os.walk(os.path.join(level, name)):
+            names[:] = [each for each in names if not excluded(os.path.join(folder, each))]
+            below += [os.path.join(folder, each) for each in _named(names, standard)]
+    advice = "Rename split folders to train, test and val, or load each folder that has class folders on its own."
+    if below:
+        listed = sorted(os.path.relpath(each, level).replace(os.sep, "/") for each in below)
+        return f"Its subfolders contain folders {' or '.join(STANDARD)}: {list_items(listed)}. {advice}"
+    if like_splits := [name for name in inner if _LIKE_SPLIT.search(name)]:
+        return f"Its subfolders look like splits: {list_items(like_splits)}. {advice}"
+    return ""
 
 
 def _class_folders(level: str, classes: dict[str, int], excluded: Exclusion) -> dict[str, str]:
@@ -198,11 +235,11 @@ def _class_folders(level: str, classes: dict[str, int], excluded: Exclusion) -> 
         return folders
     *first, last = classes
     expected = f"folders {', '.join(first)} and {last}" if first else f"folder {last}"
-    hint = ""
-    if len(inner) > 1:
+    hint = _why_no_classes(level, excluded)
+    if len(inner) > 1 and not hint:
         other = {name: label for label, name in enumerate(sorted(inner, key=lambda name: name.lower() != "normal"))}
-        hint = f" For other class folders, pass their labels, such as classes={shortened(repr(other))}."
-    raise FileNotFoundError(f"Expected the {expected} in '{level}'. {_found(level)}{hint}")
+        hint = f"For other class folders, pass their labels, such as classes={shortened(repr(other))}."
+    raise FileNotFoundError(f"Expected the {expected} in '{level}'. {_found(level)} {hint}".rstrip())
 
 
 def _list_class(layout: Layout, folder: str, class_name: str, excluded: Exclusion, seen: set[str]) -> None:
@@ -223,7 +260,9 @@ def _check_beside(layout: Layout, beside: dict[str, list[str]], excluded: Exclus
             elif reason not in NOT_IMAGES:
                 layout.skip(reason, path)
     if strays:
-        folders = dict.fromkeys(os.path.basename(path) for path in strays if os.path.isdir(path))
+        folders = dict.fromkeys(
+            name for path in strays if os.path.isdir(path) and not _LIKE_SPLIT.search(name := os.path.basename(path))
+        )
         more = {name: label for label, name in enumerate([*layout.classes, *folders])}
         raise ValueError(
             f"{_count(strays)} in '{layout.root}' {_is(strays)} in no class folder: {layout.counts(strays)}. Move "
@@ -250,6 +289,31 @@ def _check_inner_folders(layout: Layout) -> None:
             f"{_count(wrong)} in '{layout.root}' {_is(wrong)} in a class folder, but in a subfolder with the name of a "
             f"split or of another class: {layout.counts(wrong)}. Expected class folders in split folders. Move "
             f"{_it(wrong)}{_or_exclude(os.path.relpath(path, layout.root).replace(os.sep, '/') for path in wrong)}."
+        )
+
+
+def _check_links(layout: Layout, homes: list[str]) -> None:
+    """Raise an error if links put an image into two of the class folders, which are given for all splits."""
+    real = cache(os.path.realpath)
+    class_folders: dict[str, list[str]] = defaultdict(list)
+    for home in homes:
+        class_folders[real(home)].append(home)
+    shared = [places for places in class_folders.values() if len(places) > 1]
+    places_of: dict[str, dict[str, str]] = defaultdict(dict)  # by real path, then by class folder
+    for image in () if shared else layout.images:
+        folder, name = os.path.split(image.path)
+        path = os.path.realpath(image.path) if os.path.islink(image.path) else os.path.join(real(folder), name)
+        places_of[path][image.class_folder] = image.path
+        if not path.startswith(real(image.class_folder) + os.sep):
+            for above in map(str, Path(path).parents):
+                for home in class_folders.get(above, ()):
+                    places_of[path].setdefault(home, path)
+    shared += [list(places.values()) for places in places_of.values() if len(places) > 1]
+    if shared:
+        listed = [" and ".join(map(layout.name, sorted(places))) for places in shared]
+        raise ValueError(
+            f"Links in '{layout.root}' put the same images into several splits or classes: "
+            f"{list_items(listed, max_length=300)}. Keep one of each, and remove the others."
         )
 
 

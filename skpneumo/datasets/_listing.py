@@ -1,14 +1,17 @@
 """List the files of a folder and its subfolders, and recognize images by their first bytes."""
 
 import os
+import posixpath
 import re
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from skpneumo._images.decoding import N_FIRST_BYTES, kind_of
 from skpneumo._images.dicom import DICOM, check_path
+from skpneumo._utils.messages import shortened
 
 _JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"})
 # Also "lungMask" and "LungMasks", but not "masked", "unmasked" or names such as "Maske".
@@ -26,23 +29,43 @@ _OTHER_FORMATS = {
 }
 
 
+def absolute(name: str, path: Any) -> str:
+    """Return the absolute path of a parameter, with "~" expanded; raise TypeError if it is no path."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path (str or pathlib.Path); got {shortened(repr(path))}.")
+    return os.path.abspath(os.path.expanduser(os.fsdecode(path)))
+
+
 class Exclusion:
     """Files and folders to leave out: hidden ones, junk of file managers, and given names.
 
     Parameters
     ----------
-    names : str, sequence of str or None
-        Names, or ends of paths such as ``COVID/masks``, in any case; ``*`` and ``?`` are wildcards.
+    names : str, path-like, list or tuple of them, or None
+        Names, absolute paths, or ends of paths such as ``COVID/masks``, in any case; ``*`` and ``?`` are wildcards.
     """
 
-    def __init__(self, names: str | Sequence[str] | None = None) -> None:
-        self.names = [name.lower().split("/") for name in ([names] if isinstance(names, str) else names or ())]
+    def __init__(self, names: Any = None) -> None:
+        listed = [] if names is None else [names] if isinstance(names, (str, os.PathLike)) else names
+        if not isinstance(listed, Collection) or not all(isinstance(name, (str, os.PathLike)) for name in listed):
+            raise TypeError(
+                "exclude must be a name of files or folders, such as 'masks', or a list of names; got "
+                f"{shortened(repr(names))}."
+            )
+        self.names = [_parts(os.fsdecode(name)) for name in listed]
 
     def __call__(self, path: str) -> bool:
         """Return whether to leave out a file or folder."""
         parts = path.lower().split(os.sep)
         is_junk = parts[-1].startswith(".") or parts[-1] in _JUNK
-        return is_junk or any(all(map(fnmatchcase, parts[-len(each) :], each)) for each in self.names)
+        return is_junk or any(
+            len(each) <= len(parts) and all(map(fnmatchcase, parts[-len(each) :], each)) for each in self.names
+        )
+
+
+def _parts(name: str) -> list[str]:
+    """Return the patterns of the parts of a path, which may end with a separator or contain backslashes."""
+    return posixpath.normpath(name.replace("\\", "/")).lower().replace("[", "[[]").split("/")
 
 
 def walk(
@@ -65,7 +88,7 @@ def walk(
         if not _is_folder(entry):
             yield entry.path, why_no_image(entry.path)
         elif (target := os.path.realpath(entry.path)) in seen or real.is_relative_to(target):
-            yield entry.path, "link to a folder that is listed already"
+            yield entry.path, "link to a folder that is listed elsewhere"
         else:
             seen.add(target)
             yield from walk(entry.path, excluded, seen)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from skpneumo._utils.messages import stacklevel_of_user
-from skpneumo._utils.validation import PATH, choices, validated
+from skpneumo._utils.messages import list_values, stacklevel_of_user
+from skpneumo._utils.validation import choices, validated
 from skpneumo.datasets._folder import LOADING, import_pandas
 from skpneumo.datasets._table_checks import TableRows
-from skpneumo.datasets._table_files import ImageFolder, combine, read_table
+from skpneumo.datasets._table_files import ImageFolder, as_path, combine, read_table
 from skpneumo.datasets._table_labels import read_labels
 from skpneumo.datasets._table_layouts import Layout, find_layout
 from skpneumo.datasets._table_problems import Problems
@@ -23,7 +23,6 @@ _COLUMN = [str, None]
 
 
 @validated(
-    root=[*PATH, None],
     uncertain=_POLICY,
     blank=_POLICY,
     view=[choices("frontal", "lateral"), None],
@@ -75,10 +74,11 @@ def load_xray_table(
         (uncertain) or blank. Images with this finding, or with any in a list, are labeled 1, all others 0. If None,
         each label is a class, in sorted order.
     uncertain : {"raise", "drop", "positive", "negative"}, default="raise"
-        How to treat uncertain labels (-1), and images on which several readers disagree: report them as problems, drop
-        the images, or treat the finding as present or as absent.
+        How to treat uncertain labels (-1, also without `positive`), and images on which several readers disagree:
+        report them as problems, drop the images, or treat the finding as present or as absent.
     blank : {"raise", "drop", "positive", "negative"}, default="raise"
-        How to treat missing labels. In CheXpert and MIMIC-CXR, a finding is blank if the report does not mention it.
+        How to treat missing labels; in files, also words that pandas reads as missing, such as "NA" and "None". In
+        CheXpert and MIMIC-CXR, a finding is blank if the report does not mention it.
     view : {"frontal", "lateral"}, default=None
         Load only images of this view. If None, load all.
     image_column : str, default=None
@@ -139,7 +139,10 @@ def load_xray_table(
         without a file; unreadable files; missing, uncertain, invalid or conflicting labels; missing or conflicting
         patients; missing or unknown views; rows that are repeated, or missing in a joined table.
     ValueError
-        If the table is not recognized, an option is unknown, `positive` does not occur, or no image is left.
+        If a table cannot be read or joined or is not recognized, an option is unknown, `positive` does not occur or is
+        a part of other labels, labels differ only in spelling, or no image is left.
+    TypeError
+        If `table` or `root` has the wrong type.
     FileNotFoundError
         If `table` or `root` does not exist.
     NotADirectoryError
@@ -150,7 +153,7 @@ def load_xray_table(
     Warns
     -----
     UserWarning
-        If `on_error` is "drop" and images are dropped.
+        If `on_error` is "drop" and images are dropped, or no image of a class is left.
 
     See Also
     --------
@@ -180,14 +183,14 @@ def load_xray_table(
         raise ValueError("Patients are in the patient_column or found by the pattern; got both.")
     given = list(table) if isinstance(table, (list, tuple)) else [table]
     combined, unmatched = combine(pd, [read_table(pd, each) for each in given])
-    layout = find_layout(
-        combined.columns, image=image_column, label=label_column, patient=patient_column, view=view_column
-    )
+    image, label, patient, view_name = map(_column_name, (image_column, label_column, patient_column, view_column))
+    layout = find_layout(combined.columns, image=image, label=label, patient=patient, view=view_name)
     rows = TableRows(combined, layout)
     rows.report("missing row", unmatched, "in a joined table")
     if view is not None:
         rows.select(view)
-    labels = read_labels(combined, layout, _findings(positive, layout, {uncertain, blank}))
+    findings = _findings(positive, layout, {uncertain, blank})
+    labels = read_labels(combined, layout, findings)
     rows.settle_labels(labels, uncertain=uncertain, blank=blank)
     rows.find_files(ImageFolder(_root(root, given[0])))
     rows.read_patients(pattern)
@@ -195,23 +198,31 @@ def load_xray_table(
     kept = _complete(pd, rows, on_error)
     if shuffle:
         kept = [kept[i] for i in check_random_state(random_state).permutation(len(kept))]
-    bunch = _build_bunch(pd, rows, kept, labels.names, as_frame=as_frame)
+    codes, names = np.array([rows.labels[row] for row in kept], dtype=np.int64), labels.names
+    if not findings:
+        codes, names = _used_classes(codes, names)
+    bunch = _build_bunch(pd, rows, kept, codes, names, as_frame=as_frame)
     return (bunch.data, bunch.target) if return_X_y else bunch
 
 
 def _root(root: str | os.PathLike[str] | None, table: Any) -> Path:
     """Return the folder of the images, by default that of the table."""
     if root is not None:
-        return Path(root).expanduser()
+        return as_path(root, "root to be the path of a folder")
     return Path(table).expanduser().parent if isinstance(table, (str, os.PathLike)) else Path()
+
+
+def _column_name(column: Any) -> str | None:
+    """Return the name of a column as in the table, where names are stripped text."""
+    return None if column is None else str(column).strip()
 
 
 def _findings(positive: Any, layout: Layout, policies: set[str]) -> list[str]:
     """Return the findings to be predicted; an empty list if each label is a class."""
-    findings = [positive] if np.isscalar(positive) else list(positive or [])
+    findings = [] if positive is None else [positive] if np.isscalar(positive) else list(positive)
     if not findings and layout.finding is None and not policies.isdisjoint({"positive", "negative"}):
         raise ValueError("uncertain and blank can be 'positive' or 'negative' only if positive is given.")
-    return [str(each) for each in findings or [layout.finding] if each is not None]
+    return [str(each).strip() for each in findings or [layout.finding] if each is not None]
 
 
 def _complete(pd: Any, rows: TableRows, on_error: str) -> list[int]:
@@ -231,9 +242,22 @@ def _complete(pd: Any, rows: TableRows, on_error: str) -> list[int]:
     return kept
 
 
-def _build_bunch(pd: Any, rows: TableRows, kept: list[int], names: list[str], *, as_frame: bool) -> Bunch:
+def _used_classes(codes: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Drop the classes without images, with a warning."""
+    used, codes = np.unique(codes, return_inverse=True)
+    if len(used) < len(names):
+        unused = [name for code, name in enumerate(names) if code not in used]
+        warnings.warn(
+            f"No image is left of the classes {list_values(unused)}; target_names lacks them.",
+            stacklevel=stacklevel_of_user(),
+        )
+    return codes, [names[code] for code in used]
+
+
+def _build_bunch(
+    pd: Any, rows: TableRows, kept: list[int], codes: np.ndarray, names: list[str], *, as_frame: bool
+) -> Bunch:
     """Build the Bunch of the images in some rows."""
-    codes = np.array([rows.labels[row] for row in kept], dtype=np.int64)
     columns = {
         "path": np.array([rows.paths[row] for row in kept], dtype=object),
         "label": np.array([names[code] for code in codes], dtype=object),

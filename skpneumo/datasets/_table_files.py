@@ -5,20 +5,37 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from skpneumo._utils.messages import list_items
+from skpneumo._utils.messages import list_items, shortened
 
 _SUFFIXES = (".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_SEPARATORS = {",": ",", ";": ";", "\t": "\\t", "|": "|"}  # with their text in messages
+_FORMATS = {
+    "csv": "text in UTF-8 with the separator ','",
+    "tsv": "text in UTF-8 with the separator '\\t'",
+    "parquet": "a Parquet file",
+    "xlsx": "an Excel file",
+}
+_REMEDY = "and pass the DataFrame, with the folder of the images as root."
 
 
 def read_table(pd: Any, table: Any) -> Any:
     """Read a table from a file, all cells as text, or return a copy of a DataFrame with stripped column names."""
+    source = "the table"
     if not isinstance(table, pd.DataFrame):
-        table = _read_file(pd, Path(table).expanduser())
+        path = as_path(table, "a DataFrame, the path of a table, or a list of these")
+        source, table = f"'{path}'", _read_file(pd, path)
     table = table.rename(columns=lambda name: str(name).strip())
     if not table.columns.is_unique:
         repeated = table.columns[table.columns.duplicated()].tolist()
-        raise ValueError(f"The columns of a table must have different names; repeated: {list_items(repeated)}.")
+        raise ValueError(f"The columns of {source} must have different names; repeated: {list_items(repeated)}.")
     return table.reset_index(drop=True)
+
+
+def as_path(value: Any, expected: str) -> Path:
+    """Return a path, or raise an error with the expected kinds of value."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"Expected {expected}; got an object of type {type(value).__name__}.")
+    return Path(value).expanduser()
 
 
 def combine(pd: Any, tables: list[Any]) -> tuple[Any, list[int]]:
@@ -45,7 +62,14 @@ def combine(pd: Any, tables: list[Any]) -> tuple[Any, list[int]]:
                 "A further table must have the same columns as the first one, or shared columns whose values identify "
                 f"each of its rows. Shared columns: {list_items(shared) or 'none'}."
             )
-        combined = combined.merge(other, how="left", on=shared, indicator="_merge")
+        try:
+            combined = combined.merge(other, how="left", on=shared, indicator="_merge")
+        except ValueError as error:
+            types = [f"{column} ({combined[column].dtype} and {other[column].dtype})" for column in shared]
+            raise ValueError(
+                f"Tables cannot be joined on columns of different types: {list_items(types)}. Convert one of them with "
+                "table[column].astype(str), or pass all tables as files, whose cells are read as text."
+            ) from error
         unmatched.update((combined.pop("_merge") == "left_only").to_numpy().nonzero()[0].tolist())
     return combined, sorted(unmatched)
 
@@ -68,15 +92,44 @@ def _text(value: Any) -> str | None:
 
 def _read_file(pd: Any, path: Path) -> Any:
     ending = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
-    if ending in {"csv", "tsv"}:
-        separator = "," if ending == "csv" else "\t"
-        return pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
-    if ending in {"parquet", "xlsx"}:
-        return pd.read_parquet(path) if ending == "parquet" else pd.read_excel(path, dtype=str)
-    raise ValueError(
-        f"The name of a table must end in .csv, .csv.gz, .tsv, .tsv.gz, .parquet or .xlsx; got '{path}'. Read other "
-        "tables with pandas, and pass the DataFrame."
-    )
+    if ending not in _FORMATS:
+        raise ValueError(
+            f"The name of a table must end in .csv, .csv.gz, .tsv, .tsv.gz, .parquet or .xlsx; got '{path}'. Read "
+            f"other tables with pandas, {_REMEDY}"
+        )
+    separator = {"csv": ",", "tsv": "\t"}.get(ending)
+    try:
+        if ending == "parquet":
+            return pd.read_parquet(path)
+        # pandas renames repeated columns, and takes further cells as the index, unless the header is read as a row.
+        if separator is None:
+            table = pd.read_excel(path, header=None, dtype=str)
+        else:
+            table = pd.read_csv(path, sep=separator, header=None, dtype=str, encoding="utf-8-sig")
+    except (ImportError, FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except Exception as error:  # the readers have no common class of errors
+        reason, how = str(error).strip(" .\n"), " (read_csv, with encoding or sep)" if separator else ""
+        raise ValueError(
+            f"The table '{path}' cannot be read: {shortened(reason)}. Expected {_FORMATS[ending]}. Fix the file, or "
+            f"read it with pandas{how}, {_REMEDY}"
+        ) from error
+    return _with_header(table, path, separator)
+
+
+def _with_header(table: Any, path: Path, separator: str | None) -> Any:
+    """Take the first row as the names of the columns, as text."""
+    if table.empty:
+        raise ValueError(f"The table '{path}' is empty. Expected a row with the names of the columns.")
+    header = [f"Unnamed: {i}" if name is None else name for i, name in enumerate(texts(table.iloc[0]))]
+    others = [each for each in _SEPARATORS if separator and each in header[0]]
+    if len(header) == 1 and others:
+        shown = _SEPARATORS[others[0]]
+        raise ValueError(
+            f"The table '{path}' has a single column, {header[0]!r}. Its separator seems to be '{shown}'. Read it with "
+            f"pandas.read_csv(..., sep='{shown}', dtype=str), {_REMEDY}"
+        )
+    return table.iloc[1:].set_axis(header, axis=1)
 
 
 class ImageFolder:

@@ -1,9 +1,10 @@
 """Labels of the rows of a table as numbers, before any are dropped."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from skpneumo._utils.messages import list_values
+from skpneumo._utils.messages import list_items, list_values
 from skpneumo.datasets._table_files import extract, texts
 from skpneumo.datasets._table_layouts import Layout
 
@@ -39,7 +40,8 @@ def read_labels(table: Any, layout: Layout, positive: Sequence[str]) -> Labels:
     Raises
     ------
     ValueError
-        If `positive` is empty although images may have several findings, or does not occur in the column of labels.
+        If `positive` is empty although images may have several findings, or does not occur in the column of labels, or
+        if the spelling or the separators of labels are not uniform.
     """
     if layout.label is None or layout.finding is not None or list(positive) == [layout.label]:
         return _from_states(table, layout, positive)
@@ -51,7 +53,11 @@ def read_labels(table: Any, layout: Layout, positive: Sequence[str]) -> Labels:
 def _from_words(words: Sequence[str | None], layout: Layout, positive: Sequence[str]) -> Labels:
     """Read labels from the words of one column, which may hold several findings of an image."""
     findings = [[part.strip() for part in word.split(_SEPARATOR)] if word else [] for word in words]
-    found = sorted({part for each in findings for part in each}, key=_natural)
+    parts = {part for each in findings for part in each}
+    doubtful = {part: code for part in parts - set(positive) if (code := _doubt(part)) is not None}
+    found = sorted(parts - doubtful.keys(), key=_natural)
+    _check_spelling(found, layout.label)
+    _check_separators(found, layout.label, positive)
     multilabel = layout.multilabel or any(len(each) > 1 for each in findings)
     if multilabel and not positive:
         raise ValueError(
@@ -65,12 +71,64 @@ def _from_words(words: Sequence[str | None], layout: Layout, positive: Sequence[
         )
     cells = [word or "" for word in words]
     if not positive:
-        codes = {name: code for code, name in enumerate(found)}
+        codes = doubtful | {name: code for code, name in enumerate(found)}
         return Labels([codes[word] if word else BLANK for word in words], cells, found, [])
     others = [each for each in found if each not in positive]
     negative = others[0] if len(others) == 1 and not multilabel else None
-    present = [int(not set(positive).isdisjoint(each)) if each else BLANK for each in findings]
+    codes = dict.fromkeys(others, 0) | doubtful | dict.fromkeys(positive, 1)
+    states = [{codes[part] for part in each} or {BLANK} for each in findings]
+    present = [next(code for code in _PRECEDENCE if code in each) for each in states]
     return Labels(present, cells, _class_names(positive, negative), [])
+
+
+def _doubt(word: str) -> int | None:
+    """Return the code of a number that is no class; None for words and other whole numbers."""
+    number = _number(word)
+    if number is None or (number.is_integer() and number != UNCERTAIN):
+        return None
+    return UNCERTAIN if number == UNCERTAIN else INVALID
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def _spelling(word: str) -> str | float:
+    """Return what spellings of a label have in common: the number, or the letters."""
+    number = _number(word)
+    return "".join(word.casefold().split()) if number is None else number
+
+
+def _check_spelling(found: Sequence[str], column: str | None) -> None:
+    """Raise an error if labels differ only in case, spaces or the form of a number."""
+    spellings: dict[str | float, list[str]] = {}
+    for label in found:
+        spellings.setdefault(_spelling(label), []).append(label)
+    alike = [each for each in spellings.values() if len(each) > 1]
+    if alike:
+        raise ValueError(
+            f"Labels in the column {column!r} differ only in case, spaces or the form of numbers: "
+            f"{list_items([' = '.join(map(repr, each)) for each in alike])}. Use one spelling for each label."
+        )
+
+
+def _check_separators(found: Sequence[str], column: str | None, positive: Sequence[str]) -> None:
+    """Raise an error if a finding in `positive` is a part of labels that are separated in another way."""
+    wanted = {_spelling(each) for each in positive}
+    parts = {label: [part.strip(" []()'\"") for part in re.split("[,;]", label)] for label in found}
+    several = [
+        label
+        for label, words in parts.items()
+        if len(words) > 1 and label not in positive and not wanted.isdisjoint(map(_spelling, words))
+    ]
+    if several:
+        raise ValueError(
+            f"Labels in the column {column!r} seem to contain several findings: {list_values(several)}. Separate "
+            f"findings by '{_SEPARATOR}', as in {_SEPARATOR.join(parts[several[0]])!r}, or add the labels to positive."
+        )
 
 
 def _from_states(table: Any, layout: Layout, positive: Sequence[str]) -> Labels:

@@ -41,6 +41,17 @@ class Problems(list[Problem]):
             lines[-1] = f"Fix the table, or pass the names of its columns: {list_items(list(table.columns))}."
         if not kinds.keys().isdisjoint({"missing label", "uncertain label"}):
             lines.append("The parameters blank and uncertain set how to treat missing and uncertain labels.")
+        if "missing label" in kinds:
+            lines.append("In files, words such as NA and None count as missing.")
+        if "invalid label" in kinds:
+            lines.append(
+                "Labels are words or whole numbers; in the column of a finding, 1, 0, -1 (uncertain) or blank. Pass a "
+                "column of words as label_column, and one of its words as positive."
+            )
+        if any((each.image or "").isdecimal() for each in kinds.get("missing file", ())):
+            lines.append(
+                "Numbers lack the leading zeros of names: read the column of images as text, as with dtype=str."
+            )
         lines.append("The attribute 'problems' of this error lists all problems.")
         return LabelTableError("\n".join(lines), self.as_frame(pd))
 

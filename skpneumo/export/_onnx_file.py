@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skpneumo._utils.atomic_write import write_atomically
 from skpneumo._version import __version__
 from skpneumo._vgg19.layers import CHANNEL_MEANS, LARGEST_FLOAT16, LAYERS
 from skpneumo._vgg19.pooling import SMALLEST_NORM
@@ -73,7 +74,7 @@ def to_onnx(clf: Any, path: str | os.PathLike[str]) -> None:
     onnx = import_onnx()
     model = _model(onnx, parts)
     onnx.checker.check_model(model)
-    onnx.save(model, os.fspath(path), format="protobuf")
+    write_atomically(path, model.SerializeToString())
 
 
 def _model(onnx: Any, parts: Parts) -> Any:

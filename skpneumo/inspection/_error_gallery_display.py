@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length
-from sklearn.utils.validation import _check_pos_label_consistency, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skpneumo._leakage import warn_of_seen
 from skpneumo._utils.target_names import name_classes, name_labels
@@ -26,7 +26,7 @@ from skpneumo.inspection._plot_utils import (
 )
 from skpneumo.inspection._read_images import file_names, images_of
 from skpneumo.metrics._confusion import surest_errors
-from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
+from skpneumo.metrics._estimators import check_asked, patients_of, positive_label, probabilities_of, threshold_of
 from skpneumo.metrics._study import THRESHOLD, check_study
 
 _SIDE, _HEAD, _LINES = 2.1, 0.4, 0.5  # height in inches of an image, of its title, of the text of an empty row
@@ -196,7 +196,7 @@ class ErrorGalleryDisplay:
         images_of(X)
         if plot_heat_maps:
             check_images(X, check_inner(estimator))
-        label = _check_pos_label_consistency(pos_label, column_or_1d(y))
+        label = positive_label(estimator, y, pos_label)
         check_is_fitted(estimator)
         check_asked(estimator, label)
         labels = name_labels(column_or_1d(y), estimator.classes_, target_names)

@@ -34,7 +34,7 @@ def check_inner(estimator: Any) -> PneumoniaClassifier:
         If it is not fitted.
     """
     if isinstance(estimator, PneumoniaClassifier):
-        check_is_fitted(estimator)
+        check_is_fitted(estimator, "coefs_")  # a failed fit leaves other attributes
     inner = inner_classifier(estimator)
     if inner is None:
         raise TypeError(

@@ -22,7 +22,7 @@ from skpneumo.inspection._plot_utils import (
     one_axes,
 )
 from skpneumo.metrics._confusion import confusion_proportions
-from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
+from skpneumo.metrics._estimators import check_asked, patients_of, positive_label, probabilities_of, threshold_of
 from skpneumo.metrics._study import SHARE, THRESHOLD, check_study
 
 _STYLES = {
@@ -174,7 +174,7 @@ class ThresholdDisplay:
         >>> display.threshold, display.ax_.get_xlabel()
         (0.5, 'Threshold on the probability (positive label: 1)')
         """
-        label = _check_pos_label_consistency(pos_label, column_or_1d(y))
+        label = positive_label(estimator, y, pos_label)
         check_is_fitted(estimator)
         check_asked(estimator, label)
         names = name_classes(estimator.classes_, target_names)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
 from skpneumo._images.dicom_patients import patient_of, reproducible
 from skpneumo._images.groups import as_groups, patients_by_name
@@ -13,6 +14,25 @@ from skpneumo._utils.messages import list_values, plain
 from skpneumo._utils.meta_estimators import inner_or_last_step
 
 _WITH_OWN_THRESHOLD = (CalibratedClassifierCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
+
+
+def positive_label(estimator: Any, y: Any, pos_label: Any) -> Any:
+    """Return `pos_label`, or its default for the labels in `y`.
+
+    Raises
+    ------
+    ValueError
+        If no label in `y` is a class of the estimator, or if `pos_label` has no default.
+    """
+    labels = column_or_1d(y)
+    classes = np.asarray(getattr(estimator, "classes_", []))
+    if len(labels) and len(classes) and not set(labels.tolist()) & set(classes.tolist()):
+        found = list(dict.fromkeys(labels.tolist()))
+        raise ValueError(
+            f"y must contain labels of the classes {list_values(classes)} of the estimator; got {list_values(found)}: "
+            "pass labels as in fit."
+        )
+    return _check_pos_label_consistency(pos_label, labels)
 
 
 def threshold_of(estimator: Any, pos_label: Any) -> float:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
 from skpneumo._leakage import warn_of_seen
 from skpneumo._utils.validation import COUNT, RANDOM_STATE, Constraints, validated
@@ -17,7 +16,7 @@ from skpneumo.metrics._calibration import (
     slope_interval,
 )
 from skpneumo.metrics._confusion import confusion_metrics
-from skpneumo.metrics._estimators import patients_of, probabilities_of, threshold_of
+from skpneumo.metrics._estimators import patients_of, positive_label, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import average_precision_interval, roc_auc_interval
 from skpneumo.metrics._study import SHARE, THRESHOLD, Study, check_study
@@ -312,7 +311,7 @@ class DiagnosticReport:
         >>> report.n, round(report["specificity"].estimate, 2)
         (284, 0.86)
         """
-        label = _check_pos_label_consistency(pos_label, column_or_1d(y))
+        label = positive_label(estimator, y, pos_label)
         threshold = threshold_of(estimator, label) if threshold is None else threshold
         groups = patients_of(X, groups)
         report = diagnostic_report(

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
-from skpneumo._images.groups import check_one_column
+from skpneumo._images.groups import check_one_column, is_missing
 from skpneumo._utils.messages import list_items, list_values, plain
 from skpneumo._utils.validation import Finite
 from skpneumo.metrics._interval import Patients
@@ -70,7 +70,7 @@ def _check_patients(groups: Any, n_samples: int) -> Patients:
     if groups is None:
         return Patients(np.arange(n_samples), n_samples)
     check_one_column(groups)
-    groups = column_or_1d(groups)
+    groups = column_or_1d(groups, dtype=object)  # a list with nan and strings would become strings
     if len(groups) != n_samples:
         raise ValueError(f"groups must contain one patient per image ({n_samples}); got {len(groups)}.")
     _raise_if_any(_are_missing(groups), groups, "groups must not contain missing values", "are missing")
@@ -79,14 +79,6 @@ def _check_patients(groups: Any, n_samples: int) -> Patients:
     except TypeError:  # strings and numbers cannot be sorted together
         kept, codes = np.unique([f"{type(group).__name__} {group}" for group in groups], return_inverse=True)
     return Patients(codes, len(kept))
-
-
-def is_missing(value: Any) -> bool:
-    """Return whether a value is None, nan, NaT or pandas.NA."""
-    try:
-        return value is None or bool(value != value)  # noqa: PLR0124
-    except TypeError:  # pandas.NA has no truth value
-        return True
 
 
 def _are_missing(values: np.ndarray) -> np.ndarray:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import _check_pos_label_consistency, _num_samples, column_or_1d
+from sklearn.utils.validation import _num_samples, column_or_1d
 
-from skpneumo._images.groups import as_groups
+from skpneumo._images.groups import as_groups, check_groups, is_missing
 from skpneumo._images.inputs import images_if_any
 from skpneumo._images.patients import etiology
 from skpneumo._images.sources import base_name, name_of
@@ -18,10 +18,10 @@ from skpneumo._utils.target_names import name_classes
 from skpneumo._utils.validation import check_constraints
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
-from skpneumo.metrics._estimators import check_asked, patients_of, probabilities_of, threshold_of
+from skpneumo.metrics._estimators import check_asked, patients_of, positive_label, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import roc_auc_interval
-from skpneumo.metrics._study import SHARE, THRESHOLD, check_study, is_missing
+from skpneumo.metrics._study import SHARE, THRESHOLD, check_study
 from skpneumo.reporting._model_facts import evaluated_model_digest
 
 KIND = "Kind of pneumonia"
@@ -142,7 +142,7 @@ def evaluate(
     n_samples = _num_samples(X)
     if not n_samples:
         raise ValueError("X is empty: at least one image is required.")
-    pos_label = _check_pos_label_consistency(pos_label, column_or_1d(y))
+    pos_label = positive_label(clf, y, pos_label)
     check_asked(clf, pos_label)
     class_names = name_classes(clf.classes_, target_names)
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
@@ -157,7 +157,7 @@ def evaluate(
     given = X if images is None else images
     names: list[str | None] = list(map(name_of, images)) if images else [None] * n_samples
     columns = _etiology_columns(names) if subgroups is None else _check_columns(subgroups, n_samples)
-    patients = patients_of(given) if groups is None else _check_groups(as_groups(groups, given))
+    patients = patients_of(given) if groups is None else check_groups(as_groups(groups, given), n_samples)
     check_study(y, np.full(n_samples, 0.5), patients, pos_label)  # fail before prediction, which may take hours
     proba, novelty = _predict(clf, X, pos_label, has_images=images is not None)
     known = seen_by(clf, given, patients)  # after prediction, which has cached the images
@@ -275,13 +275,6 @@ def _column(given: Any) -> _SubgroupColumn:
 def _text(value: Any) -> str:
     """Format whole numbers without a decimal point, since pandas turns 7 into 7.0 in columns with missing values."""
     return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
-
-
-def _check_groups(groups: Any) -> np.ndarray:
-    try:
-        return column_or_1d(groups)
-    except ValueError as error:
-        raise ValueError(f"groups must be one column with the patient of each image: {error}") from None
 
 
 def _in_order(known: dict[str, Any], categories: Any) -> list[str]:

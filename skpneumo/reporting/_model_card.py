@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from skpneumo._classifier import PneumoniaClassifier
+from skpneumo._utils.atomic_write import write_atomically
 from skpneumo._utils.messages import list_items, list_values, shortened
 from skpneumo._utils.target_names import name_classes
 from skpneumo._utils.validation import PATH, choices, validated
 from skpneumo.inspection._fitted_classifier import check_inner
-from skpneumo.reporting._atomic_write import write_atomically
 from skpneumo.reporting._card_model import check_parameters_of_fit, model_facts
 from skpneumo.reporting._card_performance import evaluation_facts, threshold_facts
 from skpneumo.reporting._card_training import training_facts
@@ -134,7 +134,7 @@ def model_card(
     metadata = _front_matter(_metadata(inner, evaluation, texts.get(_LICENSE), test_name, title))
     card = "\n\n".join([metadata, start, *(_format_section(part, texts.get(part.name)) for part in parts)]) + "\n"
     if path is not None:
-        write_atomically(path, card)
+        write_atomically(path, card.encode())
     return card
 
 

@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._images.inputs import images_if_any
+from skpneumo._utils.atomic_write import check_parent, write_atomically
 from skpneumo._utils.messages import list_items
 from skpneumo._utils.validation import BOOLEAN, PATH, Finite, validated
 from skpneumo._version import __version__
@@ -19,7 +20,6 @@ from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import spread
 from skpneumo.inspection._overlay import overlay
 from skpneumo.reporting import _report_sections as sections
-from skpneumo.reporting._atomic_write import check_parent, write_atomically
 from skpneumo.reporting._evaluation import Evaluation, evaluate, parse_images
 from skpneumo.reporting._report_figures import plots
 from skpneumo.reporting._report_tables import Number, decimal, metric_rows
@@ -222,7 +222,7 @@ def report(
             pos_label=evaluation.labels[1],
         ),
     )
-    write_atomically(path, html)
+    write_atomically(path, html.encode())
     return evaluation
 
 

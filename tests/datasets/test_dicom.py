@@ -153,6 +153,19 @@ def test_wrong_paths_raise(folder, tmp_path):
         load_dicom(tmp_path / "empty")
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"path": None}, r"path must be a path \(str or pathlib\.Path\); got None"),
+        ({"path": b"folder"}, "path must be a path .* got b'folder'"),
+        ({"salt": 5}, "salt must be str, bytes or None; got 5"),
+    ],
+)
+def test_parameters_of_another_type_raise(folder, options, named):
+    with pytest.raises(TypeError, match=named):
+        load_dicom(**{"path": folder} | options)
+
+
 def test_salt_gives_the_digests_of_patient_ids(folder):
     xrays = load_dicom(folder, salt="secret")
     rows = [0, 1, 3]

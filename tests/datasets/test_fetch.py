@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 from datasets.conftest import JPEG, KAGGLE, relative, touch
 from datasets.http_server import Reply
 from skpneumo.datasets import _kermany, _pneumoniamnist, fetch_chest_xrays, fetch_pneumoniamnist
+from skpneumo.datasets._download import brief
 
 MENDELEY = [name.replace("val/", "train/") for name in KAGGLE]
 JUNK = ["__MACOSX/chest_xray/train/NORMAL/._IM-0115-0001.jpeg", "__MACOSX/chest_xray/train/NORMAL/IM-0115-0001.jpeg"]
@@ -314,6 +316,33 @@ def test_failed_download_raises_and_names_the_way_by_hand(kermany, tmp_path, rep
         fetch_chest_xrays(data_home=tmp_path, delay=0)
     assert by_hand(error, kermany, tmp_path)
     assert not unpacked(tmp_path).exists()
+
+
+def test_failed_connection_raises_with_a_brief_cause(kermany):
+    with pytest.raises(requests.ConnectionError) as error:
+        requests.get("http://127.0.0.1:1/a.zip", timeout=9)
+    message = brief(error.value)
+    assert "refused" in message
+    assert "HTTP" not in message
+    assert "Retr" not in message
+    assert len(message) < 100
+    assert brief(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
+
+
+@pytest.mark.parametrize("names", [[], ["other/notes.txt"]])
+def test_folder_without_images_by_hand_raises_and_names_the_way_by_hand(kermany, tmp_path, names):
+    unpacked(tmp_path).mkdir(parents=True)
+    touch(unpacked(tmp_path), *names)
+    with pytest.raises(OSError, match=r"Expected .* Found: .* Remove '") as error:
+        fetch_chest_xrays(data_home=tmp_path)
+    assert by_hand(error, kermany, tmp_path)
+
+
+def test_data_home_that_is_a_file_raises(kermany, tmp_path):
+    touch(tmp_path, "home")
+    for home in (tmp_path / "home", tmp_path / "home/inner"):
+        with pytest.raises(NotADirectoryError, match=r"data_home must be a folder, but '.*home.*' is a file\."):
+            fetch_chest_xrays(data_home=home)
 
 
 def test_missing_pooch_raises_and_names_the_way_by_hand(kermany, tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -210,6 +211,9 @@ def test_invalid_root_raises(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"NORMAL and PNEUMONIA.*Found: nothing"):
         load_chest_xrays(tmp_path / "empty")
+    for root in (None, b"data", {"root": "data"}):
+        with pytest.raises(TypeError, match=r"^root must be a path \(str or pathlib\.Path\); got "):
+            load_chest_xrays(root)
 
 
 def test_missing_class_or_split_folder_raises_with_folders_found(tmp_path):
@@ -228,8 +232,8 @@ def test_class_folders_beside_split_folders_raise(tmp_path):
         load_chest_xrays(touch(tmp_path, *KAGGLE, *FLAT))
 
 
-@pytest.mark.parametrize("option", [{"subset": "validation"}, {"target": "age"}])
+@pytest.mark.parametrize("option", [{"subset": "validation"}, {"target": "age"}, {"subset": ["train"]}])
 def test_unknown_option_raises_with_known_options(tmp_path, option):
     (value,) = option.values()
-    with pytest.raises(ValueError, match=f"must be a str among {{'.*}}. Got '{value}'"):
+    with pytest.raises(ValueError, match=f"must be a str among {{'.*}}. Got {re.escape(repr(value))}"):
         load_chest_xrays(touch(tmp_path, *KAGGLE), **option)

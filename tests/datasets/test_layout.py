@@ -89,6 +89,25 @@ def test_excluded_files_cause_no_warning(tmp_path):
     assert sorted(load(tmp_path, exclude=["*.TXT", "normal/Old", "covid"])) == FLAT
 
 
+@pytest.mark.parametrize("exclude", ["{}/a/bad.png", "data/A/bad.png", "A\\bad.png", Path("a/bad.png"), "a/bad.png/"])
+def test_only_the_excluded_path_is_left_out(tmp_path, exclude):
+    root = touch(tmp_path / "data [1]/data", "A/a.png", "A/bad.png", "B/b.png", "C/c.png", "C/bad.png")
+    exclude = exclude.format(root) if isinstance(exclude, str) else [exclude]
+    assert load(root, exclude=exclude) == {"A/a.png": 0, "B/b.png": 1, "C/c.png": 2, "C/bad.png": 2}
+
+
+def test_excluded_folder_may_end_with_a_separator(tmp_path):
+    touch(tmp_path, *FLAT, "NORMAL/masks/1.png")
+    for exclude in ("masks/", "NORMAL\\masks", str(tmp_path / "NORMAL" / "masks") + os.sep):
+        assert sorted(load(tmp_path, exclude=exclude)) == FLAT
+
+
+@pytest.mark.parametrize("exclude", [5, b"masks", [5], [b"masks"]])
+def test_exclude_of_another_type_raises(tmp_path, exclude):
+    with pytest.raises(TypeError, match="exclude must be a name of files or folders, such as 'masks', or a list"):
+        load_chest_xrays(touch(tmp_path, *FLAT), exclude=exclude)
+
+
 def test_documents_beside_class_folders_are_expected(tmp_path):
     touch(tmp_path, *KAGGLE, "README.txt", "docs/labels.csv", "train/notes.txt")
     (tmp_path / "metadata.xlsx").write_bytes(b"PK\x03\x04")
@@ -126,7 +145,7 @@ def test_subfolders_of_a_class_are_read_at_any_depth(tmp_path):
 def test_links_to_listed_folders_are_not_followed(tmp_path, target):
     root = touch(tmp_path / "data", *FLAT)
     (root / "NORMAL" / "loop").symlink_to(target, target_is_directory=True)
-    with pytest.warns(UserWarning, match=r"link to a folder that is listed already \(1\): 'NORMAL/loop'"):
+    with pytest.warns(UserWarning, match=r"link to a folder that is listed elsewhere \(1\): 'NORMAL/loop'"):
         assert sorted(load(root)) == FLAT
 
 
@@ -152,6 +171,38 @@ def test_only_subfolder_is_followed(tmp_path, folder):
 def test_copy_beside_split_folders_is_not_read(tmp_path):
     touch(tmp_path, *KAGGLE, *(f"chest_xray/{name}" for name in KAGGLE))
     assert sorted(load(tmp_path, subset="all")) == sorted(KAGGLE)
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "named"),
+    [
+        ("test", "train", r"'test/NORMAL' and 'train/NORMAL', 'test/PNEUMONIA' and 'train/PNEUMONIA'\."),
+        ("test/NORMAL", "../train/NORMAL", r"'test/NORMAL' and 'train/NORMAL'\."),
+        ("test/NORMAL/a", "../../train/NORMAL/a", r"'test/NORMAL/a/1\.png' and 'train/NORMAL/a/1\.png'\."),
+        ("train/NORMAL/b", "../PNEUMONIA/b", r"'train/NORMAL/b/1\.png' and 'train/PNEUMONIA/b/1\.png'\."),
+        ("train/NORMAL/c.png", "../PNEUMONIA/1.png", r"'train/NORMAL/c\.png' and 'train/PNEUMONIA/1\.png'\."),
+    ],
+)
+def test_links_between_splits_or_classes_raise(tmp_path, link, target, named):
+    names = ["NORMAL/1.png", "NORMAL/a/1.png", "PNEUMONIA/1.png", "PNEUMONIA/b/1.png"]
+    touch(tmp_path, *(f"train/{name}" for name in names))
+    if "/" in link:
+        touch(
+            tmp_path, "test/PNEUMONIA/2.png", "test/NORMAL/2.png" if link != "test/NORMAL" else "test/PNEUMONIA/3.png"
+        )
+    (tmp_path / link).symlink_to(target)
+    for subset in ("all", link.partition("/")[0]):
+        with pytest.raises(ValueError, match=rf"put the same images into several splits or classes: {named}"):
+            load_chest_xrays(tmp_path, subset=subset)
+
+
+def test_links_of_two_classes_to_one_file_elsewhere_raise(tmp_path):
+    touch(tmp_path, "store/1.png", "store/2.png", "data/NORMAL/3.png", "data/PNEUMONIA/3.png")
+    for name in ("NORMAL/a.png", "PNEUMONIA/b.png"):
+        (tmp_path / "data" / name).symlink_to("../../store/1.png")
+    with pytest.raises(ValueError, match=r"'NORMAL/a\.png' and 'PNEUMONIA/b\.png'\."):
+        load_chest_xrays(tmp_path / "data")
+    assert len(load(tmp_path / "data", exclude="PNEUMONIA/b.png")) == 3
 
 
 # Images whose class is not clear
@@ -305,6 +356,37 @@ def test_other_classes_are_the_same_in_all_splits(tmp_path):
     touch(tmp_path, "test/d/1.png")
     with pytest.raises(FileNotFoundError, match=r"and d in .*train.*Found: B, a, c"):
         load_chest_xrays(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "folders", [("train_set", "test_set"), ("fold1", "fold2"), ("P001", "P002"), ("siteA/2020", "siteB")]
+)
+@pytest.mark.parametrize("options", [{}, {"subset": "test"}, {"classes": {"NORMAL": 0, "PNEUMONIA": 1}}])
+def test_folders_that_contain_class_folders_are_no_classes(tmp_path, folders, options):
+    touch(tmp_path, f"{folders[0]}/NORMAL/1.png", f"{folders[1]}/Pneumonia/2.png")
+    with pytest.raises(FileNotFoundError, match="subfolders contain folders NORMAL or PNEUMONIA") as error:
+        load_chest_xrays(tmp_path, **options)
+    assert f"{folders[0]}/NORMAL" in str(error.value)
+    assert "classes={" not in str(error.value)
+    assert "Use subset" not in str(error.value)
+
+
+@pytest.mark.parametrize("folders", [("TrainData", "TestData"), ("fold_1", "fold_2"), ("training images", "rest")])
+def test_folders_named_like_splits_are_no_classes_by_default(tmp_path, folders):
+    touch(tmp_path, *(f"{folder}/{name}" for folder in folders for name in ("sick/1.png", "healthy/2.png")))
+    with pytest.raises(FileNotFoundError, match=f"subfolders look like splits: .*{folders[0]}"):
+        load_chest_xrays(tmp_path)
+    assert len(load(tmp_path, classes={name: label for label, name in enumerate(folders)})) == 4
+
+
+def test_folder_named_like_a_split_beside_classes_is_no_further_class(tmp_path):
+    with pytest.raises(ValueError, match=r"in no class folder: 'train_set' \(1\)\. .* exclude='train_set'\.$"):
+        load_chest_xrays(touch(tmp_path, *FLAT, "train_set/NORMAL/1.png"))
+
+
+def test_class_names_may_begin_like_splits(tmp_path):
+    touch(tmp_path, "Valley fever/1.png", "Tested/2.png", "Untrained/3.png")
+    assert load_chest_xrays(tmp_path).target_names == ["Tested", "Untrained", "Valley fever"]
 
 
 def test_standard_class_beside_others_raises_with_the_labels_to_pass(tmp_path):

@@ -246,6 +246,9 @@ The table of 14 rows has 13 problems:
 
 Fix the table, or drop the images concerned with on_error='drop'.
 The parameters blank and uncertain set how to treat missing and uncertain labels.
+In files, words such as NA and None count as missing.
+Labels are words or whole numbers; in the column of a finding, 1, 0, -1 (uncertain) or blank. Pass a column of words \
+as label_column, and one of its words as positive.
 The attribute 'problems' of this error lists all problems."""
 
 
@@ -425,7 +428,8 @@ def test_views_are_selected_and_unknown_ones_reported(table, tmp_path):
     table["view"] = ["PA", "lateral", "AP", "LAO"]
     options = {**COLUMNS, "view_column": "view", "shuffle": False}
     assert load_xray_table(table, tmp_path, **options, view="frontal").groups.tolist() == ["007", "8"]
-    lateral = load_xray_table(table, tmp_path, **options, view="lateral")
+    with pytest.warns(UserWarning, match=r"No image is left of the classes \['normal'\]"):
+        lateral = load_xray_table(table, tmp_path, **options, view="lateral")
     assert lateral.groups.tolist() == ["8"]
     assert lateral.dropped[["problem", "detail"]].values.tolist() == [
         ["other view", view] for view in ("PA", "AP", "LAO")
@@ -502,3 +506,197 @@ def test_pattern_finds_the_patient_in_the_path(tmp_path):
         load_xray_table(drawn, tmp_path, **options, pattern="(nobody)")
     with pytest.raises(ValueError, match="got both"):
         load_xray_table(drawn, tmp_path, **options, patient_column="patient", pattern="(IM)")
+
+
+NAMED = {"image_column": "file", "label_column": "label", "shuffle": False}
+
+
+def labeled(root, labels):
+    """Make a table of images a.png, b.png and so on with these labels, and their files."""
+    names = [f"{chr(97 + i)}.png" for i in range(len(labels))]
+    write(root, *names)
+    return pd.DataFrame({"file": names, "label": labels})
+
+
+@pytest.mark.parametrize(
+    ("labels", "alike"),
+    [
+        (["Pneumonia", "pneumonia", "Normal", "Normal"], "'Pneumonia' = 'pneumonia'"),
+        (["NORMAL", "Pneumonia", "normal", "Normal"], "'NORMAL' = 'Normal' = 'normal'"),
+        (["Pneumonia", "No Finding", "No  finding"], "'No  finding' = 'No Finding'"),
+        (["1", "1.0", "0"], "'1' = '1.0'"),
+    ],
+)
+@pytest.mark.parametrize("has_positive", [True, False])
+def test_labels_that_differ_only_in_spelling_raise(tmp_path, labels, alike, has_positive):
+    positive = labels[0] if has_positive else None
+    with pytest.raises(ValueError, match=rf"'label' differ only in case.*: {alike}\. Use one spelling"):
+        load_xray_table(labeled(tmp_path, labels), tmp_path, **NAMED, positive=positive)
+
+
+def test_spaces_around_labels_and_names_of_columns_are_removed(tmp_path):
+    table = labeled(tmp_path, ["Pneumonia", "Pneumonia ", " Normal"]).rename(columns={"label": " label"})
+    bunch = load_xray_table(table, tmp_path, **NAMED | {"label_column": "label "}, positive=" Pneumonia")
+    assert (bunch.target.tolist(), bunch.target_names) == ([1, 1, 0], ["Normal", "Pneumonia"])
+
+
+@pytest.mark.parametrize(
+    "several", ["Edema,Pneumonia", "Edema; Pneumonia", "pneumonia;Edema", "['Pneumonia', 'Edema']"]
+)
+@pytest.mark.parametrize("others", [["Pneumonia", "Edema"], ["Edema"]])
+def test_findings_with_another_separator_raise(tmp_path, several, others):
+    table = labeled(tmp_path, [several, *others])
+    with pytest.raises(ValueError, match=r"several findings: .*'\|', as in '[PpE].*\|.*a'.* to positive\.$"):
+        load_xray_table(table, tmp_path, **NAMED, positive="Pneumonia")
+    if "Pneumonia" in others:  # the labels may be used as they are
+        bunch = load_xray_table(table, tmp_path, **NAMED, positive=["Pneumonia", several])
+        assert bunch.target.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("negative", ["No Pneumonia", "Edema, viral", "Nodule/Mass"])
+def test_a_finding_in_a_phrase_is_another_label(tmp_path, negative):
+    table = labeled(tmp_path, ["Pneumonia", negative])
+    assert load_xray_table(table, tmp_path, **NAMED, positive="Pneumonia").target.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        ([0, 1, -1], r"uncertain label +1  row 2 'c.png' \(-1\)"),
+        (["0", "1", "-1.0"], r"uncertain label +1  row 2 'c.png' \(-1.0\)"),
+        ([0.0, 1.0, 0.25], r"invalid label +1  row 2 'c.png' \(0.25\)(.|\n)*words or whole numbers"),
+        ([0.0, 1.0, float("inf")], r"invalid label +1  row 2 'c.png' \(inf\)"),
+    ],
+)
+@pytest.mark.parametrize("positive", [None, "1"])
+def test_uncertain_and_fractional_labels_are_no_classes(tmp_path, labels, problem, positive):
+    table = labeled(tmp_path, labels)
+    with pytest.raises(LabelTableError, match=problem):
+        load_xray_table(table, tmp_path, **NAMED, positive=positive)
+    if "uncertain" in problem:
+        bunch = load_xray_table(table, tmp_path, **NAMED, positive=positive, uncertain="drop")
+        assert (bunch.target.tolist(), bunch.target_names) == ([0, 1], ["0", "1"])
+        assert bunch.dropped["row"].tolist() == [2]
+
+
+@pytest.mark.parametrize("uncertain", ["positive", "negative"])
+def test_policy_for_uncertain_labels_applies_to_words(tmp_path, uncertain):
+    options = {**NAMED, "positive": "1", "uncertain": uncertain}
+    bunch = load_xray_table(labeled(tmp_path, [0, 1, -1]), tmp_path, **options)
+    assert bunch.target.tolist() == [0, 1, int(uncertain == "positive")]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "xlsx"])
+def test_repeated_names_of_columns_in_files_raise(tmp_path, ending):
+    path = tmp_path / f"labels.{ending}"
+    table = pd.DataFrame([["a.png", "normal", "x"]], columns=["file", "label", "label"])
+    if ending == "xlsx":
+        table.to_excel(path, index=False)
+    else:
+        table.to_csv(path, index=False, sep="," if ending == "csv" else "\t")
+    with pytest.raises(ValueError, match=rf"columns of '.*labels.{ending}' must .* repeated: label\.$"):
+        load_xray_table(path, **NAMED)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("utf16.csv", "file,label\na.png,é\n".encode("utf-16"), "codec can't decode.*encoding or sep"),
+        ("latin.csv", "file,label\na.png,é\n".encode("latin-1"), "codec can't decode.*encoding or sep"),
+        ("empty.csv", b"", "No columns to parse.*separator ','"),
+        (
+            "ragged.csv",
+            b"file,label\na.png,normal\nb.png,x,y\n",
+            "Expected 2 fields in line 3, saw 3.*encoding or sep",
+        ),
+        ("shifted.csv", b"file,label\na.png,normal,\n", "Expected 2 fields in line 2, saw 3.*encoding or sep"),
+        ("ragged.tsv", b"file\tlabel\na\tb\tc\n", r"Expected 2 fields in line 2, saw 3.*separator '\\t'"),
+        ("text.xlsx", b"file,label\n", "format cannot be determined.*Expected an Excel file"),
+        ("text.csv.gz", b"file,label\n", "Not a gzipped file.*separator ','"),
+        ("text.parquet", b"file,label\n", "Expected a Parquet file"),
+    ],
+)
+def test_error_of_an_unreadable_table_names_the_file_and_the_remedy(tmp_path, name, content, message):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"(?s)The table '.*{name}' cannot be read: .*{message}.*DataFrame") as caught:
+        load_xray_table(tmp_path / name, **NAMED)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|", ","])
+def test_other_separator_is_named(tmp_path, separator):
+    ending, shown = "tsv" if separator == "," else "csv", separator.replace("\t", r"\\t").replace("|", r"\|")
+    path = csv(tmp_path / f"labels.{ending}", separator.join(["file", "label"]) + "\n")
+    with pytest.raises(ValueError, match=rf"labels.{ending}' has a single column, .*read_csv\(\.\.\., sep='{shown}'"):
+        load_xray_table(path, **NAMED)
+
+
+def test_join_on_columns_of_different_types_raises(tmp_path):
+    numbers = labeled(tmp_path, ["x", "y"]).assign(id=[1, 2])
+    words = pd.DataFrame({"id": ["1", "2"], "age": [3, 4]})
+    with pytest.raises(ValueError, match=r"different types: id \(int64 and \w+\)\. Convert"):
+        load_xray_table([numbers, words], tmp_path, **NAMED)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        ({"file": []}, "dict"),
+        (pd.Series([1]), "Series"),
+        (pd.DataFrame({"a": [1]}).values, "ndarray"),
+        (None, "NoneType"),
+        (b"labels.csv", "bytes"),
+        ([None], "NoneType"),
+    ],
+)
+def test_wrong_types_of_tables_raise(tmp_path, wrong, kind):
+    with pytest.raises(TypeError, match=f"Expected a DataFrame, the path of a table.* of type {kind}"):
+        load_xray_table(wrong, tmp_path, **NAMED)
+
+
+def test_wrong_types_of_options_raise(table, tmp_path):
+    with pytest.raises(TypeError, match="root to be the path of a folder; got an object of type int"):
+        load_xray_table(table, 5, **COLUMNS)
+    with pytest.raises(ValueError, match=r"blank must be one of .* got \['drop'\]"):
+        load_xray_table(table, tmp_path, **COLUMNS, blank=["drop"])
+
+
+@pytest.mark.parametrize("kind", [list, tuple, pd.Series, pd.Index, lambda words: pd.Series(words).to_numpy()])
+def test_positive_may_be_any_sequence(table, tmp_path, kind):
+    chosen = load_xray_table(table, tmp_path, **COLUMNS, positive=kind(["pneumonia", "normal"]))
+    assert chosen.target.tolist() == [1, 1, 1, 1]
+
+
+def test_columns_are_named_by_numbers(table, tmp_path):
+    bunch = load_xray_table(
+        table.set_axis(range(3), axis=1), tmp_path, image_column=0, label_column=1, patient_column=2, shuffle=False
+    )
+    assert (bunch.target.tolist(), bunch.groups.tolist()) == ([0, 1, 1, 0], ["007", "8", "8", "x9"])
+
+
+def test_error_explains_lost_zeros_missing_words_and_columns_of_words(tmp_path):
+    write(tmp_path, "0000.png")
+    table = csv(tmp_path / "labels.csv", "file,label,ill\n0,None,yes\n0000,x,no\n")
+    with pytest.raises(
+        LabelTableError, match=r"row 0 '0'(.|\n)*words such as NA and None(.|\n)*leading zeros of names: read"
+    ):
+        load_xray_table(table, **NAMED)
+    with pytest.raises(LabelTableError, match=r"row 0 '0' \(yes\)(.|\n)*column of words as label_column"):
+        load_xray_table(table, image_column="file", positive="ill")
+
+
+@pytest.mark.parametrize("positive", [None, "normal"])
+def test_classes_without_images_are_dropped_with_a_warning(table, tmp_path, positive):
+    table.loc[3] = ["lost.png", "covid", "x9"]
+    with pytest.warns(UserWarning, match="1 missing file|No image is left") as caught:
+        bunch = load_xray_table(table, tmp_path, **COLUMNS, positive=positive, on_error="drop", shuffle=False)
+    messages = [str(each.message) for each in caught]
+    if positive is None:
+        assert messages[1:] == ["No image is left of the classes ['covid']; target_names lacks them."]
+        assert (bunch.target.tolist(), bunch.target_names) == ([0, 1, 1], ["normal", "pneumonia"])
+        assert caught[1].filename == __file__
+    else:
+        assert len(messages) == 1
+        assert bunch.target_names == ["no normal", "normal"]

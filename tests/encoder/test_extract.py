@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from sklearn.model_selection import GridSearchCV
 from conftest import QUICK, TINY
 from skpneumo import PneumoniaClassifier, VGG19Features, _keras
 from skpneumo._encoder import extract
-from skpneumo._feature_store.store import FeatureStore, _Table
+from skpneumo._feature_store import table
+from skpneumo._feature_store.store import FeatureStore
 from skpneumo._images import sources
 from skpneumo._vgg19 import backbone
-from skpneumo.exceptions import ImageReadError
+from skpneumo.exceptions import FeatureStoreWarning, ImageReadError
 
 PATIENCE = 120  # seconds until a test fails
 
@@ -179,10 +181,11 @@ def test_change_that_keeps_size_and_modification_time_is_detected(tmp_path, path
 
 
 def test_features_are_read_from_disk_once_per_process(tmp_path, paths, features, monkeypatch, settled):
+    monkeypatch.setattr(table, "REFRESH", float("inf"))  # the memory does not expire during this test
     features.set_params(memory=tmp_path).fit_transform(paths)
     rows = features.transform(paths)
-    fetched, fetch = [], _Table._fetch
-    monkeypatch.setattr(_Table, "_fetch", lambda self, keys, n: (fetched.extend(keys), fetch(self, keys, n))[1])
+    fetched, fetch = [], table.Table._fetch
+    monkeypatch.setattr(table.Table, "_fetch", lambda self, keys, *n: (fetched.extend(keys), fetch(self, keys, *n))[1])
     np.testing.assert_array_equal(clone(features).fit(paths).transform(paths[:30]), rows[:30])
     assert not [key for key in fetched if len(key) == 40]
 
@@ -278,6 +281,77 @@ def test_finished_batches_are_stored_when_a_later_batch_fails(tmp_path, paths, m
     with sqlite3.connect(FeatureStore(tmp_path).file) as db:
         assert db.execute("SELECT count(*) FROM features").fetchone() == (4,)
     db.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
+def test_interrupted_extraction_stores_finished_batches_and_can_be_repeated(tmp_path, paths, matrix):
+    """The signal arrives while the third batch is computed; the process then extracts again."""
+    code = f"""
+    import os, signal, sqlite3, sys, threading
+    import numpy as np
+    from skpneumo import VGG19Features, _keras
+    from skpneumo._feature_store.store import FeatureStore
+    from skpneumo._images import sources
+    from skpneumo._vgg19 import backbone
+    store, matrix, *paths = sys.argv[1:]
+    _keras.batch_size = lambda *_: 4
+    sources._SETTLED = float("-inf")
+    forward, calls, main = backbone.Backbone.forward, [], threading.main_thread()
+    def interrupting(backbone):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.pthread_kill(main.ident, signal.SIGINT)
+        return forward(backbone)
+    backbone.Backbone.forward = interrupting
+    features = VGG19Features(**{TINY!r}, memory=store)
+    def count(file, table):
+        db = sqlite3.connect(file)
+        try:
+            return db.execute(f"SELECT count(*) FROM {{table}}").fetchone()[0]
+        finally:
+            db.close()
+    try:
+        features.fit_transform(paths)
+    except KeyboardInterrupt:
+        file = FeatureStore(store).file
+        assert len(calls) <= 4, calls
+        assert count(file, "features") == 4 * len(calls), count(file, "features")
+        assert count(file.with_name("leases.sqlite"), "leases") == 0
+        assert count(file.with_name("digests.sqlite"), "features") >= 4 * len(calls)
+        assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+        np.testing.assert_array_equal(features.fit_transform(paths), np.load(matrix))
+        assert len(calls) == 10
+    else:
+        sys.exit("no interruption")
+    """
+    np.save(tmp_path / "matrix.npy", matrix)
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path), str(tmp_path / "matrix.npy"), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_call_on_a_full_disk_does_not_delay_the_next_call(tmp_path, paths, features, matrix, monkeypatch):
+    """Leases that cannot be released end with their extraction, so that nothing waits for them."""
+    resource = pytest.importorskip("resource")
+    limits, waits, forward = resource.getrlimit(resource.RLIMIT_FSIZE), [], backbone.Backbone.forward
+
+    def fill_disk(backbone):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        return forward(backbone)
+
+    monkeypatch.setattr(extract.time, "sleep", waits.append)
+    monkeypatch.setattr(backbone.Backbone, "forward", fill_disk)
+    features.set_params(memory=tmp_path)
+    for _ in range(2):
+        try:
+            with pytest.warns(FeatureStoreWarning):
+                rows = features.fit_transform(paths)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        np.testing.assert_array_equal(rows, matrix)
+    with closing(sqlite3.connect(FeatureStore(tmp_path).folder / "leases.sqlite")) as db:
+        assert db.execute("SELECT count(*) FROM leases").fetchone() == (40,)
+    assert not waits
 
 
 def test_unreadable_image_does_not_discard_stored_digests_of_other_files(tmp_path, paths, features, settled, read):

@@ -297,6 +297,16 @@ OTHERS = {
         without("PixelData", SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1"),
         "a DICOM object without an image: Encapsulated PDF Storage",
     ),
+    "no pixels": (
+        without("PixelData"),
+        "a damaged DICOM file: it has no pixel data, though it is of the class Digital",
+    ),
+    "truncated in the header": (
+        changed().partition(b"\x28\0\x02\0US")[0],
+        "a damaged DICOM file: it has no pixel data, though it is of the class Digital X-Ray Image Storage",
+    ),
+    "no samples": (without("SamplesPerPixel"), "a damaged DICOM file: the element (0028,0002) is missing"),
+    "no photometric": (without("PhotometricInterpretation"), "a damaged DICOM file: the element (0028,0004), Photo"),
     "report": (bundled("test-SR.dcm"), "a DICOM object without an image: Comprehensive SR Storage"),
     "plan": (bundled("rtplan.dcm"), "a DICOM object without an image: RT Plan Storage"),
     "waveform": (bundled("waveform_ecg.dcm"), "a DICOM object without an image: 12-lead ECG Waveform Storage"),

@@ -80,7 +80,13 @@ def test_paths_without_match_raise_one_error(pattern):
 
 @pytest.mark.parametrize(
     ("pattern", "expected"),
-    [("(P", "regular expression.*unterminated"), (7, "regular expression"), ("P", "0 groups"), ("(P)(x)", "2 groups")],
+    [
+        (b"(P)", "got b'.P.': expected str, not bytes"),
+        ("(P", "regular expression.*unterminated"),
+        (7, "regular expression"),
+        ("P", "0 groups"),
+        ("(P)(x)", "2 groups"),
+    ],
 )
 def test_invalid_pattern_raises(pattern, expected):
     with pytest.raises(ValueError, match=expected):

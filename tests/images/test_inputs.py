@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from PIL import Image
 from scipy.sparse import csr_array
@@ -165,7 +166,13 @@ INVALID = {
         np.zeros((2, 40, 40)),
         r"array of shape \(2, 40, 40\) and type float64: gray values must be uint8",
     ),
-    "empty stack": (np.zeros((0, 40, 40), np.uint8), "gray values must be"),
+    "empty stack": (np.zeros((0, 40, 40), np.uint8), r"shape \(0, 40, 40\) and type uint8, which is empty\.$"),
+    "data set of pydicom": (
+        ["a.png", pydicom.Dataset()],
+        r"X\[1\] is a data set of pydicom: pass the path or the bytes of its file\.$",
+    ),
+    "list of data sets of pydicom": ([pydicom.dataset.FileDataset("a", {})], r"X\[0\] is a data set of pydicom: "),
+    "single data set of pydicom": (pydicom.Dataset(), "got a data set of pydicom: pass the path or the bytes"),
     "single image with colors": (
         np.zeros((64, 48, 3), np.uint8),
         r"shape \(64, 48, 3\) and type uint8, which looks like one image",

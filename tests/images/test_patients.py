@@ -17,6 +17,9 @@ from skpneumo._images.patients import etiology, patient_key
         ("IM-0033-0001-0002.jpeg", "IM-0033", "normal"),
         ("NORMAL2-IM-0383-0001.jpeg", "NORMAL2-IM-0383", "normal"),
         ("NORMAL2-IM-1103-0001-0001.png", "NORMAL2-IM-1103", "normal"),
+        ("PERSON1_VIRUS_1.JPEG", "person1_virus", "virus"),
+        ("Person1_Bacteria_1.jpg", "person1_bacteria", "bacteria"),
+        ("normal2-im-0383-0001.jpeg", "NORMAL2-IM-0383", "normal"),
     ],
 )
 def test_patient_and_etiology_from_names_of_the_collection(name, key, kind):

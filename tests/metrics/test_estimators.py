@@ -71,6 +71,20 @@ def test_threshold_on_logits_or_on_another_label_raises(features):
         DiagnosticReport.from_estimator(other, X, y)
 
 
+def test_labels_of_no_class_raise_with_the_classes(features):
+    X, y = features
+    clf = LogisticRegression().fit(X, y)
+    words = np.where(y == 1, "sick", "ok")
+    for pos_label in (None, "sick"):
+        with pytest.raises(
+            ValueError, match=r"y must contain labels of the classes \[0, 1\] of the .*; got \['"
+        ) as error:
+            DiagnosticReport.from_estimator(clf, X, words, pos_label=pos_label)
+        assert "'sick'" in str(error.value)
+    with pytest.raises(ValueError, match="pos_label is not specified"):
+        DiagnosticReport.from_estimator(LogisticRegression().fit(X, words), X, words)
+
+
 def test_string_labels_require_pos_label(features):
     X, y = features
     labels = np.array(["normal", "bacterial"])[y]

@@ -8,12 +8,11 @@ import json
 import shutil
 from pathlib import Path
 
-import joblib
 import numpy as np
 from PIL import Image
 
 import skpneumo
-from skpneumo import PneumoniaClassifier, VGG19Features
+from skpneumo import PneumoniaClassifier, VGG19Features, save_model
 from skpneumo.datasets import make_chest_xrays
 
 BACKBONE = {"weights": None, "n_layers": 2, "image_size": 32, "pool_grid": 1, "memory": None, "precision": "float32"}
@@ -38,7 +37,7 @@ def main():
     expected = {}
     for name, parameters in MODELS.items():
         clf = PneumoniaClassifier(**BACKBONE, **parameters, random_state=0).fit(drawn.data, labels)
-        joblib.dump(clf, folder / f"{name}.joblib", compress=3)
+        save_model(clf, folder / f"{name}.joblib", compress=3)
         expected[name] = {
             "classes": clf.classes_.tolist(),
             "of images": clf.predict_proba(images).tolist(),

@@ -135,7 +135,7 @@ def test_scale_of_features_does_not_matter(random, y, scale):
 
 @pytest.mark.parametrize("groups", [np.zeros((40, 2)), 3, [["a", "b"]] * 40])
 def test_groups_of_wrong_shape_are_named_in_the_error(clf, paths, y, groups):
-    message = r"groups must contain one patient per sample, in shape \(n_samples,\); got shape "
+    message = r"groups must contain one patient per image, in shape \(n_samples,\); got shape "
     for function in (
         lambda: clf.fit(paths, y, groups=groups),
         lambda: patient_train_test_split(paths, y, groups=groups),
