@@ -22,7 +22,6 @@ from skpneumo.exceptions import ImageReadError
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
 
 
-@validated(pattern=[str, None], salt=[str, bytes, None])
 def patient_ids(paths: Any, *, pattern: str | None = None, salt: str | bytes | None = None) -> np.ndarray:
     r"""Extract the patient of each image from its path or DICOM header.
 
@@ -103,7 +102,6 @@ class PatientGroupKFold(StratifiedGroupKFold):
         n_splits=[Finite(Integral, 2, None, closed="left")],
         shuffle=BOOLEAN,
         random_state=RANDOM_STATE,
-        pattern=[str, None],
     )
     def __init__(
         self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None, pattern: str | None = None

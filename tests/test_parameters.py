@@ -160,6 +160,7 @@ def call(owner, arguments, fitted, tmp_path):
         "PatientGroupKFold": model_selection.PatientGroupKFold,
         "check_splits": lambda **given: model_selection.check_splits(MISSING, MISSING, **given),
         "patient_train_test_split": lambda **given: model_selection.patient_train_test_split(MISSING, LABELS, **given),
+        "save_model": lambda **given: skpneumo.save_model(fitted, tmp_path / "model", **given),
         "DynamicBatcher": lambda **given: serving.DynamicBatcher(len, **given),
     }
     return functions[owner](**arguments)

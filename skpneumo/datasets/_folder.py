@@ -57,7 +57,6 @@ LOADING: Constraints = {
 @validated(
     subset=[choices(*SUBSETS)],
     target=[choices(*TARGETS)],
-    pattern=[str, None],
     **LOADING,
 )
 def load_chest_xrays(

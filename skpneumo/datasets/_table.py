@@ -19,18 +19,12 @@ from skpneumo.datasets._table_layouts import Layout, find_layout
 from skpneumo.datasets._table_problems import Problems
 
 _POLICY = [choices("raise", "drop", "positive", "negative")]
-_COLUMN = [str, None]
 
 
 @validated(
     uncertain=_POLICY,
     blank=_POLICY,
     view=[choices("frontal", "lateral"), None],
-    image_column=_COLUMN,
-    label_column=_COLUMN,
-    patient_column=_COLUMN,
-    view_column=_COLUMN,
-    pattern=[str, None],
     on_error=[choices("raise", "drop")],
     **LOADING,
 )

@@ -659,7 +659,7 @@ def test_wrong_types_of_tables_raise(tmp_path, wrong, kind):
 def test_wrong_types_of_options_raise(table, tmp_path):
     with pytest.raises(TypeError, match="root to be the path of a folder; got an object of type int"):
         load_xray_table(table, 5, **COLUMNS)
-    with pytest.raises(ValueError, match=r"blank must be one of .* got \['drop'\]"):
+    with pytest.raises(ValueError, match=r"'blank' .* must be a str among .* Got \['drop'\]"):
         load_xray_table(table, tmp_path, **COLUMNS, blank=["drop"])
 
 
