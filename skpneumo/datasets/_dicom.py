@@ -14,11 +14,9 @@ from skpneumo._images.dicom_header import PREAMBLE_SIZE, PREFIX, is_dicom
 from skpneumo._images.dicom_patients import identifiers
 from skpneumo._images.sources import MAX_FILE_BYTES
 from skpneumo._utils.messages import list_items
-from skpneumo._utils.validation import PATH, validated
 from skpneumo.datasets._listing import absolute
 
 
-@validated(extract_to=[*PATH, None], salt=[str, bytes, None])
 def load_dicom(
     path: str | os.PathLike[str],
     *,
