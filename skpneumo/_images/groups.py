@@ -98,7 +98,7 @@ def patients_by_name(images: Sequence[Source]) -> np.ndarray:
 class _Pattern:
     """Regular expression that finds the patient in a path."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: Any) -> None:
         try:
             if isinstance(pattern, bytes):
                 raise TypeError("expected str, not bytes")
