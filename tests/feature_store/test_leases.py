@@ -99,8 +99,9 @@ def test_release_all_releases_leases_of_an_interrupted_take(tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="reads when a process started")
-@pytest.mark.parametrize("process", [os.getpid(), os.getppid()])
-def test_leases_of_an_ended_process_expire_if_its_id_is_reused(tmp_path, process):
+@pytest.mark.parametrize("find_process", [os.getpid, os.getppid])
+def test_leases_of_an_ended_process_expire_if_its_id_is_reused(tmp_path, find_process):
+    process = find_process()
     ended, running, other = Leases(tmp_path), Leases(tmp_path), Leases(tmp_path)
     ended.owner = f"{socket.gethostname()} {process} 1 0"
     running.owner = f"{socket.gethostname()} {process} {leases._start_time(process)} 0"

@@ -74,6 +74,17 @@ def test_pandas_columns_may_have_missing_values(given, dtype, values):
     assert found == {str(values[1]): 20, str(values[0]): 10, "not known": 10}
 
 
+def test_labels_of_no_class_raise_with_the_classes(given):
+    clf, X, y = given
+    with pytest.raises(ValueError, match=r"y must contain labels of the classes \[.*\] of the estimator; got \['"):
+        evaluate(clf, X, np.where(np.asarray(y) == clf.classes_[1], "sick", "ok"))
+
+
+def test_missing_patients_in_lists_of_strings_raise(given):
+    with pytest.raises(ValueError, match="values are missing at positions 0: pass an identifier for each patient"):
+        evaluate(*given, groups=[np.nan, *map(str, range(39))])
+
+
 def test_missing_patients_in_pandas_groups_raise(given):
     groups = pd.Series([1, None] * 20, dtype="Int64").to_numpy(dtype=object)
     with pytest.raises(

@@ -368,6 +368,11 @@ def test_model_with_bundled_weights_has_a_card(fitted, tuned, dtype, tmp_path):
 def test_estimator_without_fitted_model_raises(X, t):
     with pytest.raises(NotFittedError):
         model_card(PneumoniaClassifier())
+    failed = PneumoniaClassifier()
+    with pytest.raises(ValueError, match="Sample weights"):
+        failed.fit(X, t, sample_weight=np.zeros(len(t)))
+    with pytest.raises(NotFittedError):
+        model_card(failed)
     with pytest.raises(TypeError, match="LogisticRegression"):
         model_card(LogisticRegression().fit(X, t))
     with pytest.raises(TypeError, match="Pipeline"):
