@@ -12,8 +12,8 @@ import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_array, check_consistent_length, check_scalar
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -42,7 +42,7 @@ from skpneumo._images.inputs import as_images, check_column, images_if_any
 from skpneumo._images.sources import Images
 from skpneumo._leakage import SplitCheckMixin, row_digests, warn_of_scorer, warn_of_seen
 from skpneumo._model_state import check_preprocessing, from_saved_state, to_saved_state, versions
-from skpneumo._training.checks import FLOATS, check_examples, check_parameters, codes_of_every_class
+from skpneumo._training.checks import FLOATS, check_examples, check_features, check_parameters, codes_of_every_class
 from skpneumo._training.dataset import Examples
 from skpneumo._training.training import OTHER_FEATURES, FitConfig, FitResult, PreviousFit, Training
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
@@ -50,6 +50,8 @@ from skpneumo._utils.callers import call_by_sklearn
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.messages import list_values, stacklevel_of_user
 from skpneumo._utils.progress import progress_bar
+from skpneumo._utils.rollback import unchanged_on_error
+from skpneumo._utils.validation import BOOLEAN, COUNT, RANDOM_STATE, Finite, choices, validated
 from skpneumo.exceptions import DomainShiftWarning
 
 
@@ -283,29 +285,29 @@ class PneumoniaClassifier(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **PARAMETER_CONSTRAINTS,
-        "n_views": [Interval(Integral, 1, None, closed="left")],
-        "plain_weight": [Interval(Real, 0, 1, closed="right")],
-        "augmentation": [StrOptions({"xray"}), Mapping],
-        "n_views_predict": [Interval(Integral, 1, None, closed="left")],
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "alpha": [Interval(Real, 0, np.inf, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, np.inf, closed="neither")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "n_trainable_layers": [Interval(Integral, 0, None, closed="left")],
-        "tune_learning_rate": [Interval(Real, 0, np.inf, closed="neither")],
-        "tune_max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tune_average": [Interval(Real, 0, 1, closed="right")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, np.inf, closed="left")],
-        "warm_start": ["boolean"],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-        "sampler": [StrOptions(set(SAMPLERS)), HasMethods(["fit_resample", "get_params", "set_params"]), None],
-        "prior_correction": ["boolean"],
-        "random_state": ["random_state"],
+        "n_views": COUNT,
+        "plain_weight": [Finite(Real, 0, 1, closed="right")],
+        "augmentation": [choices("xray"), Mapping],
+        "n_views_predict": COUNT,
+        "hidden_layer_sizes": ["array-like", Finite(Integral, 1, None, closed="left")],
+        "alpha": [Finite(Real, 0, None, closed="left")],
+        "dropout": [Finite(Real, 0, 1, closed="left")],
+        "learning_rate_init": [Finite(Real, 0, None, closed="neither")],
+        "batch_size": [choices("auto"), Finite(Integral, 1, None, closed="left")],
+        "max_iter": COUNT,
+        "n_trainable_layers": [Finite(Integral, 0, None, closed="left")],
+        "tune_learning_rate": [Finite(Real, 0, None, closed="neither")],
+        "tune_max_iter": COUNT,
+        "tune_average": [Finite(Real, 0, 1, closed="right")],
+        "early_stopping": BOOLEAN,
+        "validation_fraction": [Finite(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": COUNT,
+        "tol": [Finite(Real, 0, None, closed="left")],
+        "warm_start": BOOLEAN,
+        "class_weight": [choices("balanced"), dict, None],
+        "sampler": [choices(*SAMPLERS), HasMethods(["fit_resample", "get_params", "set_params"]), None],
+        "prior_correction": BOOLEAN,
+        "random_state": RANDOM_STATE,
     }
 
     def __init__(
@@ -383,6 +385,7 @@ class PneumoniaClassifier(
         self.random_state = random_state
         self.verbose = verbose
 
+    @unchanged_on_error
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> "PneumoniaClassifier":
         """Fit the model to images and labels.
@@ -426,6 +429,7 @@ class PneumoniaClassifier(
         self._train(examples, FitTasks(self, self._bar()), is_continued=is_continued, is_partial=False)
         return self
 
+    @unchanged_on_error
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "PneumoniaClassifier":
         """Update the model with a single epoch over the given data.
 
@@ -520,6 +524,7 @@ class PneumoniaClassifier(
         """
         return self._labels(self.decision_function(X))
 
+    @validated(level=[Finite(Real, 0, 1, closed="both")])
     def predict_or_abstain(self, X: Any, *, level: float = 0.01) -> np.ndarray:
         """Predict class labels, and None for images that differ too much from the training images.
 
@@ -541,7 +546,6 @@ class PneumoniaClassifier(
             If `level` is below the smallest p-value possible with this number of training images.
         """
         check_is_fitted(self)
-        check_scalar(level, "level", Real, min_val=0, max_val=1)
         lowest = smallest_p_value(self._fitted_reference())
         if level < lowest:
             raise ValueError(
@@ -554,6 +558,7 @@ class PneumoniaClassifier(
         labels[self._novelty(features[::n_views]) <= level] = None
         return labels
 
+    @validated(alpha=[Finite(Real, 0, 1, closed="neither")])
     def predict_set(self, X: Any, *, alpha: float = 0.1) -> np.ndarray:
         """Predict sets of classes that contain the true class of most images of each class.
 
@@ -593,8 +598,6 @@ class PneumoniaClassifier(
                 "conformal_scores_ (fit, partial_fit and adapt remove them): call conformalize with labeled images "
                 "that were not used in fit, and use the copy that it returns."
             )
-        if not Interval(Real, 0, 1, closed="neither").is_satisfied_by(alpha):
-            raise ValueError(f"alpha must be a number between 0 and 1, both excluded; got {alpha!r}.")
         return conformal_p_values(self.conformal_scores_, self.predict_proba(X)) > alpha
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -817,6 +820,7 @@ class PneumoniaClassifier(
         warn_of_seen(self, X)
         return conformalized
 
+    @validated(dtype=[choices("float32", "float16")])
     def bundle_weights(self, dtype: str = "float32") -> "PneumoniaClassifier":
         """Return a copy that includes the frozen weights and needs no weight file.
 
@@ -853,8 +857,6 @@ class PneumoniaClassifier(
         ['block1_conv1/bias', 'block1_conv1/kernel', 'block1_conv2/bias', 'block1_conv2/kernel']
         """
         check_is_fitted(self)
-        if dtype not in ("float32", "float16"):
-            raise ValueError(f"dtype={dtype!r}, but it must be one of 'float32', 'float16'.")
         if self.backbone_fingerprint_ is None:
             raise ValueError(
                 "The model was fitted on features, so the weights of the backbone are unknown: fit it on images."
@@ -1088,8 +1090,8 @@ class PneumoniaClassifier(
         if images is None:
             n_views = 1
             if not fitted_on_images:
-                return validate_data(self, X, dtype=FLOATS, reset=False), n_views
-            features = check_array(X, dtype=FLOATS, estimator=self)
+                return check_features(validate_data(self, X, dtype=FLOATS, reset=False)), n_views
+            features = check_features(check_array(X, dtype=FLOATS, estimator=self))
         else:
             if fitted_on_images:
                 check_column(self, images, reset=False)
@@ -1109,6 +1111,9 @@ class PneumoniaClassifier(
     def threshold_(self) -> float | None:
         """Probability of ``classes_[1]`` above which `predict` returns it; None for more than two classes."""
         return float(expit(self.prior_shift_[0])) if len(self.classes_) == 2 else None
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coefs_")
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out state that only continued training in the same process uses."""

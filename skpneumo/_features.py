@@ -15,6 +15,7 @@ from skpneumo._leakage import SplitCheckMixin
 from skpneumo._utils.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skpneumo._utils.doc_link import DocumentationLinkMixin
 from skpneumo._utils.progress import progress_bar
+from skpneumo._utils.rollback import unchanged_on_error
 from skpneumo._vgg19.layers import grid_side, n_channels
 
 
@@ -121,6 +122,7 @@ class VGG19Features(SplitCheckMixin, DocumentationLinkMixin, CallbackSupportMixi
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @unchanged_on_error
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> "VGG19Features":
         """Validate the parameters and `X`.
@@ -145,6 +147,7 @@ class VGG19Features(SplitCheckMixin, DocumentationLinkMixin, CallbackSupportMixi
         tasks.end(X=X, y=y)
         return self
 
+    @unchanged_on_error
     @with_callbacks
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit to data, then transform it, with scikit-learn callbacks for each batch of images.

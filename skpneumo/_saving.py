@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import zipfile
+from numbers import Integral
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +13,10 @@ import joblib
 from skpneumo._loading import EXPECTED, problem_of
 from skpneumo._trailer import START_OF_PICKLE, trailer
 from skpneumo._utils.atomic_write import write_atomically
+from skpneumo._utils.validation import Finite, validated
 
 
+@validated(compress=[Finite(Integral, 0, 9, closed="both")])
 def save_model(model: Any, path: str | os.PathLike[str], *, compress: int = 0) -> None:
     """Save a fitted model to a joblib or skops file.
 
@@ -64,8 +67,6 @@ def save_model(model: Any, path: str | os.PathLike[str], *, compress: int = 0) -
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or a path, but got {type(path).__name__}.")
-    if isinstance(compress, bool) or compress not in range(10):
-        raise ValueError(f"compress must be an int from 0 (not compressed) to 9, but got {compress!r}.")
     if problem := problem_of(model):
         raise ValueError(f"{EXPECTED}, but got {problem}.")
     path, level = os.fspath(path), int(compress)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from skpneumo._images.duplicates import exact_pairs, near_pairs, read_fingerprin
 from skpneumo._images.groups import as_groups, check_groups, find_patients
 from skpneumo._images.inputs import as_paths
 from skpneumo._images.sources import absolute_sources, label_of
+from skpneumo._utils.validation import BOOLEAN, N_JOBS, RANDOM_STATE, Finite, validated
 from skpneumo.exceptions import ImageReadError
 
 __all__ = ["Overlap", "PatientGroupKFold", "check_splits", "patient_ids", "patient_train_test_split"]
@@ -96,6 +98,11 @@ class PatientGroupKFold(StratifiedGroupKFold):
     [0 1 5] [2 3 4]
     """
 
+    @validated(
+        n_splits=[Finite(Integral, 2, None, closed="left")],
+        shuffle=BOOLEAN,
+        random_state=RANDOM_STATE,
+    )
     def __init__(
         self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None, pattern: str | None = None
     ) -> None:
@@ -127,6 +134,7 @@ class PatientGroupKFold(StratifiedGroupKFold):
         return super().split(X, y, check_groups(as_groups(groups, X), _num_samples(X)))
 
 
+@validated(test_size=[Finite(Real, 0, 1, closed="neither")], random_state=RANDOM_STATE)
 def patient_train_test_split(
     X: Any, y: Any, *, groups: Any = None, test_size: float = 0.25, random_state: Any = None
 ) -> list[Any]:
@@ -207,6 +215,7 @@ class Overlap(NamedTuple):
     similarity: float | None
 
 
+@validated(near=BOOLEAN, n_jobs=N_JOBS)
 def check_splits(
     train: Any,
     test: Any,

@@ -185,7 +185,7 @@ def test_features_of_readable_images_are_cached_if_decoding_fails(features, path
     with pytest.raises(ImageReadError, match=r"1 image cannot be read.*\n.*X\[1\].*cut"):
         features.fit_transform([paths[0], cut, *paths[1:]])
     assert count["passed"] == 40
-    features.transform(paths)
+    features.fit(paths).transform(paths)
     assert count["passed"] == 40
 
 

@@ -270,7 +270,7 @@ def test_save_model_raises_if_load_model_could_not_load_the_model(model, problem
 
 @pytest.mark.parametrize("compress", [-1, 10, 0.5, True, "gzip", ("zlib", 3)])
 def test_save_model_raises_on_invalid_compress(compress, probe, tmp_path):
-    with pytest.raises(ValueError, match="compress must be an int from 0 "):
+    with pytest.raises(ValueError, match="compress"):
         save_model(probe, tmp_path / "model", compress=compress)
 
 

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -27,6 +28,11 @@ from skpneumo.exceptions import ImageReadError
 if sys.platform != "win32":
     import fcntl
 
+# Spreadsheets also split at semicolons and tabs, even inside quotes, and skip spaces and quotes. Apostrophes are also
+# preceded by another one, so that `original` returns the text.
+_CELL = r'((?:^|[;,\t\r\n])[ "]*)'
+FORMULA = re.compile(_CELL + r"(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20'])")
+APOSTROPHE = re.compile(_CELL + "'")
 SUFFIXES = {".bmp", ".dcm", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -58,6 +64,7 @@ def score_all(path: Path, folder: Path, images: list[str], scores: Path, size: i
     """Write the missing rows; return all rows."""
     model, name = load(path), hashlib.sha256(path.read_bytes()).hexdigest()
     header = ["file", *(f"probability_{label}" for label in model.classes_), "call", "novelty", "error", "model"]
+    header = list(map(safe, header))
     rows = complete_rows(scores, header, name)
     done = {row[0] for row in rows}
     missing = [image for image in images if cell(image) not in done]
@@ -163,8 +170,18 @@ def cell(image: str) -> str:
     try:
         image.encode()
     except UnicodeEncodeError:
-        return ".//" + image.replace("\\", r"\\").encode("utf-8", "backslashreplace").decode()
-    return "./" + image
+        return safe(".//" + image.replace("\\", r"\\").encode("utf-8", "backslashreplace").decode())
+    return safe("./" + image)
+
+
+def safe(text: str) -> str:
+    """Put an apostrophe where a spreadsheet would read a formula: at the start, and after what may separate cells."""
+    return FORMULA.sub(r"\1'", text)
+
+
+def original(text: str) -> str:
+    """Return the text that `safe` has changed."""
+    return APOSTROPHE.sub(r"\1", text)
 
 
 def read_rows(text: str) -> list[list[str]]:
@@ -229,9 +246,10 @@ def score(model: Any, paths: list[str]) -> list[list[Any]]:
         X = model.features(paths) if getattr(model, "n_views_predict", None) == 1 else paths
         probabilities, labels = model.predict_proba(X), model.predict(X)
         novelty = model.novelty(X) if hasattr(model, "novelty") else [""] * len(paths)
-        return [[*p, label, value, ""] for p, label, value in zip(probabilities.tolist(), labels, novelty, strict=True)]
+        calls = [safe(label) if isinstance(label, str) else label for label in labels.tolist()]
+        return [[*p, call, value, ""] for p, call, value in zip(probabilities.tolist(), calls, novelty, strict=True)]
     except ImageReadError as error:
-        reasons = {i: " ".join(reason.split()) for i, _, reason in error.failures}
+        reasons = {i: safe(" ".join(reason.split())) for i, _, reason in error.failures}
     readable = [i for i in range(len(paths)) if i not in reasons]
     rows = dict(zip(readable, score(model, [paths[i] for i in readable]) if readable else [], strict=True))
     blank = [""] * (len(model.classes_) + 2)

@@ -3,6 +3,7 @@
 import csv
 import errno
 import os
+import re
 import shutil
 import sys
 
@@ -106,9 +107,56 @@ def test_exit_status_is_0_if_all_images_are_readable(model, xrays, scores, monke
     assert len(read(scores)) == 16
 
 
-def test_no_file_name_is_a_formula(model, folder, scores, monkeypatch):
-    run_script(monkeypatch, model, folder, scores)
-    assert all(row["file"].startswith("./") for row in read(scores))
+HOSTILE = [
+    "=1+1|' /C calc'!A0",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "  =1",
+    "a;=1+1",
+    "a; ;-1;'=1",
+    "'=1",
+    "''",
+    "a,+1",
+    "a\t@1\t\t-1",
+    'a";"=1',
+    "\uff1d1",
+]
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "", "normal", "it's, so - to say; fine"])
+def test_text_of_a_cell_is_restored(text):
+    assert score_folder.original(score_folder.safe(text)) == text
+    assert (score_folder.safe(text) == text) == (text not in HOSTILE)
+
+
+def test_different_texts_have_different_cells():
+    texts = {*HOSTILE, *map(score_folder.safe, HOSTILE)}
+    assert len(set(map(score_folder.safe, texts))) == len(texts)
+
+
+def test_no_cell_is_a_formula(xrays, scores, monkeypatch, tmp_path):
+    folder, labels = tmp_path / "hostile", HOSTILE[::3]
+    folder.mkdir()
+    names = {f"{text}.png".replace("/", "") for text in HOSTILE}
+    for name in names:
+        shutil.copy(xrays[0][0], folder / name)
+    (folder / "a;=2.png").write_bytes(b"<html>")
+    X, y = xrays[0], np.array(labels)[np.arange(16) % len(labels)]
+    clf = PneumoniaClassifier(**TINY, n_views=1, memory=None).fit(X, y)
+    joblib.dump(clf, tmp_path / "hostile.joblib")
+    assert run_script(monkeypatch, tmp_path / "hostile.joblib", folder, scores) == 1
+    rows = read(scores)
+    assert {score_folder.original(row["file"]) for row in rows} == {f"./{name}" for name in [*names, "a;=2.png"]}
+    assert {score_folder.original(name) for name in rows[0]} >= {f"probability_{label}" for label in labels}
+    paths = [str(folder / score_folder.original(row["file"])) for row in rows if not row["error"]]
+    calls = [score_folder.original(row["call"]) for row in rows if not row["error"]]
+    assert calls == clf.predict(paths).tolist()
+    cells = re.split("[,;\\t\\r\\n]", scores.read_bytes().decode())  # as a spreadsheet might, whatever its settings
+    assert not [each for each in cells if re.match('[" ]*[=+@\uff1d-]', each)]
 
 
 def test_run_interrupted_at_any_byte_continues_without_lost_or_repeated_rows(

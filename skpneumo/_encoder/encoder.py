@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import HasMethods
 
 from skpneumo._encoder.extract import contents, extract
 from skpneumo._encoder.feature_maps import FeatureMaps
@@ -22,6 +22,7 @@ from skpneumo._images.decoding import ASPECTS, Preprocessing
 from skpneumo._images.inputs import as_images
 from skpneumo._images.sources import Images
 from skpneumo._keras import DEVICES, PRECISIONS
+from skpneumo._utils.validation import COUNT, N_JOBS, Constraints, Finite, check_constraints, choices
 from skpneumo._vgg19.backbone import Backbone, backbone
 from skpneumo._vgg19.layers import LAYERS, grid_side, map_side, shapes
 from skpneumo._vgg19.pooling import NORMS, normalized
@@ -31,18 +32,18 @@ from skpneumo.exceptions import UntrainedLayersWarning
 
 Layers = Mapping[str, np.ndarray]
 
-PARAMETER_CONSTRAINTS = {
+PARAMETER_CONSTRAINTS: Constraints = {
     "weights": [str, os.PathLike, None],
-    "n_layers": [Interval(Integral, 1, len(LAYERS), closed="both")],
-    "image_size": [Interval(Integral, 32, None, closed="left")],
-    "aspect": [StrOptions(set(ASPECTS))],
-    "contrast": [StrOptions({"equalize"}), None],
-    "pool_grid": [Interval(Integral, 1, None, closed="left")],
-    "norm": [StrOptions(set(filter(None, NORMS))), None],
+    "n_layers": [Finite(Integral, 1, len(LAYERS), closed="both")],
+    "image_size": [Finite(Integral, 32, None, closed="left")],
+    "aspect": [choices(*ASPECTS)],
+    "contrast": [choices("equalize"), None],
+    "pool_grid": COUNT,
+    "norm": [choices(*filter(None, NORMS)), None],
     "memory": [str, os.PathLike, HasMethods("cache"), None],
-    "device": [StrOptions(set(DEVICES))],
-    "precision": [StrOptions(set(PRECISIONS))],
-    "n_jobs": [Integral, None],
+    "device": [choices(*DEVICES)],
+    "precision": [choices(*PRECISIONS)],
+    "n_jobs": N_JOBS,
     "verbose": ["verbose"],
 }
 
@@ -111,9 +112,7 @@ class Encoder:
         ValueError
             If a parameter is invalid.
         """
-        validate_parameter_constraints(
-            PARAMETER_CONSTRAINTS, {name: params[name] for name in PARAMETER_CONSTRAINTS}, owner
-        )
+        check_constraints(PARAMETER_CONSTRAINTS, {name: params[name] for name in PARAMETER_CONSTRAINTS}, owner)
         n_layers, n_trainable_layers = params["n_layers"], params.get("n_trainable_layers", 0)
         for name in ("weights", "memory"):
             if params[name] == "":

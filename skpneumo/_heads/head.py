@@ -97,7 +97,8 @@ def prior_shift(logits: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray
         return (weight * (proba - targets)).sum(axis=0)
 
     if n_outputs == 1:
-        bound = np.abs(logits).max() + 50
+        share = max(min(weight[targets].sum(), weight[~targets].sum()), np.finfo(np.float64).tiny)
+        bound = np.abs(logits).max() + max(50, -np.log(share))
         return np.array([brentq(lambda shift: gradient(np.array([shift]))[0], -bound, bound)])
 
     def loss(shift: np.ndarray) -> float:

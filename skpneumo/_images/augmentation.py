@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from skpneumo._images.resizing import scale
 from skpneumo._utils.messages import list_items, shortened
+from skpneumo._utils.validation import Finite
 
 # Increase it with any change to the gray values of a view: it is part of the keys of stored features.
 VERSION = 1
@@ -81,7 +82,7 @@ class Augmentation:
         errors = [f"{name!r} is unknown" for name in parameter if name not in bounds]
         for name, value in parameter.items():
             low, high = bounds.get(name, (-np.inf, np.inf))
-            if not isinstance(value, Real) or not low <= float(value) <= high or not np.isfinite(float(value)):
+            if not Finite(Real, low, high, closed="both").is_satisfied_by(value):
                 given = value.item() if isinstance(value, np.generic) else value
                 errors.append(f"{name}={given!r} is not a finite number from {low:g} to {high:g}")
         if errors:

@@ -19,6 +19,13 @@ def as_groups(groups: Any, X: Any) -> Any:
     return find_patients(X, groups) if isinstance(groups, str) else groups
 
 
+def check_one_column(groups: Any, name: str = "groups") -> None:
+    """Raise ValueError if `groups` is not of shape (n_samples,) or (n_samples, 1)."""
+    shape = np.asarray(groups, dtype=object).shape
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise ValueError(f"{name} must contain one patient per image, in shape (n_samples,); got shape {shape}.")
+
+
 def check_groups(groups: Any, n: int, name: str = "groups") -> np.ndarray:
     """Return `groups` as an array of one patient for each of `n` images.
 
@@ -27,10 +34,8 @@ def check_groups(groups: Any, n: int, name: str = "groups") -> np.ndarray:
     ValueError
         If `groups` has several columns, another length, or missing values.
     """
-    try:
-        values = column_or_1d(groups, dtype=object)  # a list with nan and strings would become strings
-    except ValueError as error:
-        raise ValueError(f"{name} must be one column with the patient of each image: {error}") from None
+    check_one_column(groups, name)
+    values = column_or_1d(groups, dtype=object)  # a list with nan and strings would become strings
     if len(values) != n:
         raise ValueError(f"{name} must contain one patient per image, but it has {len(values)} values for {n} images.")
     if missing := [i for i, value in enumerate(values.tolist()) if is_missing(value)]:

@@ -1,30 +1,39 @@
 """Checks of the parameters of a classifier, of its training data and of later labels."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_consistent_length, check_scalar
+from sklearn.utils import check_consistent_length
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
 from skpneumo._heads.resampling import check_sampler_selects_images
 from skpneumo._images.dicom_patients import reproducible
-from skpneumo._images.groups import as_groups, patients_by_name
+from skpneumo._images.groups import as_groups, check_groups, patients_by_name
 from skpneumo._images.inputs import as_images, check_column
 from skpneumo._training.dataset import Examples
 from skpneumo._utils.messages import list_items, list_values, plain, shortened
+from skpneumo._utils.validation import COUNT, Finite, check_constraints
 
 FLOATS = (np.float64, np.float32)
+_SMALLEST, _LARGEST = 1e-20, 1e20  # beyond, the penalty relative to the weights overflows in float32, or vanishes
+_LARGEST_FEATURE = 1e30  # squares of larger features overflow
+_RESCALE = "divide all weights, and alpha, by the same number"
+_WEIGHT = [Finite(Real, 0, None, closed="left")]
 
 
 def check_parameters(clf: Any) -> None:
     """Check each parameter of a classifier, then combinations of them."""
-    clf._validate_params()
-    for size in hidden_layer_sizes(clf):
-        check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
+    check_constraints(clf._parameter_constraints, clf.get_params(deep=False), type(clf).__name__)
+    sizes = clf.hidden_layer_sizes
+    if isinstance(clf.class_weight, dict):
+        weights = {f"class_weight[{plain(label)!r}]": weight for label, weight in clf.class_weight.items()}
+        check_constraints(dict.fromkeys(weights, _WEIGHT), weights, type(clf).__name__)
+    for size in () if isinstance(sizes, Integral) else sizes:
+        check_constraints({"hidden_layer_sizes": COUNT}, {"hidden_layer_sizes": size}, type(clf).__name__)
     if isinstance(clf.sampler, type):
         raise ValueError(f"sampler must be an instance, but it is a class: pass {clf.sampler.__name__}().")
     if clf.n_trainable_layers and clf.sampler is not None:
@@ -32,11 +41,9 @@ def check_parameters(clf: Any) -> None:
 
 
 def hidden_layer_sizes(clf: Any) -> tuple[int, ...]:
-    """Return `hidden_layer_sizes` as a tuple, without checking the values."""
+    """Return `hidden_layer_sizes`, which are checked, as a tuple."""
     sizes = clf.hidden_layer_sizes
-    if isinstance(sizes, Integral):
-        return (int(sizes),)
-    return tuple(int(size) if isinstance(size, Integral) else size for size in sizes)
+    return tuple(map(int, [sizes] if isinstance(sizes, Integral) else sizes))
 
 
 def check_examples(
@@ -47,6 +54,7 @@ def check_examples(
     is_first = classes is None or not hasattr(clf, "coefs_")
     if images is None:
         X, y = validate_data(clf, X, y, dtype=FLOATS, reset=is_first)
+        check_features(X, is_fit=True)
     else:
         y = validate_data(clf, X="no_validation", y=y)
         check_column(clf, images, reset=is_first)
@@ -70,9 +78,7 @@ def check_examples(
         groups = reproducible(patients_by_name(images))
     else:
         groups = np.arange(len(y))
-    sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-    if not sample_weight.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+    sample_weight = _check_weights(sample_weight, y)
     codes = _codes(y, encoder.classes_)
     if isinstance(clf.class_weight, str) and clf.sampler is None:  # a sampler changes the class counts itself
         none = np.zeros(len(encoder.classes_))
@@ -81,10 +87,10 @@ def check_examples(
     else:
         class_weight = None if isinstance(clf.class_weight, str) else clf.class_weight
         loss_weight = sample_weight * compute_sample_weight(class_weight, y)
-    if not (np.isfinite(loss_weight).all() and (loss_weight >= 0).all() and loss_weight.any()):
+    if not _SMALLEST <= loss_weight.max() <= _LARGEST:
         raise ValueError(
-            "class_weight must give finite, non-negative weights, not all of them 0; got "
-            f"{shortened(repr(plain(clf.class_weight)))}."
+            f"class_weight must give weights of which the largest is between {_SMALLEST:g} and {_LARGEST:g}, but it is "
+            f"{loss_weight.max():g} with class_weight={shortened(repr(plain(clf.class_weight)))}: {_RESCALE}."
         )
     return Examples(
         X if images is None else images,
@@ -110,20 +116,35 @@ def _balanced_weights(codes: np.ndarray, sample_weight: np.ndarray, before: np.n
     return weights[codes]
 
 
-def check_groups(groups: Any, n: int) -> np.ndarray:
-    """Return `groups` as an array of one patient for each of `n` samples."""
-    groups = column_or_1d(groups)
-    if len(groups) != n:
+def _check_weights(sample_weight: Any, y: np.ndarray) -> np.ndarray:
+    try:
+        sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+    except (TypeError, ValueError) as error:
+        is_named = "sample" in str(error).lower()
+        raise ValueError(f"{'' if is_named else 'sample_weight must contain numbers: '}{error}") from error
+    if not sample_weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    if not _SMALLEST <= sample_weight.max() <= _LARGEST:
         raise ValueError(
-            f"groups must contain one patient per sample, but it has {len(groups)} values for {n} samples."
+            f"The largest sample_weight must be between {_SMALLEST:g} and {_LARGEST:g}, but it is "
+            f"{sample_weight.max():g}: {_RESCALE}."
         )
-    missing = np.flatnonzero([group is None or group != group for group in groups.tolist()])  # noqa: PLR0124
-    if len(missing):
+    return sample_weight
+
+
+def check_features(features: np.ndarray, *, is_fit: bool = False) -> np.ndarray:
+    """Return features, or raise ValueError if their squares overflow or, in a fit, those of a whole column vanish."""
+    if not features.size:
+        return features
+    largest = np.maximum(features.max(axis=0), -features.min(axis=0))
+    is_wrong = (largest > _LARGEST_FEATURE) | (is_fit & (largest > 0) & (largest < 1 / _LARGEST_FEATURE))
+    if is_wrong.any():
+        columns = [f"{number} ({largest[number]:.3g})" for number in np.flatnonzero(is_wrong)]
         raise ValueError(
-            "groups must contain one patient per sample, but values are missing at positions "
-            f"{list_items(missing)}: pass an identifier for each patient."
+            f"The largest absolute value of each feature must be 0 or between {1 / _LARGEST_FEATURE:g} and "
+            f"{_LARGEST_FEATURE:g}, but it is not in the columns {list_items(columns)}: rescale them."
         )
-    return groups
+    return features
 
 
 def codes_of_every_class(y: Any, classes: np.ndarray) -> np.ndarray:

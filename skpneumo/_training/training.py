@@ -1,5 +1,6 @@
 """Fit a classifier on checked examples: validation split, features, head and trainable layers."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
@@ -160,7 +161,8 @@ class Training:
                 "warm_start=False."
             )
         self.state = previous.state if previous else None
-        self.random = self.state.random if self.state else check_random_state(config.random_state)
+        # A copy, so that a failed fit does not advance the generator of the previous one.
+        self.random = copy.deepcopy(self.state.random) if self.state else check_random_state(config.random_state)
         self.resampler = Resampler(config.sampler, examples.classes, config.n_views if encoder else 1, self.random)
         self.drawn_count = np.zeros(len(examples.classes))
         self.is_iterative = is_partial or config.n_trainable_layers > 0 or len(config.hidden_layer_sizes) > 0

@@ -15,10 +15,11 @@ from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skpneumo._images.dicom_patients import patient_of
 from skpneumo._images.duplicates import exact_pairs, near_pairs
-from skpneumo._images.groups import as_groups, is_missing
+from skpneumo._images.groups import as_groups, check_one_column, is_missing
 from skpneumo._images.inputs import as_paths
 from skpneumo._images.sources import absolute_sources
 from skpneumo._utils.messages import list_items
+from skpneumo._utils.validation import N_JOBS, validated
 from skpneumo.datasets._folder import import_pandas
 from skpneumo.datasets._measure import DISEASE_DEPENDENT, Measured, measure
 
@@ -34,6 +35,7 @@ _MIN_PATIENTS = 3  # with a mark that occurs in one class only
 _NOT_COMPARED = "not compared: only images of one class can be read"
 
 
+@validated(n_jobs=N_JOBS)
 def audit_xrays(paths: Any, y: Any, *, groups: Any = None, n_jobs: int | None = None) -> Any:
     """Audit image files for shortcuts to the labels and for problems.
 
@@ -157,6 +159,8 @@ def _check(paths: Any, y: Any, groups: Any) -> tuple[list[str], np.ndarray, np.n
             "or remove the images."
         )
     groups = as_groups(groups, names)
+    if groups is not None:
+        check_one_column(groups)
     given = list(map(patient_of, names)) if groups is None else column_or_1d(groups, dtype=object)
     if len(given) != len(names):
         raise ValueError(

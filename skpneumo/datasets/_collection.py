@@ -13,10 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock
 from sklearn.datasets import get_data_home
-from sklearn.utils import check_scalar
 
 from skpneumo._utils.messages import list_items
 from skpneumo._utils.progress import progress_bar
+from skpneumo._utils.validation import BOOLEAN, PATH, Constraints, Finite
 from skpneumo.datasets._download import RemoteFile, brief, download, file_digest
 from skpneumo.datasets._layout import Labeled, read_layout
 
@@ -51,6 +51,14 @@ class Collection:
     kaggle_archives: tuple[str, ...] = ()
 
 
+FETCHING: Constraints = {
+    "data_home": [*PATH, None],
+    "download_if_missing": BOOLEAN,
+    "n_retries": [Finite(Integral, 0, None, closed="left")],
+    "delay": [Finite(Real, 0, None, closed="left")],
+}
+
+
 def provide_images(
     collection: Collection,
     data_home: str | os.PathLike[str] | None,
@@ -68,8 +76,6 @@ def provide_images(
     ImportError
         If a download is necessary and pooch is not installed.
     """
-    check_scalar(n_retries, "n_retries", Integral, min_val=0)
-    check_scalar(delay, "delay", Real, min_val=0)
     try:
         folder = Path(get_data_home(data_home)) / collection.folder
     except (FileExistsError, NotADirectoryError) as error:

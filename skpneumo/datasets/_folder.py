@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from sklearn.utils import Bunch, check_random_state
 
 from skpneumo._images.groups import find_patients, patients_by_name
 from skpneumo._images.patients import etiology
-from skpneumo._utils.messages import list_items, plain, stacklevel_of_user
+from skpneumo._utils.messages import list_items, stacklevel_of_user
+from skpneumo._utils.validation import BOOLEAN, RANDOM_STATE, Constraints, choices, validated
 from skpneumo.datasets._layout import STANDARD, SUBSETS, Labeled, Layout, read_layout
 
 CLASSES = ("normal", "pneumonia")
@@ -45,6 +46,19 @@ Images of a folder with the classes {names}. Their origin and license are not kn
 """
 
 
+LOADING: Constraints = {
+    "shuffle": BOOLEAN,
+    "random_state": RANDOM_STATE,
+    "return_X_y": BOOLEAN,
+    "as_frame": BOOLEAN,
+}
+
+
+@validated(
+    subset=[choices(*SUBSETS)],
+    target=[choices(*TARGETS)],
+    **LOADING,
+)
 def load_chest_xrays(
     root: str | os.PathLike[str],
     *,
@@ -172,8 +186,6 @@ def load_chest_xrays(
     >>> int(xrays.target.sum())
     6
     """
-    check_option("subset", subset, SUBSETS)
-    check_option("target", target, TARGETS)
     layout = read_layout(root, subset, classes, exclude)
     if layout.skipped:
         n_skipped = sum(map(len, layout.skipped.values()))
@@ -250,11 +262,6 @@ def _etiology(image: Labeled) -> str:
     for folder in image.folders:
         kinds |= {"bacteria" if match[1] else "virus" for match in _ETIOLOGY_FOLDERS.finditer(folder)}
     return str(*kinds) if len(kinds) == 1 else "unknown"
-
-
-def check_option(name: str, value: Any, options: Collection[Any]) -> None:
-    if not isinstance(value, Hashable) or value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {plain(value)!r}.")
 
 
 def _check_etiology(unknown: Any, *, is_standard: bool) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from skpneumo._images.patients import patient_key
-from skpneumo.datasets._collection import Collection, provide_images
+from skpneumo._utils.validation import choices, validated
+from skpneumo.datasets._collection import FETCHING, Collection, provide_images
 from skpneumo.datasets._download import RemoteFile
-from skpneumo.datasets._folder import DESCR, TARGETS, check_option, load_chest_xrays
+from skpneumo.datasets._folder import DESCR, LOADING, TARGETS, load_chest_xrays
 from skpneumo.datasets._layout import read_layout
 
 _SUBSETS = ("train", "test", "all")
@@ -60,6 +61,7 @@ COLLECTION = Collection(
 )
 
 
+@validated(subset=[choices(*_SUBSETS)], target=[choices(*TARGETS)], **FETCHING, **LOADING)
 def fetch_chest_xrays(
     *,
     subset: str = "train",
@@ -154,8 +156,6 @@ def fetch_chest_xrays(
     >>> xrays.data.shape, xrays.target_names  # doctest: +SKIP
     ((5232, 1), ['normal', 'pneumonia'])
     """
-    check_option("subset", subset, _SUBSETS)
-    check_option("target", target, TARGETS)
     images = provide_images(
         COLLECTION, data_home, download_if_missing=download_if_missing, n_retries=n_retries, delay=delay
     )

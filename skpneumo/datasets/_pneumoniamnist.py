@@ -3,15 +3,18 @@
 import io
 import os
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from sklearn.utils._param_validation import Options
 
-from skpneumo.datasets._collection import Collection, provide_images
+from skpneumo._utils.validation import choices, validated
+from skpneumo.datasets._collection import FETCHING, Collection, provide_images
 from skpneumo.datasets._download import RemoteFile
-from skpneumo.datasets._folder import CLASSES, check_option, load_chest_xrays
+from skpneumo.datasets._folder import CLASSES, LOADING, load_chest_xrays
 
 _URL = "https://zenodo.org/records/10519652/files/"
 _MD5 = {  # as published with the files and in the package medmnist
@@ -82,6 +85,7 @@ def _collection(size: int) -> Collection:
 COLLECTIONS = {size: _collection(size) for size in _MD5}
 
 
+@validated(size=[Options(Integral, COLLECTIONS.keys())], subset=[choices(*_SUBSETS)], **FETCHING, **LOADING)
 def fetch_pneumoniamnist(
     *,
     size: int = 28,
@@ -178,8 +182,6 @@ def fetch_pneumoniamnist(
     >>> xrays.data.shape, xrays.target_names  # doctest: +SKIP
     ((4708, 1), ['normal', 'pneumonia'])
     """
-    check_option("size", size, COLLECTIONS)
-    check_option("subset", subset, _SUBSETS)
     images = provide_images(
         COLLECTIONS[size], data_home, download_if_missing=download_if_missing, n_retries=n_retries, delay=delay
     )

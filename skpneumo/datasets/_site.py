@@ -6,17 +6,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
-
 from skpneumo._utils.messages import list_values
+from skpneumo._utils.validation import Constraints, Finite, check_constraints, choices
 from skpneumo.datasets._radiograph import GLYPH_WIDTH, Acquisition
 
-_CONSTRAINTS = {
-    "exposure": [Interval(Real, -0.2, 0.2, closed="both")],
-    "haze": [Interval(Real, 0, 0.8, closed="both")],
-    "zoom": [Interval(Real, -0.3, 0.25, closed="both")],
-    "blur": [Interval(Real, 0, 10, closed="both")],
-    "letter": [StrOptions({"R", "L"}), None],
+_CONSTRAINTS: Constraints = {
+    "exposure": [Finite(Real, -0.2, 0.2, closed="both")],
+    "haze": [Finite(Real, 0, 0.8, closed="both")],
+    "zoom": [Finite(Real, -0.3, 0.25, closed="both")],
+    "blur": [Finite(Real, 0, 10, closed="both")],
+    "letter": [choices("R", "L"), None],
 }
 
 
@@ -33,7 +32,7 @@ class Site:
     def __post_init__(self) -> None:
         constraints = {f"site[{name!r}]": allowed for name, allowed in _CONSTRAINTS.items()}
         settings = {f"site[{name!r}]": value for name, value in asdict(self).items()}
-        validate_parameter_constraints(constraints, settings, caller_name="make_chest_xrays")
+        check_constraints(constraints, settings, "make_chest_xrays")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any] | None) -> "Site":

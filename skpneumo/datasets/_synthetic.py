@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from skpneumo._images.patients import patient_key
+from skpneumo._utils.validation import BOOLEAN, COUNT, PATH, RANDOM_STATE, Finite, choices, validated
 from skpneumo.datasets._folder import CLASSES, TARGETS, build_bunch, import_pandas
 from skpneumo.datasets._image_files import SUFFIXES, import_pydicom, recompress, write_image
 from skpneumo.datasets._layout import SPLITS, read_layout
@@ -41,26 +41,23 @@ Scores on these images are no evidence for real X-rays.
 """
 
 
-@validate_params(
-    {
-        "n_samples": [Interval(Integral, 1, None, closed="left")],
-        "folder": [str, os.PathLike],
-        "prevalence": [Interval(Real, 0, 1, closed="both")],
-        "images_per_patient": [Interval(Real, 1, None, closed="left")],
-        "difficulty": [Interval(Real, 0, 1, closed="both")],
-        "pattern": [StrOptions(set(PATTERNS)), None],
-        "image_size": [Interval(Integral, _MIN_IMAGE_SIZE, None, closed="left")],
-        "file_format": [StrOptions(set(SUFFIXES))],
-        "site": [Mapping, None],
-        "shortcut": [Interval(Real, 0, 1, closed="both"), None],
-        "duplicates": [Interval(Real, 0, 0.5, closed="both")],
-        "masks": ["boolean"],
-        "target": [StrOptions(set(TARGETS))],
-        "random_state": ["random_state"],
-        "return_X_y": ["boolean"],
-        "as_frame": ["boolean"],
-    },
-    prefer_skip_nested_validation=True,
+@validated(
+    n_samples=COUNT,
+    folder=PATH,
+    prevalence=[Finite(Real, 0, 1, closed="both")],
+    images_per_patient=[Finite(Real, 1, None, closed="left")],
+    difficulty=[Finite(Real, 0, 1, closed="both")],
+    pattern=[choices(*PATTERNS), None],
+    image_size=[Finite(Integral, _MIN_IMAGE_SIZE, None, closed="left")],
+    file_format=[choices(*SUFFIXES)],
+    site=[Mapping, None],
+    shortcut=[Finite(Real, 0, 1, closed="both"), None],
+    duplicates=[Finite(Real, 0, 0.5, closed="both")],
+    masks=BOOLEAN,
+    target=[choices(*TARGETS)],
+    random_state=RANDOM_STATE,
+    return_X_y=BOOLEAN,
+    as_frame=BOOLEAN,
 )
 def make_chest_xrays(
     n_samples: int,

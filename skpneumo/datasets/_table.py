@@ -10,21 +10,24 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from skpneumo._utils.messages import list_values, stacklevel_of_user
-from skpneumo.datasets._folder import check_option, import_pandas
+from skpneumo._utils.validation import choices, validated
+from skpneumo.datasets._folder import LOADING, import_pandas
 from skpneumo.datasets._table_checks import TableRows
 from skpneumo.datasets._table_files import ImageFolder, as_path, combine, read_table
 from skpneumo.datasets._table_labels import read_labels
 from skpneumo.datasets._table_layouts import Layout, find_layout
 from skpneumo.datasets._table_problems import Problems
 
-_OPTIONS: dict[str, tuple[str | None, ...]] = {
-    "uncertain": ("raise", "drop", "positive", "negative"),
-    "blank": ("raise", "drop", "positive", "negative"),
-    "view": (None, "frontal", "lateral"),
-    "on_error": ("raise", "drop"),
-}
+_POLICY = [choices("raise", "drop", "positive", "negative")]
 
 
+@validated(
+    uncertain=_POLICY,
+    blank=_POLICY,
+    view=[choices("frontal", "lateral"), None],
+    on_error=[choices("raise", "drop")],
+    **LOADING,
+)
 def load_xray_table(
     table: Any,
     root: str | os.PathLike[str] | None = None,
@@ -170,9 +173,6 @@ def load_xray_table(
     ((12, 1), ['normal', 'pneumonia'])
     """
     pd = import_pandas("load_xray_table needs pandas. Install it with 'pip install pandas'.")
-    values: tuple[Any, ...] = (uncertain, blank, view, on_error)
-    for (name, options), value in zip(_OPTIONS.items(), values, strict=True):
-        check_option(name, value, options)
     if pattern is not None and patient_column is not None:
         raise ValueError("Patients are in the patient_column or found by the pattern; got both.")
     given = list(table) if isinstance(table, (list, tuple)) else [table]

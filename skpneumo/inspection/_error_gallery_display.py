@@ -1,20 +1,20 @@
 """Display of the most confident errors of a classifier."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_consistent_length, check_scalar
+from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skpneumo._leakage import warn_of_seen
 from skpneumo._utils.target_names import name_classes, name_labels
+from skpneumo._utils.validation import BOOLEAN, COUNT, validated
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._fitted_classifier import check_inner, preprocessing_of
 from skpneumo.inspection._grad_cam import grad_cam
 from skpneumo.inspection._heat_map_utils import check_images, spread
-from skpneumo.inspection._image_views import image_views
+from skpneumo.inspection._image_views import PREPROCESSING, image_views
 from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._plot_utils import (
     class_name,
@@ -27,7 +27,7 @@ from skpneumo.inspection._plot_utils import (
 from skpneumo.inspection._read_images import file_names, images_of
 from skpneumo.metrics._confusion import surest_errors
 from skpneumo.metrics._estimators import check_asked, patients_of, positive_label, probabilities_of, threshold_of
-from skpneumo.metrics._study import check_share, check_study
+from skpneumo.metrics._study import THRESHOLD, check_study
 
 _SIDE, _HEAD, _LINES = 2.1, 0.4, 0.5  # height in inches of an image, of its title, of the text of an empty row
 
@@ -94,6 +94,7 @@ class ErrorGalleryDisplay:
     (array([0, 0, 1, 1]), array([0]), (0, 1))
     """
 
+    @validated(threshold=THRESHOLD)
     def __init__(
         self,
         images: np.ndarray,
@@ -118,6 +119,7 @@ class ErrorGalleryDisplay:
         self.threshold = threshold
 
     @classmethod
+    @validated(n_errors=COUNT, threshold=[*THRESHOLD, None], plot_heat_maps=BOOLEAN)
     def from_estimator(
         cls,
         estimator: Any,
@@ -193,7 +195,7 @@ class ErrorGalleryDisplay:
         """
         images_of(X)
         if plot_heat_maps:
-            check_images(X, check_inner(estimator), "grid")
+            check_images(X, check_inner(estimator))
         label = positive_label(estimator, y, pos_label)
         check_is_fitted(estimator)
         check_asked(estimator, label)
@@ -218,6 +220,7 @@ class ErrorGalleryDisplay:
         return display
 
     @classmethod
+    @validated(n_errors=COUNT, threshold=THRESHOLD, **PREPROCESSING)
     def from_predictions(
         cls,
         X: Any,
@@ -294,8 +297,6 @@ class ErrorGalleryDisplay:
         cls, X: Any, y: Any, y_proba: Any, *, n_errors: Any, threshold: Any, pos_label: Any, **preprocessing: Any
     ) -> "ErrorGalleryDisplay":
         names = file_names(images_of(X))
-        check_scalar(n_errors, "n_errors", Integral, min_val=1)
-        check_share("threshold", threshold, closed=True)
         study = check_study(y, y_proba, None, pos_label)
         check_consistent_length(names, study.y)
         predicted = study.p >= float(threshold)

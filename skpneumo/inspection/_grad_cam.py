@@ -7,16 +7,24 @@ from sklearn.utils import gen_batches
 
 from skpneumo._classifier import PneumoniaClassifier, encoder_and_head
 from skpneumo._images.sources import Source
+from skpneumo._utils.validation import choices, validated
 from skpneumo._vgg19.layers import grid_side
 from skpneumo._vgg19.pooling import SMALLEST_NORM, pooling_matrix
 from skpneumo.inspection._fitted_classifier import check_inner
-from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, gradients_of_log_odds, placed
+from skpneumo.inspection._heat_map_utils import (
+    COORDINATES,
+    check_images,
+    classes_of_interest,
+    gradients_of_log_odds,
+    placed,
+)
 from skpneumo.inspection._read_images import read_preprocessed
 
-DETAILS = ("auto", "cells", "feature_maps")
+DETAIL = [choices("auto", "cells", "feature_maps")]
 _BATCH_SIZE = 32
 
 
+@validated(detail=DETAIL, coordinates=COORDINATES)
 def grad_cam(
     clf: Any, X: Any, *, class_of_interest: Any = None, detail: str = "auto", coordinates: str = "image"
 ) -> Any:
@@ -105,9 +113,7 @@ def grad_cam(
     True
     """
     clf = check_inner(clf)
-    images = check_images(X, clf, coordinates)
-    if detail not in DETAILS:
-        raise ValueError(f"detail must be one of {', '.join(map(repr, DETAILS))}; got {detail!r}.")
+    images = check_images(X, clf)
     grids = contributions(clf, images, class_of_interest, detail)
     return placed(grids, images, clf, coordinates)
 

@@ -9,8 +9,9 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
 from skpneumo._utils.target_names import name_classes, name_labels
+from skpneumo._utils.validation import validated
 from skpneumo.inspection._fitted_classifier import check_inner
-from skpneumo.inspection._grad_cam import grad_cam
+from skpneumo.inspection._grad_cam import DETAIL, grad_cam
 from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, spread
 from skpneumo.inspection._overlay import COLORS, overlay
 from skpneumo.inspection._plot_utils import class_name, escape_mathtext, format_probability, grid_of_axes
@@ -83,6 +84,7 @@ class GradCAMDisplay:
         self.name = name
 
     @classmethod
+    @validated(detail=DETAIL)
     def from_estimator(
         cls,
         clf: Any,
@@ -125,7 +127,7 @@ class GradCAMDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         inner = check_inner(clf)
-        images = check_images(X, inner, "image")
+        images = check_images(X, inner)
         names = list(name_classes(clf.classes_, target_names).values())
         labels = [None] * len(images)
         if y is not None:

@@ -10,21 +10,20 @@ from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._images.decoding import sides
 from skpneumo._images.sources import Source
 from skpneumo._utils.messages import list_values, plain, shortened
+from skpneumo._utils.validation import choices
 from skpneumo.inspection._read_images import images_of, read
 
-COORDINATES = ("image", "preprocessed", "grid")
+COORDINATES = [choices("image", "preprocessed", "grid")]
 
 
-def check_images(X: Any, clf: PneumoniaClassifier, coordinates: str) -> list[Source]:
+def check_images(X: Any, clf: PneumoniaClassifier) -> list[Source]:
     """Return the images of `X`.
 
     Raises
     ------
     ValueError
-        If `X` does not contain images, the model was fitted on features, or `coordinates` are invalid.
+        If `X` does not contain images, or the model was fitted on features.
     """
-    if coordinates not in COORDINATES:
-        raise ValueError(f"coordinates must be one of {', '.join(map(repr, COORDINATES))}; got {coordinates!r}.")
     if clf.backbone_fingerprint_ is None:
         raise ValueError("Expected a model fitted on images; it was fitted on features. Fit it on images.")
     return images_of(X)

@@ -1,17 +1,17 @@
 """Display of preprocessed images and their augmented views."""
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_consistent_length, check_scalar
+from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
 from skpneumo._utils.target_names import name_labels
+from skpneumo._utils.validation import COUNT, validated
 from skpneumo.inspection._fitted_classifier import image_model, preprocessing_of
-from skpneumo.inspection._image_views import image_views
+from skpneumo.inspection._image_views import PREPROCESSING, image_views
 from skpneumo.inspection._plot_utils import draw_image, grid_of_axes, shorten_name
 from skpneumo.inspection._read_images import file_names, images_of
 
@@ -66,6 +66,7 @@ class ImageGalleryDisplay:
         self.titles = titles
 
     @classmethod
+    @validated(n_views=COUNT)
     def from_estimator(
         cls, estimator: Any, X: Any, y: Any = None, *, n_views: int = 1, target_names: Any = None, ax: Any = None
     ) -> "ImageGalleryDisplay":
@@ -132,6 +133,7 @@ class ImageGalleryDisplay:
         ).plot(ax=ax)
 
     @classmethod
+    @validated(n_views=COUNT, **PREPROCESSING)
     def from_images(
         cls,
         X: Any,
@@ -193,7 +195,6 @@ class ImageGalleryDisplay:
     ) -> "ImageGalleryDisplay":
         check_matplotlib_support(f"{cls.__name__}.plot")
         images = images_of(X)
-        check_scalar(n_views, "n_views", Integral, min_val=1)
         if len(images) * n_views > _MAX_THUMBNAILS:
             views = "" if n_views == 1 else f" with {n_views} views each"
             raise ValueError(

@@ -1,26 +1,21 @@
 """Preprocessed images and their augmented views."""
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, validate_params
 
 from skpneumo._encoder.encoder import PARAMETER_CONSTRAINTS
 from skpneumo._images.augmentation import Augmentation
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.sources import digest
+from skpneumo._utils.validation import COUNT, Constraints, validated
 from skpneumo.inspection._read_images import images_of, read
 
+PREPROCESSING: Constraints = {name: PARAMETER_CONSTRAINTS[name] for name in ("image_size", "aspect", "contrast")}
 
-@validate_params(
-    {
-        "n_views": [Interval(Integral, 1, None, closed="left")],
-        **{name: PARAMETER_CONSTRAINTS[name] for name in ("image_size", "aspect", "contrast")},
-    },
-    prefer_skip_nested_validation=True,
-)
+
+@validated(n_views=COUNT, **PREPROCESSING)
 def image_views(
     X: Any,
     *,

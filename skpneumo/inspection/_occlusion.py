@@ -1,22 +1,22 @@
 """Heat maps by occlusion of patches."""
 
 from collections.abc import Iterator
-from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_scalar
 
 from skpneumo._classifier import encoder_and_head
 from skpneumo._images.decoding import Preprocessing
 from skpneumo._images.inputs import as_images
+from skpneumo._utils.validation import COUNT, validated
 from skpneumo._vgg19.layers import grid_side
 from skpneumo.exceptions import ImageReadError
 from skpneumo.inspection._fitted_classifier import check_inner
-from skpneumo.inspection._heat_map_utils import check_images, classes_of_interest, log_odds, placed
+from skpneumo.inspection._heat_map_utils import COORDINATES, check_images, classes_of_interest, log_odds, placed
 from skpneumo.inspection._read_images import read_preprocessed
 
 
+@validated(grid=[*COUNT, None], coordinates=COORDINATES)
 def occlusion_map(
     clf: Any,
     X: Any,
@@ -88,12 +88,13 @@ def occlusion_map(
     (2, 4, 4)
     """
     clf = check_inner(clf)
-    images = check_images(X, clf, coordinates)
+    images = check_images(X, clf)
     encoder, head = encoder_and_head(clf)
     preprocessing = encoder.preprocessing
     if grid is None:
         grid = grid_side(clf.n_layers, clf.image_size, clf.pool_grid)
-    check_scalar(grid, "grid", Integral, min_val=1, max_val=clf.image_size)
+    if grid > clf.image_size:
+        raise ValueError(f"grid must be at most the image_size of the model, {clf.image_size}; got {grid}.")
     background = None if background is None else _read_background(background, preprocessing)
     grid = int(grid)
     edges = _patch_weights(clf.image_size, grid)

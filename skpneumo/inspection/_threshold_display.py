@@ -8,6 +8,7 @@ from sklearn.utils.validation import _check_pos_label_consistency, check_is_fitt
 
 from skpneumo._leakage import warn_of_seen
 from skpneumo._utils.target_names import name_classes
+from skpneumo._utils.validation import Constraints, validated
 from skpneumo.inspection._plot_utils import (
     BLUE,
     DASH_DOTTED,
@@ -22,7 +23,7 @@ from skpneumo.inspection._plot_utils import (
 )
 from skpneumo.metrics._confusion import confusion_proportions
 from skpneumo.metrics._estimators import check_asked, patients_of, positive_label, probabilities_of, threshold_of
-from skpneumo.metrics._study import check_share, check_study
+from skpneumo.metrics._study import SHARE, THRESHOLD, check_study
 
 _STYLES = {
     "sensitivity": ("True positive rate (sensitivity)", BLUE, SOLID, "o"),
@@ -30,6 +31,7 @@ _STYLES = {
     "ppv": ("Positive predictive value (PPV)", GREEN, DASH_DOTTED, "^"),
     "npv": ("Negative predictive value (NPV)", PURPLE, DOTTED, "v"),
 }
+_PARAMETERS: Constraints = {"threshold": [*THRESHOLD, None], "confidence": SHARE}
 _HALF = 98  # thresholds chosen by rank, and by value; fewer than 200 with 0, 1 and the operating point
 
 
@@ -90,6 +92,7 @@ class ThresholdDisplay:
     array([0.5 , 0.09, 0.91])
     """
 
+    @validated(**_PARAMETERS)
     def __init__(
         self,
         thresholds: np.ndarray,
@@ -106,6 +109,7 @@ class ThresholdDisplay:
         self.pos_label = pos_label
 
     @classmethod
+    @validated(**_PARAMETERS)
     def from_estimator(
         cls,
         estimator: Any,
@@ -188,6 +192,7 @@ class ThresholdDisplay:
         return display.plot(ax=ax)
 
     @classmethod
+    @validated(**_PARAMETERS)
     def from_predictions(
         cls,
         y_true: Any,
@@ -245,10 +250,7 @@ class ThresholdDisplay:
         cls, y_true: Any, y_proba: Any, *, threshold: Any, groups: Any, confidence: Any, pos_label: Any
     ) -> "ThresholdDisplay":
         y, p, patients = check_study(y_true, y_proba, groups, pos_label)
-        check_share("confidence", confidence)
-        if threshold is not None:
-            check_share("threshold", threshold, closed=True)
-            threshold = float(threshold)
+        threshold = None if threshold is None else float(threshold)
         thresholds = _grid(p, threshold)
         figures = [confusion_proportions(y, p >= each, patients, confidence) for each in thresholds.tolist()]
         return cls(

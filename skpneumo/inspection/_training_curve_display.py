@@ -1,11 +1,13 @@
 """Display of training and validation curves."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
+from skpneumo._utils.validation import Finite, validated
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.inspection._plot_utils import BLUE, DASHED, SOLID, VERMILLION, grid_of_axes
 
@@ -65,6 +67,7 @@ class TrainingCurveDisplay:
     array([1, 2, 3, 4, 5])
     """
 
+    @validated(best_iter=[Finite(Integral, 0, None, closed="left"), None])
     def __init__(
         self,
         loss: Sequence[float],

@@ -1,14 +1,17 @@
 """Best sensitivity at a minimum specificity, and best specificity at a minimum sensitivity."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import make_scorer, roc_curve
-from sklearn.utils import check_scalar
+
+from skpneumo._utils.validation import Finite, validated
 
 _ROUNDING = 1e-10
 
 
+@validated(specificity=[Finite(Real, 0, 1, closed="both")])
 def sensitivity_at_specificity(
     y_true: Any, y_score: Any, *, specificity: float = 0.95, pos_label: Any = None, sample_weight: Any = None
 ) -> float:
@@ -58,11 +61,11 @@ def sensitivity_at_specificity(
     ...     pos_label="pneumonia",
     ... )
     """
-    check_scalar(specificity, "specificity", (int, float), min_val=0, max_val=1)
     fpr, tpr, _ = roc_curve(y_true, y_score, pos_label=pos_label, sample_weight=sample_weight, drop_intermediate=False)
     return _best(tpr, 1 - fpr, specificity)
 
 
+@validated(sensitivity=[Finite(Real, 0, 1, closed="both")])
 def specificity_at_sensitivity(
     y_true: Any, y_score: Any, *, sensitivity: float = 0.95, pos_label: Any = None, sample_weight: Any = None
 ) -> float:
@@ -103,7 +106,6 @@ def specificity_at_sensitivity(
     >>> cross_val_score(GaussianNB(), X, y, cv=3, scoring=specificity_at_sensitivity_scorer).round(2)
     array([0.85, 0.93, 0.94])
     """
-    check_scalar(sensitivity, "sensitivity", (int, float), min_val=0, max_val=1)
     fpr, tpr, _ = roc_curve(y_true, y_score, pos_label=pos_label, sample_weight=sample_weight, drop_intermediate=False)
     return _best(1 - fpr, tpr, sensitivity)
 

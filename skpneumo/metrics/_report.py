@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skpneumo._leakage import warn_of_seen
+from skpneumo._utils.validation import COUNT, RANDOM_STATE, Constraints, validated
 from skpneumo.metrics._calibration import (
     expected_calibration_error,
     intercept_interval,
@@ -18,7 +19,7 @@ from skpneumo.metrics._confusion import confusion_metrics
 from skpneumo.metrics._estimators import patients_of, positive_label, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import average_precision_interval, roc_auc_interval
-from skpneumo.metrics._study import Study, check_share, check_study
+from skpneumo.metrics._study import SHARE, THRESHOLD, Study, check_study
 
 _PARTS = ("estimate", "lower", "upper")
 WORDS = {
@@ -41,6 +42,15 @@ WORDS = {
 }
 
 
+_PARAMETERS: Constraints = {
+    "prevalence": [*SHARE, None],
+    "confidence": SHARE,
+    "n_bootstrap": COUNT,
+    "random_state": RANDOM_STATE,
+}
+
+
+@validated(threshold=THRESHOLD, **_PARAMETERS)
 def diagnostic_report(
     y_true: Any,
     y_proba: Any,
@@ -149,12 +159,6 @@ def diagnostic_report(
     (2, 1, 2, 1)
     """
     study = check_study(y_true, y_proba, groups, pos_label)
-    check_share("threshold", threshold, closed=True)
-    check_share("confidence", confidence)
-    if prevalence is not None:
-        check_share("prevalence", prevalence)
-    if not _is_count(n_bootstrap):
-        raise ValueError(f"n_bootstrap must be an integer of at least 1; got {n_bootstrap!r}.")
     predicted = study.p >= float(threshold)
     return DiagnosticReport(
         figures=(
@@ -186,10 +190,6 @@ def _probability_metrics(
         "calibration_intercept": intercept_interval(y, logits, patients, confidence),
         "expected_calibration_error": expected_calibration_error(y, p, patients, confidence, n_bootstrap, random_state),
     }
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and value is not True and int(value) >= 1
 
 
 def _finite(value: float) -> float | None:
@@ -245,6 +245,7 @@ class DiagnosticReport:
     has_groups: bool
 
     @classmethod
+    @validated(threshold=[*THRESHOLD, None], **_PARAMETERS)
     def from_estimator(
         cls,
         estimator: Any,

@@ -7,9 +7,13 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_pos_label_consistency, column_or_1d
 
-from skpneumo._images.groups import is_missing
+from skpneumo._images.groups import check_one_column, is_missing
 from skpneumo._utils.messages import list_items, list_values, plain
+from skpneumo._utils.validation import Finite
 from skpneumo.metrics._interval import Patients
+
+SHARE: list[Any] = [Finite(Real, 0, 1, closed="neither")]
+THRESHOLD: list[Any] = [Finite(Real, 0, 1, closed="both")]
 
 
 class Study(NamedTuple):
@@ -44,15 +48,6 @@ def check_study(y_true: Any, y_proba: Any, groups: Any, pos_label: Any) -> Study
     return Study(labels == pos_label, probabilities, _check_patients(groups, len(labels)))
 
 
-def check_share(name: str, value: Any, *, closed: bool = False) -> None:
-    """Check that a parameter is a number between 0 and 1; `closed` allows 0 and 1."""
-    is_number = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
-    if not (is_number and (0 < value < 1 or (closed and value in {0, 1}))):
-        raise ValueError(
-            f"{name} must be a number between 0 and 1{'' if closed else ', both excluded'}; got {plain(value)!r}."
-        )
-
-
 def _check_numbers(y_proba: Any) -> np.ndarray:
     p = np.asarray(y_proba)
     if p.ndim == 2 and p.shape[1] == 1:
@@ -74,6 +69,7 @@ def _check_numbers(y_proba: Any) -> np.ndarray:
 def _check_patients(groups: Any, n_samples: int) -> Patients:
     if groups is None:
         return Patients(np.arange(n_samples), n_samples)
+    check_one_column(groups)
     groups = column_or_1d(groups, dtype=object)  # a list with nan and strings would become strings
     if len(groups) != n_samples:
         raise ValueError(f"groups must contain one patient per image ({n_samples}); got {len(groups)}.")

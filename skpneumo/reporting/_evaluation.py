@@ -15,12 +15,13 @@ from skpneumo._images.sources import base_name, name_of
 from skpneumo._leakage import can_compare, seen_by, warn_of
 from skpneumo._utils.messages import list_items, shortened
 from skpneumo._utils.target_names import name_classes
+from skpneumo._utils.validation import check_constraints
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.metrics import DiagnosticReport, diagnostic_report
 from skpneumo.metrics._estimators import check_asked, patients_of, positive_label, probabilities_of, threshold_of
 from skpneumo.metrics._interval import Interval, mean_interval
 from skpneumo.metrics._ranking import roc_auc_interval
-from skpneumo.metrics._study import check_share, check_study
+from skpneumo.metrics._study import SHARE, THRESHOLD, check_study
 from skpneumo.reporting._model_facts import evaluated_model_digest
 
 KIND = "Kind of pneumonia"
@@ -145,11 +146,12 @@ def evaluate(
     check_asked(clf, pos_label)
     class_names = name_classes(clf.classes_, target_names)
     threshold = threshold_of(clf, pos_label) if threshold is None else threshold
-    check_share("threshold", threshold, closed=True)
+    check_constraints(
+        {"threshold": THRESHOLD, "prevalence": [*SHARE, None], "confidence": SHARE},
+        {"threshold": threshold, "prevalence": prevalence, "confidence": confidence},
+        "report",
+    )
     threshold = float(threshold)  # a NumPy float64 would promote float32 probabilities in comparisons
-    check_share("confidence", confidence)
-    if prevalence is not None:
-        check_share("prevalence", prevalence)
     X = parse_images(clf, X)
     images = images_if_any(X)
     given = X if images is None else images

@@ -11,6 +11,7 @@ from skpneumo._classifier import PneumoniaClassifier
 from skpneumo._utils.atomic_write import write_atomically
 from skpneumo._utils.messages import list_items, list_values, shortened
 from skpneumo._utils.target_names import name_classes
+from skpneumo._utils.validation import PATH, choices, validated
 from skpneumo.inspection._fitted_classifier import check_inner
 from skpneumo.reporting._card_model import check_parameters_of_fit, model_facts
 from skpneumo.reporting._card_performance import evaluation_facts, threshold_facts
@@ -39,6 +40,7 @@ class _Section(NamedTuple):
         return self.heading.lstrip("# ")
 
 
+@validated(path=[*PATH, None], collection=[choices(*_COLLECTIONS), None], test_name=[str, None], title=[str])
 def model_card(
     clf: Any,
     path: str | os.PathLike[str] | None = None,
@@ -125,10 +127,6 @@ def model_card(
     check_parameters_of_fit(inner)
     if evaluation is not None:
         _check_evaluation(evaluation, inner)
-    if collection is not None and collection not in _COLLECTIONS:
-        raise ValueError(f"collection must be None or one of {', '.join(map(repr, _COLLECTIONS))}; got {collection!r}.")
-    if test_name is not None and not isinstance(test_name, str):
-        raise TypeError(f"test_name must be a str or None; got {shortened(repr(test_name))}.")
     facts = _facts(clf, inner, evaluation, _names(inner, evaluation, target_names))
     names = {"title": title, "collection": collection, "test_name": test_name}
     start, parts = _split(render("model_card.md", finalize=_escaped, **names, **facts))

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_scalar
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from skpneumo._images.inputs import images_if_any
 from skpneumo._utils.atomic_write import check_parent, write_atomically
 from skpneumo._utils.messages import list_items
+from skpneumo._utils.validation import BOOLEAN, PATH, Finite, validated
 from skpneumo._version import __version__
 from skpneumo.inspection._fitted_classifier import inner_classifier
 from skpneumo.inspection._grad_cam import grad_cam
@@ -26,6 +27,12 @@ from skpneumo.reporting._templates import check_installed, render
 from skpneumo.reporting._thumbnails import SIDE, data_uri, position_of_maximum, preprocessed_images
 
 
+@validated(
+    path=PATH,
+    n_errors=[Finite(Integral, 0, None, closed="left")],
+    file_names=BOOLEAN,
+    model_file=[*PATH, None],
+)
 def report(
     clf: Any,
     X: Any,
@@ -163,7 +170,6 @@ def report(
             f"clf must be a binary classifier; got {len(clf.classes_)} classes: "
             f"{list_items([*map(repr, clf.classes_.tolist())])}. Fit a classifier of one class against the rest."
         )
-    check_scalar(n_errors, "n_errors", Integral, min_val=0)
     for check, given in (
         (sections.check_excluded, excluded),
         (sections.check_overlap, overlap),

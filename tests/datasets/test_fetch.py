@@ -138,8 +138,8 @@ def test_options_are_those_of_load_chest_xrays(kermany, tmp_path):
 @pytest.mark.parametrize(
     ("option", "match"),
     [
-        ({"subset": "val"}, "subset must be one of 'train', 'test', 'all'; got 'val'"),
-        ({"target": "sex"}, "target must be one of"),
+        ({"subset": "val"}, "'subset' .* must be a str among {'train', 'test', 'all'}. Got 'val'"),
+        ({"target": "sex"}, "'target' parameter of fetch_chest_xrays must be"),
         ({"n_retries": -1}, "n_retries"),
         ({"delay": -1}, "delay"),
     ],
@@ -437,7 +437,7 @@ def test_pneumoniamnist_can_be_provided_by_hand(mnist, server, tmp_path):
 
 
 def test_unknown_size_raises(tmp_path):
-    with pytest.raises(ValueError, match="size must be one of 28, 64, 128, 224; got 32"):
+    with pytest.raises(ValueError, match=r"'size' .* among {28, 64, 128, 224}. Got 32"):
         fetch_pneumoniamnist(size=32, data_home=tmp_path)
 
 

@@ -235,5 +235,5 @@ def test_class_folders_beside_split_folders_raise(tmp_path):
 @pytest.mark.parametrize("option", [{"subset": "validation"}, {"target": "age"}, {"subset": ["train"]}])
 def test_unknown_option_raises_with_known_options(tmp_path, option):
     (value,) = option.values()
-    with pytest.raises(ValueError, match=f"must be one of '.*; got {re.escape(repr(value))}"):
+    with pytest.raises(ValueError, match=f"must be a str among {{'.*}}. Got {re.escape(repr(value))}"):
         load_chest_xrays(touch(tmp_path, *KAGGLE), **option)

@@ -171,7 +171,7 @@ def test_conformalize_warns_of_training_images(clf, paths, y):
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, float("nan"), True, "0.1", None, [0.1]])
 def test_predict_set_raises_on_alpha_outside_0_and_1(conformalized, matrix, alpha):
-    with pytest.raises(ValueError, match="alpha must be a number between 0 and 1, both excluded"):
+    with pytest.raises(ValueError, match=r"'alpha' parameter .* must be a float in the range \(0.0, 1.0\)"):
         conformalized.predict_set(matrix, alpha=alpha)
 
 

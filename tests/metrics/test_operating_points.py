@@ -79,5 +79,5 @@ def test_operating_point_is_undefined_without_both_classes():
         for y in ([0, 0], [1, 1]):
             with pytest.warns(UndefinedMetricWarning):
                 assert np.isnan(metric(y, [0.1, 0.2]))
-    with pytest.raises(ValueError, match="specificity == 2"):
+    with pytest.raises(ValueError, match=r"'specificity' parameter .* Got 2 instead"):
         sensitivity_at_specificity([0, 1], [0.1, 0.2], specificity=2)

@@ -38,12 +38,18 @@ def test_order_and_container_do_not_change_the_metrics(study):
         ({"y_true": ["a", "b", "a", "b"], "pos_label": "c"}, r"one of the labels in y_true, \['a', 'b'\]; got 'c'"),
         ({"groups": [1, 2, 3]}, r"one patient per image \(4\); got 3"),
         ({"groups": ["p", None, "q", None]}, r"\[1\] None, \[3\] None"),
-        ({"threshold": 1.1}, "threshold must be a number between 0 and 1; got 1.1"),
-        ({"threshold": np.nan}, "threshold must"),
-        ({"threshold": True}, "threshold must"),
-        ({"confidence": 95}, "confidence must be a number between 0 and 1, both excluded; got 95"),
-        ({"prevalence": 0}, "prevalence must"),
-        ({"n_bootstrap": 0}, "n_bootstrap must"),
+        (
+            {"threshold": 1.1},
+            r"'threshold' .* must be a float in the range \[0.0, 1.0\]. Got 1.1",
+        ),
+        ({"threshold": np.nan}, "threshold"),
+        ({"threshold": True}, "threshold"),
+        (
+            {"confidence": 95},
+            r"'confidence' .* must be a float in the range \(0.0, 1.0\). Got 95",
+        ),
+        ({"prevalence": 0}, "prevalence"),
+        ({"n_bootstrap": 0}, "n_bootstrap"),
     ],
 )
 def test_invalid_input_raises_and_lists_the_invalid_items(wrong, message):

@@ -222,7 +222,7 @@ def test_error_for_many_wrong_columns_is_short(given):
 
 
 def test_error_for_groups_of_two_columns_names_groups(given):
-    with pytest.raises(ValueError, match="groups must be one column with the patient of each image"):
+    with pytest.raises(ValueError, match="groups must contain one patient per image, in shape"):
         evaluate(*given, groups=np.ones((N, 2)))
 
 
