@@ -11,7 +11,8 @@ from skpneumo._images.dicom_grays import PHOTOMETRIC, gray_values
 from skpneumo._images.dicom_header import PIXEL_DATA, RECORDS, Header, damaged, is_dicom, read_header
 from skpneumo._images.pixels import check_size
 from skpneumo._images.resizing import scale
-from skpneumo._images.sources import reason
+from skpneumo._images.sources import MAX_FILE_BYTES, reason
+from skpneumo._utils.files import open_file, read_at_most
 from skpneumo._utils.messages import shortened
 
 DICOM = "DICOM"  # format of the images that `read_whole` returns
@@ -114,13 +115,13 @@ def check_path(path: str) -> str | None:
     """Return why a file is not a DICOM image, by its header, or None if it is one."""
     try:
         check_installed()
-        with open(path, "rb", buffering=0) as file:
-            data = file.read(_HEADER_BYTES)
+        with open_file(path) as file:
+            data = file.read(_HEADER_BYTES) or b""
             if not is_dicom(data):
                 return "not a DICOM file"
             header = read_header(data, is_whole=False)
             if PIXEL_DATA not in header.elements:
-                header = read_header(data + file.read())
+                header = read_header(data + read_at_most(file, MAX_FILE_BYTES - len(data)))
         check_image(header)
     except (OSError, ValueError) as error:
         return reason(error)
