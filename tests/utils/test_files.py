@@ -10,7 +10,7 @@ from skpneumo._images.dicom import check_path
 from skpneumo._images.dicom_patients import identifiers
 from skpneumo._images.sources import fetch, read_bytes
 from skpneumo._utils.files import NOT_REGULAR, open_file, read_at_most
-from skpneumo.datasets import audit_xrays, load_xray_table, load_dicom
+from skpneumo.datasets import audit_xrays, load_dicom, load_xray_table
 from skpneumo.exceptions import ImageReadError, WeightsError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
