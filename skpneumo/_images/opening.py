@@ -81,7 +81,7 @@ def n_bytes_to_decode(image: Image.Image, n_coefficients: int) -> int:
     if image.format == "JPEG" and image.info.get("progressive"):
         return n_pixels * n_bytes + 2 * n_coefficients
     if image.format == "WEBP":
-        return n_pixels * (n_bytes + 16)
+        return n_pixels * (n_bytes + 9)
     if image.format == "TIFF":
         return n_pixels * n_bytes + _n_bytes_of_strip(image)
     if _has_runs(image):

@@ -10,6 +10,7 @@ from PIL import TiffTags
 
 _PREFIXES = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
 _N_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # by type
+_STRINGS = {1, 2, 7}
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _DIRECTORIES = {34665, 34853, 40965}  # of EXIF data, GPS and interoperability
 _PHOTOMETRIC = 262
@@ -46,48 +47,89 @@ def read_directory(data: bytes, *, is_image: bool = True) -> Directory:
     ValueError
         If there is none, if it has too many entries, or if those of an image are damaged.
     """
-    if not data.startswith(_PREFIXES) or len(data) < 8:
+    if not data.startswith(_PREFIXES):
         raise ValueError("not a TIFF file")
     order = "<" if data.startswith(b"II") else ">"
-    is_big = data[2] == 43  # as in Pillow, which does not read files of this kind in the other byte order
-    offset, head, size, n_inline, n_head = ("Q", "HHQ", 20, 8, 8) if is_big else ("I", "HHI", 12, 4, 2)
-    start = _unpack(order + offset, data, 8 if is_big else 4)
-    n_entries = None if start is None else _unpack(order + ("Q" if is_big else "H"), data, start)
-    if start is None or start < 8 or n_entries is None:
+    # As in Pillow, which does not read files of the second kind in the other byte order.
+    form = _Form(order, "Q", "HHQ", "Q") if data[2] == 43 else _Form(order, "H", "HHI", "I")
+    start = form.number(form.offset, data, 8 if form.offset == "Q" else 4) or 0
+    n_entries = form.number(form.count, data, start)
+    if start < 8 or n_entries is None:
         raise ValueError("a damaged TIFF file: it has no directory")
     if n_entries > _MAX_ENTRIES:
         raise ValueError(f"a damaged TIFF file: its directory has {n_entries} entries, more than {_MAX_ENTRIES}")
-    end = start + n_head + n_entries * size
+    first = start + struct.calcsize(form.count)
+    end = first + n_entries * form.size
     if is_image and end > len(data):
         raise ValueError("a damaged TIFF file: it ends within its directory")
-    entries, numbers, n_outside = [], dict[int, tuple[int, int]](), 0
-    for position in range(start + n_head, min(end, len(data) - size + 1), size):
-        entry = data[position : position + size]
-        tag, kind, count = struct.unpack_from(order + head, entry)
+    entries = []
+    numbers = dict[int, tuple[int, int]]()
+    n_outside = 0
+    for position in range(first, min(end, len(data) - form.size + 1), form.size):
+        entry = data[position : position + form.size]
+        tag, kind, count = form.head_of(entry)
+        value, is_inside = entry[-form.n_inline :], True
         n_bytes = _N_BYTES.get(kind, 0) * count
-        if not n_bytes or tag in numbers or tag in _DIRECTORIES:
-            continue
-        value = entry[size - n_inline :]
-        if n_bytes > n_inline:
-            (place,) = struct.unpack(order + offset, value)
+        if n_bytes > form.n_inline:
+            place = form.number(form.offset, value, 0) or 0
             n_outside += n_bytes
-            if place + n_bytes > len(data) or n_outside > len(data):
-                if is_image and tag in _OF_PIXELS:
-                    raise ValueError(f"a damaged TIFF file: its tag {tag} is outside of it")
-                continue
+            is_inside = place + n_bytes <= len(data) and n_outside <= len(data)
             value = data[place : place + 8]
-        if count > 1 and kind not in {1, 2, 7} and tag != _PHOTOMETRIC and TiffTags.lookup(tag).length == 1:
-            count, n_bytes = 1, _N_BYTES[kind]
-            inline = value[:n_bytes].ljust(n_inline, b"\0") if n_bytes <= n_inline else entry[size - n_inline :]
-            entry = struct.pack(order + head, tag, kind, count) + inline
-        code = _NUMBERS.get(kind)
-        numbers[tag] = (struct.unpack_from(order + code, value)[0] if code else 0, count)
-        entries.append(entry)
-    following = _unpack(order + offset, data, end) or 0
-    clean = struct.pack(order + ("Q" if is_big else "H"), len(entries)) + b"".join(entries) + bytes(n_inline)
+        if not is_inside and tag in _OF_PIXELS and is_image:
+            raise ValueError(f"a damaged TIFF file: its tag {tag} is outside of it")
+        if not is_inside and not is_image and n_outside <= len(data):
+            break  # as in Pillow
+        if not is_inside or tag in _DIRECTORIES:
+            continue
+        if n_bytes:
+            code = _NUMBERS.get(kind)
+            numbers.setdefault(tag, ((form.number(code, value, 0) or 0) if code else 0, count))
+        entries.append(_of_one_value(form, entry, value))
+    following = form.number(form.offset, data, end) or 0
+    clean = struct.pack(order + form.count, len(entries)) + b"".join(entries) + bytes(form.n_inline)
     if data[start : start + len(clean)] != clean:
         data = data[:start] + clean + data[start + len(clean) :]
     return Directory(data, numbers, following not in {0, start})
+
+
+class _Form(NamedTuple):
+    """Codes of `struct` for a directory."""
+
+    order: str
+    count: str  # of entries
+    head: str  # of an entry: tag, type and number of values
+    offset: str
+
+    @property
+    def n_inline(self) -> int:
+        """Size of the values within an entry in bytes."""
+        return struct.calcsize(self.offset)
+
+    @property
+    def size(self) -> int:
+        """Size of an entry in bytes."""
+        return struct.calcsize(self.order + self.head) + self.n_inline
+
+    def head_of(self, entry: bytes) -> tuple[int, int, int]:
+        """Return tag, type and number of values of an entry."""
+        tag, kind, count = struct.unpack_from(self.order + self.head, entry)
+        return tag, kind, count
+
+    def number(self, code: str, data: bytes, position: int) -> int | None:
+        """Return the number at a position, or None if there is none."""
+        if position + struct.calcsize(code) > len(data):
+            return None
+        return int(struct.unpack_from(self.order + code, data, position)[0])
+
+
+def _of_one_value(form: _Form, entry: bytes, value: bytes) -> bytes:
+    """Return an entry with its first value only, if it should have one value and Pillow would warn of more."""
+    tag, kind, count = form.head_of(entry)
+    n_bytes = _N_BYTES.get(kind, 0)
+    if count < 2 or not n_bytes or kind in _STRINGS or tag == _PHOTOMETRIC or TiffTags.lookup(tag).length != 1:
+        return entry
+    inline = value[:n_bytes].ljust(form.n_inline, b"\0") if n_bytes <= form.n_inline else entry[-form.n_inline :]
+    return struct.pack(form.order + form.head, tag, kind, 1) + inline
 
 
 def clean_exif(exif: bytes) -> bytes:
@@ -101,9 +143,3 @@ def clean_exif(exif: bytes) -> bytes:
         if len(data) < 8 or not data.startswith(_PREFIXES):
             return exif  # refused by Pillow without a warning
         return _EXIF + (b"II*\0\x08\0\0\0" if data.startswith(b"II") else b"MM\0*\0\0\0\x08") + bytes(6)
-
-
-def _unpack(code: str, data: bytes, position: int) -> int | None:
-    if position + struct.calcsize(code) > len(data):
-        return None
-    return int(struct.unpack_from(code, data, position)[0])
