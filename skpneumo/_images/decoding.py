@@ -133,9 +133,7 @@ def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
     if is_dicom(data):
         return dicom.read_whole(data)
     image = _open(data)
-    gray = _decode(image)
-    image.close()
-    return image, gray
+    return image, _decode(image)
 
 
 def sides(data: bytes) -> tuple[int, int]:
@@ -239,7 +237,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _decode(image: Image.Image, side: tuple[int, int] | None = None) -> Image.Image:
-    """Decode an open image to an upright gray image whose sides may be reduced to those of `side`."""
+    """Decode and close an open image; return an upright gray image whose sides may be reduced to those of `side`."""
     try:
         n_coefficients = n_samples(image)
         if side is not None:
@@ -253,6 +251,8 @@ def _decode(image: Image.Image, side: tuple[int, int] | None = None) -> Image.Im
             return _upright(_gray(image), image)
         except Exception as error:
             raise ValueError(f"cannot be decoded: {_message(error)}") from error
+        finally:
+            image.close()  # frees its pixels before another image takes their place
 
 
 def _message(error: BaseException) -> str:

@@ -1,12 +1,14 @@
 """Bound on the memory of all images that are decoded at the same time in this process."""
 
+import ctypes
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 MAX_BYTES = 2**30  # of all images that are decoded at the same time; a larger one is decoded alone
 MAX_IMAGE_BYTES = 2**32
+_LARGE = 2**27
 
 
 class Budget:
@@ -66,4 +68,14 @@ def memory_for(width: int, height: int, n_bytes: int) -> Iterator[None]:
             f"too large: {width} x {height} pixels need about {n_bytes} bytes of memory, more than {MAX_IMAGE_BYTES}"
         )
     with _budget.hold(n_bytes):
-        yield
+        try:
+            yield
+        finally:
+            if n_bytes > _LARGE:
+                _trim()
+
+
+def _trim() -> None:
+    """Return freed memory to the system, where the C library keeps it for each thread, as that of GNU does."""
+    with suppress(AttributeError, OSError, TypeError):  # TypeError on Windows
+        ctypes.CDLL(None).malloc_trim(0)

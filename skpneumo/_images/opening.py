@@ -2,8 +2,8 @@
 
 import re
 import struct
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 from PIL import BmpImagePlugin, ExifTags, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
@@ -98,7 +98,7 @@ class _QuietJpeg(JpegImagePlugin.JpegImageFile):
         return super().getexif()
 
 
-FILE_CLASSES = {
+FILE_CLASSES: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "JPEG": _QuietJpeg,
     "PNG": PngImagePlugin.PngImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,

@@ -53,12 +53,12 @@ def read_directory(data: bytes, *, is_image: bool = True) -> Directory:
     # As in Pillow, which does not read files of the second kind in the other byte order.
     form = _Form(order, "Q", "HHQ", "Q") if data[2] == 43 else _Form(order, "H", "HHI", "I")
     start = form.number(form.offset, data, 8 if form.offset == "Q" else 4) or 0
-    n_entries = form.number(form.count, data, start)
+    n_entries = form.number(form.counter, data, start)
     if start < 8 or n_entries is None:
         raise ValueError("a damaged TIFF file: it has no directory")
     if n_entries > _MAX_ENTRIES:
         raise ValueError(f"a damaged TIFF file: its directory has {n_entries} entries, more than {_MAX_ENTRIES}")
-    first = start + struct.calcsize(form.count)
+    first = start + struct.calcsize(form.counter)
     end = first + n_entries * form.size
     if is_image and end > len(data):
         raise ValueError("a damaged TIFF file: it ends within its directory")
@@ -86,7 +86,7 @@ def read_directory(data: bytes, *, is_image: bool = True) -> Directory:
             numbers.setdefault(tag, ((form.number(code, value, 0) or 0) if code else 0, count))
         entries.append(_of_one_value(form, entry, value))
     following = form.number(form.offset, data, end) or 0
-    clean = struct.pack(order + form.count, len(entries)) + b"".join(entries) + bytes(form.n_inline)
+    clean = struct.pack(order + form.counter, len(entries)) + b"".join(entries) + bytes(form.n_inline)
     if data[start : start + len(clean)] != clean:
         data = data[:start] + clean + data[start + len(clean) :]
     return Directory(data, numbers, following not in {0, start})
@@ -96,7 +96,7 @@ class _Form(NamedTuple):
     """Codes of `struct` for a directory."""
 
     order: str
-    count: str  # of entries
+    counter: str  # of entries
     head: str  # of an entry: tag, type and number of values
     offset: str
 
