@@ -33,6 +33,7 @@ _PROFILE = "Raw profile type exif"
 
 _STRIP_OFFSETS, _TILE_OFFSETS, _TILE_WIDTH, _TILE_HEIGHT = 273, 324, 322, 323
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS_PER_STRIP, _PLANAR = 256, 257, 258, 259, 277, 278, 284
+_FAX, _MAX_FAX_ROWS = frozenset({2, 3, 4, 32771}), 2**16  # libtiff prints an error for each damaged row
 _MAX_RUN_LENGTH_PIXELS = 2**24  # of a BMP, whose runs are decoded in Python
 
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
@@ -177,6 +178,8 @@ def _tiff(data: bytes) -> bytes:
     numbers = {tag: first for tag, (first, _) in directory.numbers.items()}
     width, height = numbers.get(_WIDTH, 0), numbers.get(_HEIGHT, 0)
     check_size(width, height)
+    if numbers.get(_COMPRESSION) in _FAX and height > _MAX_FAX_ROWS:
+        raise ValueError(f"too slow to decode: {height} rows in the coding of a fax, more than {_MAX_FAX_ROWS}")
     if _TILE_WIDTH in numbers and _STRIP_OFFSETS not in numbers:
         across, down = max(1, numbers[_TILE_WIDTH]), max(1, numbers.get(_TILE_HEIGHT, height))
     else:

@@ -178,6 +178,11 @@ def test_runs_of_many_pixels_raise(monkeypatch):
     assert outcome(encode(GRAY, "BMP")) == RAMP.tobytes()
 
 
+def test_fax_of_many_rows_raises():
+    data = encode(Image.new("1", (1, 2**16 + 1)), "TIFF", compression="group3")
+    assert outcome(data).startswith("too slow to decode: 65537 rows in the coding of a fax")
+
+
 def test_sides_of_png_are_read_without_decoding():
     data = encode(GRAY, "PNG")
     assert sides(data[: data.index(b"IDAT") + 6]) == (SIDE, SIDE)
