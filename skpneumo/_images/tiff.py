@@ -126,8 +126,10 @@ def _of_one_value(form: _Form, entry: bytes, value: bytes) -> bytes:
     """Return an entry with its first value only, if it should have one value and Pillow would warn of more."""
     tag, kind, count = form.head_of(entry)
     n_bytes = _N_BYTES.get(kind, 0)
-    if count < 2 or not n_bytes or kind in _STRINGS or tag == _PHOTOMETRIC or TiffTags.lookup(tag).length != 1:
+    if count < 2 or not n_bytes or kind in _STRINGS or TiffTags.lookup(tag).length != 1:
         return entry
+    if tag == _PHOTOMETRIC:  # some versions of Pillow take the first value, others assume that 0 is white
+        raise ValueError(f"a damaged TIFF file: its tag {tag} has {count} values")
     inline = value[:n_bytes].ljust(form.n_inline, b"\0") if n_bytes <= form.n_inline else entry[-form.n_inline :]
     return struct.pack(form.order + form.head, tag, kind, 1) + inline
 
