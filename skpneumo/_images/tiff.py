@@ -77,6 +77,8 @@ def read_directory(data: bytes, *, is_image: bool = True) -> Directory:
             value = data[place : place + 8]
         if not is_inside and tag in _OF_PIXELS and is_image:
             raise ValueError(f"a damaged TIFF file: its tag {tag} is outside of it")
+        if tag == _PHOTOMETRIC and count != 1 and is_image:  # versions of Pillow take the first one, or 0
+            raise ValueError(f"a damaged TIFF file: its tag {tag} has {count} values")
         if not is_inside and not is_image and n_outside <= len(data):
             break  # as in Pillow
         if not is_inside or tag in _DIRECTORIES:
@@ -128,8 +130,6 @@ def _of_one_value(form: _Form, entry: bytes, value: bytes) -> bytes:
     n_bytes = _N_BYTES.get(kind, 0)
     if count < 2 or not n_bytes or kind in _STRINGS or TiffTags.lookup(tag).length != 1:
         return entry
-    if tag == _PHOTOMETRIC:  # some versions of Pillow take the first value, others assume that 0 is white
-        raise ValueError(f"a damaged TIFF file: its tag {tag} has {count} values")
     inline = value[:n_bytes].ljust(form.n_inline, b"\0") if n_bytes <= form.n_inline else entry[-form.n_inline :]
     return struct.pack(form.order + form.head, tag, kind, 1) + inline
 
