@@ -170,7 +170,7 @@ BAD = {
     "zip": (b"PK\x03\x04...", 415, "is a ZIP archive"),
     "dicom": (bytes(128) + b"DICM" + bytes(50), 422, "a damaged DICOM file"),
     "gif": (save("GIF", GRAY, NOISE, save_all=True), 415, "is a GIF"),
-    "pages": (save("TIFF", GRAY, NOISE, save_all=True), 422, "holds 2 images"),
+    "pages": (save("TIFF", GRAY, NOISE, save_all=True), 422, "holds several images"),
     "truncated": (save("JPEG", NOISE)[:2_000], 422, "cannot be read: cannot be decoded"),
     "header alone": (b"\x89PNG\r\n\x1a\n", 422, "cannot be read"),
     "bomb": (save("PNG", Image.new("1", (20_000, 20_000))), 413, "more than 40000000 pixels"),

@@ -2,35 +2,37 @@
 
 import functools
 import io
-import re
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps
 
 from skpneumo._images import dicom
 from skpneumo._images.augmentation import View
 from skpneumo._images.dicom_header import is_dicom
-from skpneumo._images.pixels import BIT_DEPTHS, check_size, largest_value
+from skpneumo._images.memory import memory_for
+from skpneumo._images.opening import (
+    FILE_CLASSES,
+    FORMATS,
+    check_cost,
+    format_of,
+    may_have_late_orientation,
+    n_bytes_to_decode,
+    n_samples,
+    orientation_of,
+    prepared,
+)
+from skpneumo._images.pixels import BIT_DEPTHS, largest_value, row_blocks
 from skpneumo._images.resizing import scale
 
 # Increase it with any change to the gray values that `decode` returns: it is part of the keys of stored features.
 VERSION = 2
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 N_FIRST_BYTES = 132  # the number that `kind_of` needs at most
-_FIRST_BYTES = {  # of a format; a dot is any byte
-    "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "BMP": rb"BM.{12}[\x0c-\x80]\0\0\0",  # the size of the second header, since texts may begin with "BM"
-    "TIFF": rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0",  # the last two are written by mistake, but Pillow reads them
-    "WEBP": rb"RIFF.{4}WEBP",
-}
-_KIND = re.compile(b"|".join(b"(?P<%s>%s)" % (kind.encode(), start) for kind, start in _FIRST_BYTES.items()), re.DOTALL)
 _SIDES = struct.Struct("<II")  # width and height
 _NOT_AN_IMAGE = f"not an image in one of the formats {', '.join(FORMATS)}, DICOM, or a damaged one"
 ASPECTS = ("crop", "pad", "stretch")
@@ -100,13 +102,8 @@ class Preprocessing:
         if is_dicom(data):
             return dicom.read_gray(data)
         with _open(data) as image:
-            try:
-                # Decoding a JPEG at a reduced scale is much faster; twice the target size leaves enough to resample.
-                image.draft("L", (2 * self.size, 2 * self.size))
-                image.load()
-                return _upright(_gray(image), image)
-            except Exception as error:
-                raise ValueError(f"cannot be decoded: {_message(error)}") from error
+            # Decoding a JPEG at a reduced scale is much faster; twice the target size leaves enough to resample.
+            return _decode(image, (2 * self.size, 2 * self.size))
 
     def resize(self, gray: Image.Image, view: View | None = None) -> np.ndarray:
         """Preprocess a decoded gray image, or a view of it; return gray values (size, size) uint8."""
@@ -123,7 +120,7 @@ class Preprocessing:
 
 
 def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
-    """Decode an image at full size; return it as stored, with its metadata, and as an upright gray image.
+    """Decode an image at full size; return its metadata, as an image without pixels, and an upright gray image.
 
     Raises
     ------
@@ -136,15 +133,11 @@ def whole(data: bytes) -> tuple[Image.Image, Image.Image]:
     if is_dicom(data):
         return dicom.read_whole(data)
     image = _open(data)
-    try:
-        image.load()
-        return image, _upright(_gray(image), image)
-    except Exception as error:
-        raise ValueError(f"cannot be decoded: {_message(error)}") from error
+    return image, _decode(image)
 
 
 def sides(data: bytes) -> tuple[int, int]:
-    """Return the width and height of an image in upright orientation, without decoding it.
+    """Return the width and height of an image in upright orientation, as a rule without decoding it.
 
     Raises
     ------
@@ -156,6 +149,8 @@ def sides(data: bytes) -> tuple[int, int]:
     if is_dicom(data):
         return dicom.read_sides(data)
     with _open(data) as image:
+        if may_have_late_orientation(image, data):
+            return _decode(image).size
         width, height = image.size
         return (height, width) if _transposition(image) in _SWAPPED_SIDES else (width, height)
 
@@ -164,8 +159,7 @@ def kind_of(data: bytes) -> str | None:
     """Return the format of an image file from its first `N_FIRST_BYTES` bytes, or None if it is not supported."""
     if is_dicom(data):  # its preamble may be that of another format
         return dicom.DICOM
-    match = _KIND.match(data)
-    return match and match.lastgroup
+    return format_of(data)
 
 
 def look(data: bytes) -> None:
@@ -225,19 +219,40 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
 
 
 def _open(data: bytes) -> Image.Image:
+    kind = format_of(data)
+    if kind is None:
+        raise ValueError(dicom.guess(data) or _NOT_AN_IMAGE)
+    data = prepared(kind, data)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        n_images = getattr(image, "n_frames", 1)
-    except UnidentifiedImageError:
-        raise ValueError(dicom.guess(data) or _NOT_AN_IMAGE) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"too large: {_message(error)}") from None
+        image: Image.Image = FILE_CLASSES[kind](io.BytesIO(data))
+    except (SyntaxError, IndexError, TypeError, struct.error):  # those by which Pillow refuses a file
+        raise ValueError(_NOT_AN_IMAGE) from None
     except Exception as error:
         raise ValueError(f"cannot be opened: {_message(error)}") from error
-    check_size(*image.size)
-    if n_images > 1 and image.format != "MPO":
+    check_cost(image)
+    n_images = 1 if kind == "TIFF" else getattr(image, "n_frames", 1)  # further images of a TIFF are refused before
+    if n_images > 1:
         raise ValueError(f"holds {n_images} images; save the one to use as a separate file")
     return image
+
+
+def _decode(image: Image.Image, side: tuple[int, int] | None = None) -> Image.Image:
+    """Decode and close an open image; return an upright gray image whose sides may be reduced to those of `side`."""
+    try:
+        n_coefficients = n_samples(image)
+        if side is not None:
+            image.draft("L", side)
+        n_bytes = n_bytes_to_decode(image, n_coefficients)
+    except Exception as error:
+        raise ValueError(f"cannot be decoded: {_message(error)}") from error
+    with memory_for(*image.size, n_bytes):
+        try:
+            image.load()
+            return _upright(_gray(image), image)
+        except Exception as error:
+            raise ValueError(f"cannot be decoded: {_message(error)}") from error
+        finally:
+            image.close()  # frees its pixels before another image takes their place
 
 
 def _message(error: BaseException) -> str:
@@ -260,21 +275,36 @@ def _gray(image: Image.Image) -> Image.Image:
 
 
 def _from_high_bit_depth(image: Image.Image) -> Image.Image:
-    """Convert 16-bit, 32-bit and float pixels to 8 bits.
+    """Convert 16-bit, 32-bit and float pixels to 8 bits, in blocks of rows to save memory.
 
     Detectors store 10, 12 or 14 bits in 16. To keep the exposure of a radiograph, integers are divided by the largest
     value of the smallest such depth that holds the brightest pixel. Floats are scaled by their own range.
     """
-    tags = getattr(image, "tag_v2", {})
-    pixels = np.asarray(image)
-    is_table = pixels.dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() < 2**16
-    if is_table and "transparency" not in image.info:  # faster, and in less memory
-        gray = _table(largest_value(pixels.max()))[pixels]
-    else:
-        gray = _scaled(pixels, image, tags)
-    if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
-        gray = 255 - gray
+    ranges = [(values.min(), values.max()) for _, values in _blocks(image)]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    is_table = image.mode != "F" and low >= 0 and high < 2**16  # faster
+    if image.mode != "F":
+        low, high = min(low, 0.0), largest_value(high)
+    gray = np.empty((image.height, image.width), np.uint8)
+    for rows, values in _blocks(image):
+        gray[rows] = _table(high)[values] if is_table else _scaled(values, low, high)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+        np.subtract(255, gray, out=gray)
     return Image.fromarray(gray)
+
+
+def _blocks(image: Image.Image) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield blocks of rows and their values, with 0 for transparent pixels."""
+    is_unsigned = image.mode == "I" and _SIGNED not in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())
+    for rows in row_blocks(image.height, image.width):
+        values = np.array(image.crop((0, rows.start, image.width, rows.stop)))
+        if is_unsigned:  # Pillow has no such mode of 32 bits
+            values = values.view(np.uint32)
+        if image.mode == "F" and not np.isfinite(values).all():
+            raise ValueError("holds pixels that are not finite numbers")
+        if "transparency" in image.info:
+            values[values == image.info["transparency"]] = 0
+        yield rows, values
 
 
 @functools.lru_cache(maxsize=len(BIT_DEPTHS))
@@ -283,19 +313,10 @@ def _table(largest: int) -> np.ndarray:
     return np.rint(np.minimum(np.arange(2**16), largest) * (255 / largest)).astype(np.uint8)
 
 
-def _scaled(pixels: np.ndarray, image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
-    if image.mode == "I" and _SIGNED not in tags.get(_SAMPLE_FORMAT, ()):
-        pixels = pixels.view(np.uint32)  # Pillow has no unsigned 32-bit mode
-    values = pixels.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("holds pixels that are not finite numbers")
-    if "transparency" in image.info:
-        values[values == image.info["transparency"]] = 0
-    low, high = values.min(), values.max()
-    if image.mode != "F":
-        low, high = min(low, 0.0), largest_value(high)
-    values -= low  # in place, because a large radiograph needs half a gigabyte
-    values *= 255 / max(high - low, 1e-300)
+def _scaled(values: np.ndarray, low: Any, high: Any) -> np.ndarray:
+    values = values.astype(np.float64)
+    values -= low
+    values *= 255 / max(float(high) - float(low), 1e-300)
     return np.rint(values).astype(np.uint8)
 
 
@@ -307,7 +328,7 @@ def _upright(gray: Image.Image, image: Image.Image) -> Image.Image:
 
 def _transposition(image: Image.Image) -> Image.Transpose | None:
     try:
-        return _TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TRANSPOSITIONS.get(orientation_of(image))
     except Exception:
         return None
 

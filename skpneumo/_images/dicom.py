@@ -1,17 +1,31 @@
 """Gray images and findings from DICOM files."""
 
+import math
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from skpneumo._images.dicom_grays import PHOTOMETRIC, gray_values
-from skpneumo._images.dicom_header import PIXEL_DATA, RECORDS, Header, damaged, is_dicom, read_header
-from skpneumo._images.pixels import check_size
+from skpneumo._images.dicom_header import (
+    DEFLATED,
+    PIXEL_DATA,
+    RECORDS,
+    Header,
+    damaged,
+    is_dicom,
+    max_inflated,
+    read_header,
+)
+from skpneumo._images.memory import memory_for
+from skpneumo._images.pixels import check_size, row_blocks
 from skpneumo._images.resizing import scale
-from skpneumo._images.sources import reason
+from skpneumo._images.sources import MAX_FILE_BYTES, reason
+from skpneumo._utils.files import open_file, read_at_most
 from skpneumo._utils.messages import shortened
 
 DICOM = "DICOM"  # format of the images that `read_whole` returns
@@ -33,8 +47,11 @@ _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 _HEADER_BYTES = 2**20  # most headers are shorter
 
 _RLE = "1.2.840.10008.1.2.5"
+_RLE_HEADER = struct.Struct("<16I")  # number and offsets of the segments
 _JP2 = b"\0\0\0\x0cjP  "
 _FRAME_MARKERS = frozenset({*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC})  # of JPEG and JPEG-LS
+
+_BYTES_PER_PIXEL = 8  # twice, for the pixels of the file and for the square ones
 
 _MAX_ASPECT = 10.0  # of a pixel
 _SQUARE = 0.01  # deviation of the aspect of a pixel from 1 that is ignored
@@ -79,20 +96,21 @@ def read_gray(data: bytes) -> Image.Image:
     ValueError
         With the reason why the image cannot be decoded.
     """
-    return _gray(*_open(data))
+    with _opened(data) as (header, frame):
+        return _gray(header, frame)
 
 
 def read_whole(data: bytes) -> tuple[Image.Image, Image.Image]:
-    """Decode a DICOM file; return it with what `audit_xrays` reports about its header, and as a gray image.
+    """Decode a DICOM file; return an image with what `audit_xrays` reports about its header, and the gray image.
 
     Raises
     ------
     ValueError
         With the reason why the image cannot be decoded.
     """
-    header, frame = _open(data)
-    gray = _gray(header, frame)
-    image = gray.copy()
+    with _opened(data) as (header, frame):
+        gray = _gray(header, frame)
+    image = Image.new("L", (1, 1))
     image.format = DICOM
     image.info = {"bit depth": frame.stored, "attributes": _attributes(header), "findings": _findings(header)}
     return image, gray
@@ -106,21 +124,20 @@ def read_sides(data: bytes) -> tuple[int, int]:
     ValueError
         With the reason why the image cannot be opened.
     """
-    header, frame = _open(data)
-    return _sides(header, frame)
+    return _sides(*_beginning(data))
 
 
 def check_path(path: str) -> str | None:
     """Return why a file is not a DICOM image, by its header, or None if it is one."""
     try:
         check_installed()
-        with open(path, "rb", buffering=0) as file:
-            data = file.read(_HEADER_BYTES)
+        with open_file(path) as file:
+            data = file.read(_HEADER_BYTES) or b""
             if not is_dicom(data):
                 return "not a DICOM file"
             header = read_header(data, is_whole=False)
             if PIXEL_DATA not in header.elements:
-                header = read_header(data + file.read())
+                header = read_header(data + read_at_most(file, MAX_FILE_BYTES - len(data)))
         check_image(header)
     except (OSError, ValueError) as error:
         return reason(error)
@@ -169,9 +186,26 @@ def check_image(header: Header) -> _Frame:
     return frame
 
 
-def _open(data: bytes) -> tuple[Header, _Frame]:
+@contextmanager
+def _opened(data: bytes) -> Iterator[tuple[Header, _Frame]]:
+    """Wait for the memory that decoding the pixels takes, besides that of the file; yield header and frame."""
+    header, frame = _beginning(data)
+    is_deflated = header.transfer_syntax == DEFLATED
+    n_pixels = frame.rows * frame.columns + math.prod(_sides(header, frame))
+    with memory_for(frame.columns, frame.rows, n_pixels * _BYTES_PER_PIXEL + is_deflated * max_inflated(data)):
+        if is_deflated:
+            header = read_header(data)
+            frame = check_image(header)
+        yield header, frame
+
+
+def _beginning(data: bytes) -> tuple[Header, _Frame]:
+    """Read header and frame; of a deflated file, the values of the pixels are not complete."""
     check_installed()
-    header = read_header(data)
+    header = read_header(data, is_whole=False)
+    if PIXEL_DATA not in header.elements:  # or an error is raised
+        with memory_for(0, 0, max_inflated(data)):
+            header = read_header(data)
     return header, check_image(header)
 
 
@@ -210,7 +244,11 @@ def _gray(header: Header, frame: _Frame) -> Image.Image:
     # At most 65,536 values occur, so that a table of their gray values is faster than a transformation of each pixel.
     sides = _sides(header, frame)
     positions = _decode(header, frame)
-    gray = Image.fromarray(gray_values(header, frame.levels(), positions)[positions])
+    table = gray_values(header, frame.levels(), positions)
+    grays = np.empty(positions.shape, np.uint8)
+    for rows in row_blocks(*positions.shape):
+        grays[rows] = table[positions[rows]]
+    gray = Image.fromarray(grays)
     return gray if gray.size == sides else scale(gray, sides)
 
 
@@ -219,7 +257,10 @@ def _decode(header: Header, frame: _Frame) -> np.ndarray:
     pixels = _pixels(header, frame)
     first = int(frame.levels()[0])
     np.clip(pixels, first, first + 2**frame.stored - 1, out=pixels)
-    return (pixels.astype(np.int32) - first).astype(np.uint16)
+    positions = np.empty(pixels.shape, np.uint16)
+    for rows in row_blocks(*pixels.shape):
+        positions[rows] = pixels[rows].astype(np.int32) - first
+    return positions
 
 
 def _pixels(header: Header, frame: _Frame) -> np.ndarray:
@@ -240,6 +281,8 @@ def _pixels(header: Header, frame: _Frame) -> np.ndarray:
             "'skpneumo[dicom]'"
         )
     vr, value = header.elements[PIXEL_DATA]
+    if syntax == _RLE:
+        return _from_runs(b"".join(header.fragments()), frame)
     if decoder.is_encapsulated:
         data = _encapsulated(header, frame)
     else:
@@ -253,8 +296,6 @@ def _pixels(header: Header, frame: _Frame) -> np.ndarray:
             index=0,
             validate=False,  # it warns of excess bytes
             raw=True,
-            # That of pylibjpeg panics on damaged data: it writes to stderr and raises a BaseException.
-            decoding_plugin="pydicom" if syntax == _RLE else "",
             rows=frame.rows,
             columns=frame.columns,
             samples_per_pixel=1,
@@ -271,6 +312,39 @@ def _pixels(header: Header, frame: _Frame) -> np.ndarray:
     return pixels
 
 
+def _from_runs(data: bytes, frame: _Frame) -> np.ndarray:
+    """Decode run lengths: a segment for the high bytes of all pixels, and one for the low bytes.
+
+    pydicom would warn of padding and decode segments of any length; pylibjpeg panics on damaged data.
+    """
+    n_segments = frame.allocated // 8
+    if len(data) < _RLE_HEADER.size or _RLE_HEADER.unpack_from(data)[0] != n_segments:
+        raise damaged(f"its pixel data does not have {n_segments} segments")
+    starts = [*_RLE_HEADER.unpack_from(data)[1 : n_segments + 1], len(data)]
+    n_pixels = frame.rows * frame.columns
+    pixels = np.empty((n_pixels, n_segments), np.uint8)
+    for i in range(n_segments):
+        decoded = _segment(data[starts[i] : starts[i + 1]], n_pixels)
+        if len(decoded) < n_pixels:
+            raise damaged(f"a segment of its pixel data has {len(decoded)} of {n_pixels} bytes")
+        pixels[:, i] = np.frombuffer(decoded, np.uint8, n_pixels)
+    values = pixels.view(f">{'i' if frame.is_signed else 'u'}{n_segments}").reshape(frame.rows, frame.columns)
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def _segment(data: bytes, n_bytes: int) -> bytearray:
+    decoded, position = bytearray(), 0
+    while len(decoded) < n_bytes and position < len(data):
+        code = data[position]
+        if code < 128:
+            decoded += data[position + 1 : position + code + 2]
+            position += code + 2
+        else:  # 128 is a filler
+            decoded += data[position + 1 : position + 2] * (257 - code if code > 128 else 0)
+            position += 2 if code > 128 else 1
+    return decoded
+
+
 def _packages(decoder: Any) -> str:
     """Return the packages of the plugin for pylibjpeg."""
     plugin = next((each for each in decoder.missing_dependencies if each.startswith("pylibjpeg ")), "")
@@ -284,7 +358,7 @@ def _encapsulated(header: Header, frame: _Frame) -> bytes:
         raise damaged("it has no pixel data")
     if data.startswith(_JP2):  # a wrapper that the standard does not allow
         data = data[data.find(b"jp2c") + 4 :]
-    if header.transfer_syntax != _RLE and _coded_layout(data) != (frame.columns, frame.rows, 1):
+    if _coded_layout(data) != (frame.columns, frame.rows, 1):
         raise damaged(f"its pixel data is not a gray image of {frame.columns} x {frame.rows}")
     data += bytes(len(data) % 2)
     item = struct.Struct("<HHI")

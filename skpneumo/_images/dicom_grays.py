@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 
 from skpneumo._images.dicom_header import Header, damaged
-from skpneumo._images.pixels import largest_value
+from skpneumo._images.pixels import largest_value, row_blocks
 from skpneumo._utils.messages import shortened
 
 PHOTOMETRIC = 0x00280004
@@ -29,7 +29,7 @@ def gray_values(header: Header, levels: np.ndarray, positions: np.ndarray) -> np
         Header of the file.
     levels : ndarray of shape (n_levels,)
         All values that a pixel can have, in order.
-    positions : ndarray of any shape
+    positions : ndarray of shape (rows, columns)
         Position of each pixel among the levels.
 
     Returns
@@ -48,7 +48,8 @@ def gray_values(header: Header, levels: np.ndarray, positions: np.ndarray) -> np
 def _gray_values(header: Header, levels: np.ndarray, positions: np.ndarray) -> np.ndarray:
     is_padding = _is_padding(header, levels)
     occurs = np.zeros(len(levels), bool)
-    occurs[positions] = True
+    for rows in row_blocks(*positions.shape):
+        occurs[positions[rows]] = True
     is_inverse = header.text(PHOTOMETRIC) == "MONOCHROME1" or header.text(_PRESENTATION_SHAPE) == "INVERSE"
     values, is_falling = _modality_values(header, levels)
     if luts := header.items(_VOI_LUT):

@@ -21,11 +21,15 @@ RECORDS, PIXEL_DATA = 0x00041220, 0x7FE00010
 _TRANSFER_SYNTAX = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
-_IMPLICIT, _DEFLATED, _BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_IMPLICIT, _BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _VR = re.compile(rb"[A-Z]{2}")
 _UNDEFINED = 0xFFFFFFFF
 _MAX_HEADER_BYTES = 2**24  # of an inflated file
+_BEGINNING = 2**20  # bytes of an inflated file, which hold most headers
+_MAX_RATIO = 1040  # of inflated to deflated bytes, by the format
+_MAX_TEXT_BYTES = 2**16  # of an element; only the first values are used
 _MAX_ELEMENTS, _MAX_DEPTH = 1_000_000, 32  # a damaged file must not take minutes
 
 _Elements = dict[int, tuple[bytes, memoryview]]  # value representation and value by tag
@@ -56,7 +60,8 @@ class Header:
 
     def texts(self, tag: int) -> list[str]:
         """Return the values of an element of text, without padding."""
-        text = self.value(tag).decode("latin-1").strip("\0 ")
+        value = self.elements[tag][1][:_MAX_TEXT_BYTES] if tag in self.elements else b""
+        text = bytes(value).decode("latin-1").strip("\0 ")
         return [each.strip("\0 ") for each in text.split("\\")] if text else []
 
     def text(self, tag: int) -> str:
@@ -116,7 +121,8 @@ def is_dicom(data: bytes) -> bool:
 def read_header(data: bytes, last: int = PIXEL_DATA, *, is_whole: bool = True) -> Header:
     """Read the elements of a DICOM file up to and including the tag `last`.
 
-    If not `is_whole`, `data` is the beginning of a file, and elements that it does not hold completely are skipped.
+    If not `is_whole`, `data` may be the beginning of a file, and elements that it does not hold completely are skipped.
+    Only the beginning of a deflated file is inflated then.
 
     Raises
     ------
@@ -132,8 +138,8 @@ def read_header(data: bytes, last: int = PIXEL_DATA, *, is_whole: bool = True) -
         if not (syntax := Header(meta_elements, "<").text(_TRANSFER_SYNTAX)):
             raise damaged("it has no transfer syntax")
         body = view[start + meta.position :]
-        if syntax == _DEFLATED:
-            body = memoryview(_inflate(body))
+        if syntax == DEFLATED:
+            body = memoryview(_inflate(body, max_inflated(data) if is_whole else _BEGINNING, is_whole=is_whole))
         reader = _Reader(body, ">" if syntax == _BIG_ENDIAN else "<", is_implicit=syntax == _IMPLICIT)
         reader.read(elements, lambda tag: tag > last)
     except struct.error:
@@ -147,14 +153,19 @@ def damaged(why: str) -> ValueError:
     return ValueError(f"a damaged DICOM file: {why}")
 
 
-def _inflate(compressed: memoryview) -> bytes:
-    limit = MAX_FILE_BYTES if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS + _MAX_HEADER_BYTES
+def max_inflated(data: bytes) -> int:
+    """Return the largest number of bytes to which a file is inflated."""
+    largest = MAX_FILE_BYTES if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS + _MAX_HEADER_BYTES
+    return min(largest, len(data) * _MAX_RATIO)
+
+
+def _inflate(compressed: memoryview, limit: int, *, is_whole: bool) -> bytes:
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         data = decompressor.decompress(compressed, limit)
     except zlib.error:
         raise damaged("it cannot be inflated") from None
-    if decompressor.unconsumed_tail:
+    if is_whole and decompressor.unconsumed_tail:
         raise ValueError(f"too large: more than {limit} bytes")
     return data
 

@@ -10,6 +10,7 @@ import numpy as np
 from skpneumo._images.dicom_header import PREAMBLE_SIZE, PREFIX, is_dicom, read_header
 from skpneumo._images.patients import patient_key
 from skpneumo._images.sources import ImageBytes, Source, is_url, name_of
+from skpneumo._utils.files import open_file
 from skpneumo._utils.messages import shortened
 
 _PATIENT, _ISSUER, _STUDY = 0x00100020, 0x00100021, 0x0020000D
@@ -74,8 +75,8 @@ def _beginning(image: Source) -> bytes:
         return image.data
     if not isinstance(image, str) or is_url(image):
         return b""
-    with open(image, "rb", buffering=0) as file:
-        start = file.read(PREAMBLE_SIZE + len(PREFIX))
+    with open_file(image) as file:
+        start = file.read(PREAMBLE_SIZE + len(PREFIX)) or b""
         return start + file.read(_HEADER_BYTES) if is_dicom(start) else b""
 
 

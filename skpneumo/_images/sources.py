@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from skpneumo._utils.files import NOT_REGULAR, open_file, read_at_most
 from skpneumo._utils.messages import shortened
 from skpneumo._utils.paths import absolute_paths
 
@@ -235,17 +236,17 @@ def _read_named(path: str) -> bytes:
     if is_url(path):
         return fetch(path)
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:
                 raise ValueError(f"too large: {size} bytes, more than {MAX_FILE_BYTES}")
-            return file.read()
+            return read_at_most(file, MAX_FILE_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError("no such file") from None
-    except OSError:
+    except OSError as error:
         if os.path.isdir(path):
             raise ValueError("a folder, not an image") from None
-        raise
+        raise ValueError(reason(error)) from error
 
 
 def fetch(url: str) -> bytes:
@@ -254,6 +255,8 @@ def fetch(url: str) -> bytes:
         import fsspec
     except ImportError:
         raise ValueError(_FSSPEC_MISSING) from None
+    if any(os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)) for path in _local_paths(url)):
+        raise ValueError(NOT_REGULAR)
     try:
         with fsspec.open(url, "rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
@@ -261,6 +264,12 @@ def fetch(url: str) -> bytes:
         raise ValueError("no such file") from None
     except Exception as error:  # each file system of fsspec raises its own errors
         raise ValueError(f"cannot be fetched: {f'{error}' or type(error).__name__}") from error
+
+
+def _local_paths(url: str) -> list[str]:
+    """Return the paths of local files in a URL."""
+    parts = [part.removeprefix("file://").removeprefix("local://") for part in url.split("::")]
+    return [part for part in parts if "://" not in part]
 
 
 def read_content(source: Source, content: bytes) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from skpneumo import _keras
+from skpneumo._utils.files import NOT_REGULAR, open_file
 from skpneumo._utils.messages import list_items
 from skpneumo._utils.paths import absolute_path
 from skpneumo._vgg19.layers import LARGEST_FLOAT16, LAYERS, shapes
@@ -245,15 +246,15 @@ def _read(source: str | Bundle, verbose: bool = False) -> Mapping[str, np.ndarra
 
 def _read_file(path: str) -> Arrays:
     if not os.path.isfile(path):
-        raise _UnusableError("no such file")
+        raise _UnusableError(NOT_REGULAR if os.path.exists(path) else "no such file")
     if path.endswith(".npz"):
-        with np.load(path, allow_pickle=False) as archive:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     if path.endswith(".keras"):
-        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file:
-            return _read_h5(file)
+        with open_file(path) as file, zipfile.ZipFile(file) as archive, archive.open("model.weights.h5") as h5:
+            return _read_h5(h5)
     if path.endswith(".h5"):
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return _read_h5(file)
     raise _UnusableError(f"the name must end in one of {', '.join(SUFFIXES)}")
 

@@ -13,6 +13,7 @@ from skpneumo._images.dicom import check_installed, check_path, directory_entrie
 from skpneumo._images.dicom_header import PREAMBLE_SIZE, PREFIX, is_dicom
 from skpneumo._images.dicom_patients import identifiers
 from skpneumo._images.sources import MAX_FILE_BYTES
+from skpneumo._utils.files import open_file, read_at_most
 from skpneumo._utils.messages import list_items
 from skpneumo.datasets._listing import absolute
 
@@ -91,7 +92,7 @@ def load_dicom(
         files = list(_files_in(root))
     elif not root.exists():
         raise FileNotFoundError(f"'{root}' does not exist: pass a folder, a DICOMDIR or a ZIP archive.")
-    elif zipfile.is_zipfile(root):
+    elif root.is_file() and zipfile.is_zipfile(root):
         if extract_to is None:
             raise ValueError(f"'{root}' is an archive: pass extract_to, a folder for its DICOM files.")
         folder = Path(absolute("extract_to", extract_to))
@@ -123,7 +124,8 @@ def _files_in(folder: Path) -> Iterator[Path]:
 def _listed_files(directory: Path) -> list[Path]:
     """Return the files that a DICOMDIR lists; their names may be in lower case, as after a copy from a disk."""
     try:
-        entries = directory_entries(directory.read_bytes())
+        with open_file(directory) as file:
+            entries = directory_entries(read_at_most(file, MAX_FILE_BYTES))
     except ValueError as error:
         raise ValueError(f"Expected a folder, a DICOMDIR or a ZIP archive; '{directory}' is {error}.") from None
     folder, files, missing = directory.parent, list[Path](), []

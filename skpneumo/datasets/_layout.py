@@ -10,7 +10,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from skpneumo._images.decoding import FORMATS
+from skpneumo._images.opening import FORMATS
 from skpneumo._utils.messages import MAX_ITEMS, list_items, shortened
 from skpneumo.datasets._listing import NOT_IMAGES, Exclusion, absolute, mask_in, subfolders, walk
 

@@ -3,7 +3,6 @@
 import os
 import posixpath
 import re
-import stat
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from skpneumo._images.decoding import N_FIRST_BYTES, kind_of
 from skpneumo._images.dicom import DICOM, check_path
+from skpneumo._utils.files import open_file
 from skpneumo._utils.messages import shortened
 
 _JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"})
@@ -97,10 +97,8 @@ def walk(
 def why_no_image(path: str) -> str | None:
     """Return why a file is not an image in a supported format, by its first bytes or header; None if it is one."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # reading from a pipe might never end
-            return "not a regular file"
-        with open(path, "rb") as file:
-            start = file.read(N_FIRST_BYTES)
+        with open_file(path) as file:
+            start = file.read(N_FIRST_BYTES) or b""
     except FileNotFoundError:
         return "broken link"
     except OSError as error:

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from skpneumo._utils.files import open_file
 from skpneumo._utils.messages import list_items, shortened
 
 _SUFFIXES = (".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -98,6 +99,8 @@ def _read_file(pd: Any, path: Path) -> Any:
             f"other tables with pandas, {_REMEDY}"
         )
     separator = {"csv": ",", "tsv": "\t"}.get(ending)
+    if not path.is_dir():  # pandas reads folders of Parquet files
+        open_file(path).close()  # raises an error for a pipe, on which pandas would wait
     try:
         if ending == "parquet":
             return pd.read_parquet(path)

@@ -537,7 +537,7 @@ def test_compressed_text_of_excessive_size_raises():
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP"])
 def test_file_with_several_images_raises(kind):
-    assert reason(pages(kind, 3)).startswith("holds 3 images")
+    assert reason(pages(kind, 3)).startswith("holds several images" if kind == "TIFF" else "holds 3 images")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
