@@ -25,6 +25,7 @@ class Failing(RandomOverSampler):
 
     def fit_resample(self, X, y):
         if self.interrupts:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # processes in the background of a shell ignore it
             signal.raise_signal(signal.SIGINT)
         raise LookupError("sampler")
 

@@ -294,6 +294,7 @@ def test_interrupted_extraction_stores_finished_batches_and_can_be_repeated(tmp_
     from skpneumo._images import sources
     from skpneumo._vgg19 import backbone
     store, matrix, *paths = sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes in the background of a shell ignore it
     _keras.batch_size = lambda *_: 4
     sources._SETTLED = float("-inf")
     forward, calls, main = backbone.Backbone.forward, [], threading.main_thread()
