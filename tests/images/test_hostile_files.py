@@ -54,7 +54,10 @@ def files():
     found["float TIFF"] = encode(GRAY.convert("F"), "TIFF")
     for kind in ("PNG", "MPO"):
         found[f"{kind} of two images"] = encode(rgb, kind, save_all=True, append_images=[rgb.rotate(90)])
-    found |= {"DICOM": dicom(RAMP * np.uint16(9), 12, WindowCenter=99.0, WindowWidth=200.0), "deflated": deflated(RAMP)}
+    found |= {
+        "DICOM": dicom(RAMP.astype(np.uint16) * 9, 12, WindowCenter=99.0, WindowWidth=200.0),
+        "deflated": deflated(RAMP),
+    }
     return found
 
 
