@@ -250,9 +250,7 @@ def test_near_duplicates_are_found_without_false_positives(shared, capsys, tmp_p
             copy = str(tmp_path / f"{Path(path).stem} {kind}.jpeg")
             image.save(copy, **options)
             origin[copy] = path
-    found = check_splits(
-        xrays.data, list(origin), test_groups=[None] * len(origin), train_groups=xrays.groups, n_jobs=2
-    )
+    found = check_splits(xrays.data, list(origin), test_groups=list(origin), train_groups=xrays.groups, n_jobs=2)
     right = {overlap.test for overlap in found if overlap.train == origin[overlap.test]}
     with capsys.disabled():
         print(f"\nNear duplicates: {len(right)} of {len(origin)} copies found, {len(found) - len(right)} others")
