@@ -422,4 +422,4 @@ def test_fit_warns_once_if_the_store_fails(clf, paths, y, tmp_path):
     (tmp_path / "file").touch()
     with pytest.warns(FeatureStoreWarning) as warned:
         clf.set_params(memory=tmp_path / "file", **STOPS).fit(paths, y)  # extracts training and held-out images
-    assert len(warned) == 1
+    assert [each.category for each in warned].count(FeatureStoreWarning) == 1  # JAX issues others
