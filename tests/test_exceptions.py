@@ -26,7 +26,7 @@ def test_image_read_error_shows_ten_failures_and_counts_the_rest():
 @pytest.mark.parametrize(
     ("path", "reason", "cause"),
     [
-        ("/root/{}/a.png", "no such file", "None of these 25 files exists: is the folder '/root' right?"),
+        ("/images/{}/a.png", "no such file", "None of these 25 files exists: is the folder '/images' right?"),
         ("train\\{}\\a.png", "no such file", "All 25 paths contain backslashes, which do not separate folders here."),
         ("{}.nii", "not an image in one of the formats PNG", "All 25 names end in '.nii'."),
     ],

@@ -87,7 +87,7 @@ def test_archive_is_extracted(archive, tmp_path):
         load_dicom(archive)
 
 
-@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/../../evil"])
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil"])
 def test_archive_with_files_outside_the_folder_raises(name, tmp_path):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as file:
         file.writestr("good", FILES["a/1"])
