@@ -238,7 +238,8 @@ def check_splits(
         Paths of images (str or pathlib.Path) as a list, tuple, Series, ndarray or one-column DataFrame.
     train_groups, test_groups : array-like of shape (n_samples,) or str, default=None
         Patient of each image, or a pattern that finds it in the path; pass both or neither. If None, patients are read
-        from file names or DICOM headers, see :func:`patient_ids`; images without a patient there share none.
+        from file names or DICOM headers, see :func:`patient_ids`; images without a patient there share
+        none. An image whose patient is None or NaN shares none either.
     near : bool, default=True
         Whether to decode and compare images. If False, only compare files byte by byte, which is faster.
     n_jobs : int, default=None
@@ -256,8 +257,7 @@ def check_splits(
     ImageReadError
         If images cannot be read. The error lists all of them, from both sets.
     ValueError
-        If `train` or `test` contains no paths, only one of `train_groups` and `test_groups` is given, or groups are
-        missing.
+        If `train` or `test` contains no paths, or only one of `train_groups` and `test_groups` is given.
 
     Examples
     --------
@@ -297,7 +297,7 @@ def _patients(name: str, sets: dict[str, list[str]], groups: Any) -> list[Any]:
     paths = sets[name]
     if groups is None:
         return list(map(patient_of, paths))
-    return list(check_groups(as_groups(groups, paths), len(paths), f"{name}_groups"))
+    return list(check_groups(as_groups(groups, paths), len(paths), f"{name}_groups", may_be_missing=True))
 
 
 _Pair = tuple[str, int, int, float | None]  # kind, position in train, position in test, similarity

@@ -143,8 +143,12 @@ def test_missing_patients_raise(paths, y, missing, convert):
         PatientGroupKFold(3).split(paths, y, groups)
     with pytest.raises(ValueError, match=f"^groups {expected}"):
         patient_train_test_split(paths, y, groups=groups)
-    with pytest.raises(ValueError, match=f"^test_groups {expected}"):
-        check_splits(paths[:2], paths, train_groups=["a", "b"], test_groups=groups)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_missing_patients_are_shared_by_no_sets(paths, missing):
+    found = check_splits(paths[:3], paths[3:6], train_groups=["a", missing, missing], test_groups=[missing, "a", "b"])
+    assert [(each.kind, each.patient) for each in found if each.kind == "shared patient"] == [("shared patient", "a")]
 
 
 def test_groups_of_another_length_raise_with_both_lengths(paths, y):

@@ -26,19 +26,22 @@ def check_one_column(groups: Any, name: str = "groups") -> None:
         raise ValueError(f"{name} must contain one patient per image, in shape (n_samples,); got shape {shape}.")
 
 
-def check_groups(groups: Any, n: int, name: str = "groups") -> np.ndarray:
-    """Return `groups` as an array of one patient for each of `n` images.
+def check_groups(groups: Any, n: int, name: str = "groups", *, may_be_missing: bool = False) -> np.ndarray:
+    """Return `groups` as an array of one patient for each of `n` images, None if missing.
 
     Raises
     ------
     ValueError
-        If `groups` has several columns, another length, or missing values.
+        If `groups` has several columns or another length, or if values are missing but must not be.
     """
     check_one_column(groups, name)
     values = column_or_1d(groups, dtype=object)  # a list with nan and strings would become strings
     if len(values) != n:
         raise ValueError(f"{name} must contain one patient per image, but it has {len(values)} values for {n} images.")
-    if missing := [i for i, value in enumerate(values.tolist()) if is_missing(value)]:
+    missing = [i for i, value in enumerate(values.tolist()) if is_missing(value)]
+    if may_be_missing:
+        return np.array([None if is_missing(value) else value for value in values.tolist()], dtype=object)
+    if missing:
         raise ValueError(
             f"{name} must contain one patient per image, but values are missing at positions {list_items(missing)}: "
             "pass an identifier for each patient."
